@@ -1,0 +1,1 @@
+"""Semantic masks from camera, thermal, event camera and LiDAR, whatever sensor fails."""

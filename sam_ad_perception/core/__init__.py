@@ -1,0 +1,1 @@
+"""The ROS-free, torch-free heart: sensors, time, geometry, labels, messages."""

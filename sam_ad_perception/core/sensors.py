@@ -1,0 +1,205 @@
+"""What the sensors deliver and what perception returns: the records that cross module borders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Modality(StrEnum):
+    """The live sensors, in the default order of reference priority (depth never leads)."""
+
+    CAMERA = 'camera'
+    THERMAL = 'thermal'
+    EVENT = 'event'
+    LIDAR = 'lidar'
+    DEPTH = 'depth'
+
+
+DISTORTION_COEFFICIENTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {'plumb_bob': (0, 4, 5), 'rational_polynomial': (8,), 'equidistant': (4,)}
+)
+"""Number of coefficients that each supported `sensor_msgs/CameraInfo` model may carry."""
+
+
+@dataclass(frozen=True, eq=False)
+class CameraModel:
+    """Geometry of one image: size, intrinsics, lens distortion, frame.
+
+    The model describes the image as it is: a rectified image has `D` empty and its own `K`
+    (the left 3x3 block of `CameraInfo.P`), see `from_camera_info` in `core.geometry`.
+
+    Attributes:
+        width: Image width, pixels.
+        height: Image height, pixels.
+        K: (3, 3) float64, pinhole intrinsics, pixels.
+        D: (n,) float64, distortion coefficients in the order of `sensor_msgs/CameraInfo`.
+        distortion_model: `plumb_bob`, `rational_polynomial` or `equidistant`.
+        frame_id: Optical frame (REP 103: x right, y down, z forward).
+
+    Raises:
+        ValueError: A field has the wrong shape, a non-finite value, or an unknown model.
+    """
+
+    width: int
+    height: int
+    K: NDArray[np.float64]
+    D: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    distortion_model: str = 'plumb_bob'
+    frame_id: str = ''
+
+    def __post_init__(self) -> None:
+        K = np.array(self.K, dtype=np.float64)
+        D = np.array(self.D, dtype=np.float64).reshape(-1)
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(
+                f'camera size must be positive, got width {self.width}, height {self.height}'
+            )
+        if K.shape != (3, 3) or not np.all(np.isfinite(K)) or K[0, 0] <= 0 or K[1, 1] <= 0:
+            raise ValueError(
+                f'camera K must be 3x3, finite, with positive focal lengths, got {K.tolist()}'
+            )
+        allowed = DISTORTION_COEFFICIENTS.get(self.distortion_model)
+        if allowed is None:
+            raise ValueError(
+                f'distortion_model must be one of {sorted(DISTORTION_COEFFICIENTS)}, '
+                f'got {self.distortion_model!r}'
+            )
+        if D.size not in allowed and D.size != 0:
+            raise ValueError(f'{self.distortion_model} takes {allowed} coefficients, got {D.size}')
+        if not np.all(np.isfinite(D)):
+            raise ValueError(f'camera D must be finite, got {D.tolist()}')
+        K.flags.writeable = False
+        D.flags.writeable = False
+        object.__setattr__(self, 'K', K)
+        object.__setattr__(self, 'D', D)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Image size as `(H, W)`, pixels."""
+        return self.height, self.width
+
+    @property
+    def is_distorted(self) -> bool:
+        """Whether projection has to bend rays: any non-zero coefficient, or a fisheye model."""
+        return self.distortion_model == 'equidistant' or bool(np.any(self.D))
+
+
+@dataclass(frozen=True, eq=False)
+class PointCloud:
+    """A lidar sweep in the lidar's own frame, with its non-finite points already removed.
+
+    Attributes:
+        points: (N, 3) float32, metres.
+        intensity: (N,) float32 as the driver reports it, or None.
+        time_offset_ns: (N,) int64, each point's time minus the frame's stamp, or None.
+    """
+
+    points: NDArray[np.float32]
+    intensity: NDArray[np.float32] | None = None
+    time_offset_ns: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Brightness changes, ordered by time.
+
+    Attributes:
+        x: (N,) uint16, column u, pixels.
+        y: (N,) uint16, row v, pixels.
+        polarity: (N,) bool, True for ON (brighter).
+        t_ns: (N,) int64, host clock, nanoseconds.
+        size: Sensor size `(H, W)`, pixels.
+    """
+
+    x: NDArray[np.uint16]
+    y: NDArray[np.uint16]
+    polarity: NDArray[np.bool_]
+    t_ns: NDArray[np.int64]
+    size: tuple[int, int]
+
+
+SensorData = NDArray[np.generic] | PointCloud | Events
+
+
+@dataclass(frozen=True, eq=False)
+class SensorFrame:
+    """One measurement of one sensor.
+
+    Attributes:
+        modality: Which sensor.
+        stamp_ns: Its time after the configured clock offset was subtracted, nanoseconds.
+        frame_id: Frame of the measurement.
+        data: camera (H, W, 3) uint8 RGB; thermal (H, W) uint8 or uint16; depth (H, W) float32
+            metres with NaN; event `Events`; lidar `PointCloud`.
+        camera: Geometry of an image-like sensor; None for lidar, or while unknown.
+    """
+
+    modality: Modality
+    stamp_ns: int
+    frame_id: str
+    data: SensorData
+    camera: CameraModel | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SensorBundle:
+    """All that the sensors saw around one reference time. A missing sensor is data: a reason.
+
+    Attributes:
+        stamp_ns: Stamp of the reference frame; the mask carries it.
+        reference: Sensor that leads this bundle.
+        camera: The view in which the mask is made, also while the camera itself is down.
+        frames: The sensors present.
+        missing: For each sensor that is not present, why, in words.
+        T_camera: For each frame but the camera's, (4, 4) float64 `T_camera_x`, metres, that maps
+            points of the sensor's frame into the frame of `camera`.
+    """
+
+    stamp_ns: int
+    reference: Modality
+    camera: CameraModel
+    frames: Mapping[Modality, SensorFrame]
+    missing: Mapping[Modality, str] = field(default_factory=dict)
+    T_camera: Mapping[Modality, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def time_error_ns(self) -> dict[Modality, int]:
+        """Stamp of each frame minus the reference's, nanoseconds."""
+        return {m: frame.stamp_ns - self.stamp_ns for m, frame in self.frames.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The result for one bundle, in the view and at the size of its camera.
+
+    Attributes:
+        stamp_ns: The bundle's stamp.
+        camera: The view.
+        mask: (H, W) uint8 label ids; 255 is unlabeled.
+        confidence: (H, W) uint8, probability of the chosen label times 255.
+        expert: Zoo key of the network that made the mask.
+        used: Sensors that entered the network.
+        missing: The other sensors, each with the reason.
+        depth: (H, W) float32, metres, NaN where no return (REP 118); None without lidar.
+        gate: Weight of each used sensor in the network's gate, mean over levels; sums to 1.
+        time_error_ns: Stamp of each used frame minus the reference's, nanoseconds.
+        latency_s: Seconds spent per stage: `align`, `network`, `mask`.
+    """
+
+    stamp_ns: int
+    camera: CameraModel
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    expert: str
+    used: tuple[Modality, ...]
+    missing: Mapping[Modality, str] = field(default_factory=dict)
+    depth: NDArray[np.float32] | None = None
+    gate: Mapping[Modality, float] = field(default_factory=dict)
+    time_error_ns: Mapping[Modality, int] = field(default_factory=dict)
+    latency_s: Mapping[str, float] = field(default_factory=dict)
