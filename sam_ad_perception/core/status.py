@@ -1,0 +1,131 @@
+"""What is told about each reference frame: which sensors made its mask, or why there is none.
+
+One record, and its form as the key/value pairs of a `diagnostic_msgs/DiagnosticStatus`, so that the
+node which writes `semantic/status` and the report which reads it cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sam_ad_perception.core.sensors import Segmentation
+
+STATUS_NAME = 'semantic'
+"""`DiagnosticStatus.name` of the per-frame status."""
+
+OK, WARN = 0, 1
+"""Levels of `diagnostic_msgs/DiagnosticStatus` that a frame can have."""
+
+
+@dataclass(frozen=True)
+class FrameStatus:
+    """The outcome of one reference frame.
+
+    Attributes:
+        stamp_ns: Stamp of the reference frame and of its mask, nanoseconds.
+        expert: Zoo key of the network; empty when the frame was dropped.
+        used: Sensors that entered the network.
+        missing: The other sensors, each with the reason.
+        gate: Weight of each used sensor in the network's gate.
+        time_error_ms: Stamp of each used frame minus the reference's.
+        latency_ms: Time spent per stage.
+        dropped: Why there is no mask; None when there is one.
+    """
+
+    stamp_ns: int
+    expert: str = ''
+    used: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    gate: Mapping[str, float] = field(default_factory=dict)
+    time_error_ms: Mapping[str, float] = field(default_factory=dict)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    dropped: str | None = None
+
+    @property
+    def level(self) -> int:
+        """WARN when the frame was dropped or a sensor is missing, else OK."""
+        return WARN if self.dropped is not None or self.missing else OK
+
+    @property
+    def message(self) -> str:
+        """The outcome in one sentence."""
+        if self.dropped is not None:
+            return f'no mask: {self.dropped}'
+        sentence = f'{self.expert} on {" + ".join(self.used)}'
+        if self.missing:
+            sentence += '; ' + '; '.join(f'{s} missing: {why}' for s, why in self.missing.items())
+        return sentence
+
+
+def summarize_segmentation(segmentation: Segmentation) -> FrameStatus:
+    """The status of a frame that has a mask."""
+    return FrameStatus(
+        stamp_ns=segmentation.stamp_ns,
+        expert=segmentation.expert,
+        used=tuple(str(m) for m in segmentation.used),
+        missing={str(m): why for m, why in segmentation.missing.items()},
+        gate={str(m): weight for m, weight in segmentation.gate.items()},
+        time_error_ms={str(m): 1e-6 * dt for m, dt in segmentation.time_error_ns.items()},
+        latency_ms={stage: 1e3 * s for stage, s in segmentation.latency_s.items()},
+    )
+
+
+def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
+    """The status as `diagnostic_msgs/KeyValue` pairs, in a fixed order.
+
+    Args:
+        status: The frame's outcome. Its stamp travels in the message's header instead.
+
+    Returns:
+        `expert`, `used` (comma separated), then `missing/<sensor>`, `gate/<sensor>`,
+        `time_error_ms/<sensor>`, `latency_ms/<stage>`, and `dropped` for a dropped frame.
+    """
+    pairs = [('expert', status.expert), ('used', ','.join(status.used))]
+    pairs += [(f'missing/{sensor}', why) for sensor, why in status.missing.items()]
+    pairs += [(f'gate/{sensor}', f'{weight:.4f}') for sensor, weight in status.gate.items()]
+    pairs += [
+        (f'time_error_ms/{sensor}', f'{dt:.3f}') for sensor, dt in status.time_error_ms.items()
+    ]
+    pairs += [(f'latency_ms/{stage}', f'{ms:.3f}') for stage, ms in status.latency_ms.items()]
+    if status.dropped is not None:
+        pairs.append(('dropped', status.dropped))
+    return pairs
+
+
+def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameStatus:
+    """Reads back what `to_key_values` wrote.
+
+    Args:
+        stamp_ns: Stamp of the message's header.
+        pairs: Keys and values of the `DiagnosticStatus` named `semantic`.
+
+    Returns:
+        The frame's outcome.
+
+    Raises:
+        ValueError: A key is unknown, or a number does not parse.
+    """
+    grouped: dict[str, dict[str, str]] = {
+        group: {} for group in ('missing', 'gate', 'time_error_ms', 'latency_ms')
+    }
+    plain: dict[str, str] = {}
+    for key, value in pairs:
+        group, slash, name = key.partition('/')
+        if slash and group in grouped:
+            grouped[group][name] = value
+        elif key in ('expert', 'used', 'dropped'):
+            plain[key] = value
+        else:
+            raise ValueError(f'semantic/status has the unknown key {key!r}')
+    used = plain.get('used', '')
+    return FrameStatus(
+        stamp_ns=stamp_ns,
+        expert=plain.get('expert', ''),
+        used=tuple(used.split(',')) if used else (),
+        missing=grouped['missing'],
+        gate={k: float(v) for k, v in grouped['gate'].items()},
+        time_error_ms={k: float(v) for k, v in grouped['time_error_ms'].items()},
+        latency_ms={k: float(v) for k, v in grouped['latency_ms'].items()},
+        dropped=plain.get('dropped'),
+    )
