@@ -1,0 +1,349 @@
+"""One value, one home: a dataclass field is the parameter, its default, its range and its text.
+
+A configuration is a frozen dataclass whose fields are made with `parameter`. Nested dataclasses
+give dotted names, so the same tree is read from a ROS 2 parameter file by `load`, declared on a
+node from `leaves`, and put together again by `build`. Values are refused as strictly as ROS
+refuses them: `1` is not a float, `null` is not a value, and a name that nobody declared is an
+error, not a comment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+T = TypeVar('T')
+Scalar = bool | int | float | str
+Value = Scalar | tuple[Scalar, ...]
+
+SCALARS: tuple[type, ...] = (bool, int, float, str)
+ROS_OWN = re.compile(r'use_sim_time|start_type_description_service|qos_overrides\..*')
+"""Parameters that every ROS node has by itself; a parameter file may hold them."""
+
+
+class ParameterError(ValueError):
+    """A parameter is unknown, of the wrong type, out of range, or against another one."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One leaf of a configuration.
+
+    Attributes:
+        name: Dotted name, for example `synchronizer.deadline`.
+        type: `bool`, `int`, `float` or `str`; for a list the type of its items.
+        length: None for a scalar, the number of items for a fixed list, -1 for any number.
+        default: The value where nobody says otherwise.
+        description: One sentence for the reader of `ros2 param describe`.
+        ge: Smallest value allowed (of each item), or None.
+        le: Largest value allowed (of each item), or None.
+        unit: Unit of the value, or ''.
+        choices: The values allowed, or () where any will do.
+    """
+
+    name: str
+    type: type
+    length: int | None
+    default: Value
+    description: str
+    ge: float | None = None
+    le: float | None = None
+    unit: str = ''
+    choices: tuple[Scalar, ...] = ()
+
+
+def parameter(
+    default: T,
+    description: str,
+    *,
+    ge: float | None = None,
+    le: float | None = None,
+    unit: str = '',
+    choices: tuple[Scalar, ...] | None = None,
+) -> T:
+    """Declare a field of a configuration dataclass.
+
+    Args:
+        default: Its value where nobody says otherwise; a list is written as a tuple, never empty
+            (ROS cannot tell the type of an empty list).
+        description: One sentence.
+        ge: Smallest value allowed, or None.
+        le: Largest value allowed, or None.
+        unit: Unit of the value, for example `s`.
+        choices: The values allowed, or None for any.
+
+    Returns:
+        The field, typed as its default so that type checkers see a plain dataclass.
+
+    Raises:
+        ValueError: The default is an empty tuple.
+    """
+    if default == ():
+        raise ValueError(f'a parameter cannot default to an empty list: {description!r}')
+    metadata = {
+        'description': description,
+        'ge': ge,
+        'le': le,
+        'unit': unit,
+        'choices': tuple(choices or ()),
+    }
+    made: Any = dataclasses.field(default=default, metadata=metadata)
+    return made
+
+
+def leaves(config_type: type) -> dict[str, Parameter]:
+    """List the parameters of a configuration.
+
+    Args:
+        config_type: A dataclass made of `parameter` fields and of dataclasses like it.
+
+    Returns:
+        Dotted name to `Parameter`, in the order of the fields. A nested dataclass takes its
+        defaults from the field that holds it.
+    """
+    return {p.name: p for p in _walk(config_type, config_type(), '')}
+
+
+def build(config_type: type[T], values: Mapping[str, Any]) -> T:
+    """Put a configuration together from dotted names.
+
+    Args:
+        config_type: The dataclass to make.
+        values: Dotted name to value; a list may come as any sequence. What is not named keeps
+            its default.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ParameterError: A name is unknown, or a value ill-typed, out of range, or refused by the
+            dataclass's own `__post_init__`; the message names the parameter.
+    """
+    known = leaves(config_type)
+    for name in values:
+        if name not in known:
+            raise ParameterError(_unknown(name, known))
+    checked = {name: check(known[name], value) for name, value in values.items()}
+    built: T = _assemble(config_type, config_type(), '', checked)
+    return built
+
+
+def check(declared: Parameter, value: Any) -> Value:
+    """Check one value against its declaration.
+
+    Args:
+        declared: The parameter.
+        value: What came: a scalar, or a sequence for a list.
+
+    Returns:
+        The value, a list as a tuple.
+
+    Raises:
+        ParameterError: The type, the number of items, the range or the choice is wrong.
+    """
+    if declared.length is None:
+        return _check_scalar(declared, value)
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, '__iter__'):
+        raise ParameterError(
+            f'parameter {declared.name!r} must be a list of {declared.type.__name__}, '
+            f'got {_shown(value)}'
+        )
+    items = tuple(_check_scalar(declared, item) for item in value)
+    if declared.length != -1 and len(items) != declared.length:
+        raise ParameterError(
+            f'parameter {declared.name!r} must have {declared.length} items, got {len(items)}'
+        )
+    if not items:
+        raise ParameterError(f'parameter {declared.name!r} must not be an empty list')
+    return items
+
+
+def validate(config: Any) -> None:
+    """Check every value of a configuration that was made by hand rather than by `build`.
+
+    Args:
+        config: Instance of a configuration dataclass; a `__post_init__` may pass itself.
+
+    Raises:
+        ParameterError: A value is ill-typed or out of range.
+    """
+    for declared in _walk(type(config), config, ''):
+        check(declared, declared.default)
+
+
+def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
+    """Turn a nested mapping, or a configuration, into dotted names.
+
+    Args:
+        tree: Nested mapping with string keys, or an instance of a configuration dataclass.
+        prefix: Put before each name.
+
+    Returns:
+        Dotted name to value.
+    """
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        tree = {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f'{prefix}{key}'
+        if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+            flat |= flatten(value, f'{name}.')
+        else:
+            flat[name] = value
+    return flat
+
+
+def load(config_type: type[T], path: Path, node_name: str = '/**') -> T:
+    """Read a ROS 2 parameter file.
+
+    Args:
+        config_type: The dataclass to make.
+        path: YAML file, `<node name>: ros__parameters: ...`.
+        node_name: Whose parameters; the section `/**` holds for every node, and the node's own
+            section overrides it.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ParameterError: The file is not a parameter file or holds no section for the node, or a
+            value is refused (see `build`).
+        OSError: The file cannot be read.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ParameterError(f'{path} is not valid YAML: {err}') from err
+    if not isinstance(content, dict):
+        raise ParameterError(f'{path} must hold `<node name>: ros__parameters: ...`')
+    wanted = {'/**', node_name, node_name.lstrip('/'), '/' + node_name.lstrip('/')}
+    sections = [content[key] for key in ('/**', *sorted(wanted - {'/**'})) if key in content]
+    if not sections:
+        raise ParameterError(
+            f'{path} has no parameters for {node_name!r}, it has {sorted(map(str, content))}'
+        )
+    values: dict[str, Any] = {}
+    for section in sections:
+        if not isinstance(section, dict) or set(section) != {'ros__parameters'}:
+            raise ParameterError(f'{path}: a node section must hold exactly `ros__parameters`')
+        values |= flatten(section['ros__parameters'] or {})
+    try:
+        return build(config_type, {k: v for k, v in values.items() if not ROS_OWN.fullmatch(k)})
+    except ParameterError as err:
+        raise ParameterError(f'{path}: {err}') from err
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `1e-3` as a float, as ROS does (YAML 1.1 wants `1.0e-3`); refuses a repeated key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ParameterError(f'{key!r} is given twice, line {node.start_mark.line + 1}')
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    'tag:yaml.org,2002:float',
+    re.compile(r'[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+'),
+    list('-+.0123456789'),
+)
+
+
+def _walk(config_type: type, instance: Any, prefix: str) -> Iterator[Parameter]:
+    """Yield the leaves below a dataclass, with the values of `instance` as defaults."""
+    hints = get_type_hints(config_type)
+    for each in dataclasses.fields(config_type):
+        name = f'{prefix}{each.name}'
+        hint = hints[each.name]
+        value = getattr(instance, each.name)
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            yield from _walk(hint, value, f'{name}.')
+            continue
+        item_type, length = _item_type(hint)
+        if item_type not in SCALARS or 'description' not in each.metadata:
+            raise TypeError(
+                f'{config_type.__name__}.{each.name} must be made with `parameter` and be a bool, '
+                f'int, float, str or a tuple of one of them, it is {hint}'
+            )
+        yield Parameter(name, item_type, length, value, **each.metadata)
+
+
+def _item_type(hint: Any) -> tuple[type, int | None]:
+    """Split a type hint into the scalar's type and the length (see `Parameter.length`)."""
+    if get_origin(hint) is not tuple:
+        return hint, None
+    items = get_args(hint)
+    if len(items) == 2 and items[1] is Ellipsis:
+        return items[0], -1
+    return (items[0] if len(set(items)) == 1 else object), len(items)
+
+
+def _assemble(config_type: Any, default: Any, prefix: str, values: Mapping[str, Value]) -> Any:
+    """Make an instance of `config_type` from `default`, with the values below `prefix`."""
+    arguments: dict[str, Any] = {}
+    for each in dataclasses.fields(config_type):
+        name = f'{prefix}{each.name}'
+        value = getattr(default, each.name)
+        if dataclasses.is_dataclass(value):
+            arguments[each.name] = _assemble(type(value), value, f'{name}.', values)
+        else:
+            arguments[each.name] = values.get(name, value)
+    try:
+        return config_type(**arguments)
+    except ParameterError:
+        raise
+    except ValueError as err:
+        where = f'parameters {prefix[:-1]!r}: ' if prefix else ''
+        raise ParameterError(f'{where}{err}') from err
+
+
+def _check_scalar(declared: Parameter, value: Any) -> Scalar:
+    """Check one scalar, or one item of a list."""
+    name = declared.name
+    checked: Scalar = value
+    # type() and not isinstance(): True is an int to Python, but not to ROS.
+    if type(value) is not declared.type:
+        hint = f'; write {value}.0' if declared.type is float and type(value) is int else ''
+        raise ParameterError(
+            f'parameter {name!r} must be a {declared.type.__name__}, got {_shown(value)}{hint}'
+        )
+    if isinstance(checked, float) and not math.isfinite(checked):
+        raise ParameterError(f'parameter {name!r} must be finite, got {checked}')
+    if declared.choices and checked not in declared.choices:
+        raise ParameterError(
+            f'parameter {name!r} must be one of {list(declared.choices)}, got {checked!r}'
+        )
+    if not isinstance(checked, str):
+        unit = f' {declared.unit}' if declared.unit else ''
+        if declared.ge is not None and checked < declared.ge:
+            raise ParameterError(
+                f'parameter {name!r} must be at least {declared.ge}{unit}, got {checked}'
+            )
+        if declared.le is not None and checked > declared.le:
+            raise ParameterError(
+                f'parameter {name!r} must be at most {declared.le}{unit}, got {checked}'
+            )
+    return checked
+
+
+def _shown(value: Any) -> str:
+    """Describe a refused value: itself and its type."""
+    return 'null' if value is None else f'{value!r} ({type(value).__name__})'
+
+
+def _unknown(name: str, known: Mapping[str, Parameter]) -> str:
+    """Word the refusal of an unknown name, with the nearest known one."""
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f', did you mean {near[0]!r}?' if near else f'; known are {sorted(known)}'
+    return f'unknown parameter {name!r}{guess}'
