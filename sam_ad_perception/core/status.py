@@ -1,7 +1,7 @@
 """What is told about each reference frame: which sensors made its mask, or why there is none.
 
-One record, and its form as the key/value pairs of a `diagnostic_msgs/DiagnosticStatus`, so that the
-node which writes `semantic/status` and the report which reads it cannot drift apart.
+One record, and its form as the key/value pairs of a `diagnostic_msgs/DiagnosticStatus`, so that
+the node which writes `semantic/status` and the report which reads it cannot drift apart.
 """
 
 from __future__ import annotations
