@@ -316,7 +316,8 @@ def _check_scalar(declared: Parameter, value: Any) -> Scalar:
     if type(value) is not declared.type:
         hint = f'; write {value}.0' if declared.type is float and type(value) is int else ''
         raise ParameterError(
-            f'parameter {name!r} must be a {declared.type.__name__}, got {_shown(value)}{hint}'
+            f'parameter {name!r} must be of type {declared.type.__name__}, '
+            f'got {_shown(value)}{hint}'
         )
     if isinstance(checked, float) and not math.isfinite(checked):
         raise ParameterError(f'parameter {name!r} must be finite, got {checked}')
