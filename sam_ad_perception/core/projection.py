@@ -1,0 +1,196 @@
+"""Compiled camera projection and its inverse: the arithmetic behind `core.geometry`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.polynomial import Polynomial
+from numpy.typing import NDArray
+
+from sam_ad_perception.core.sensors import CameraModel
+
+_PINHOLE, _POLYNOMIAL, _FISHEYE = 0, 1, 2
+_NEWTON_STEPS = 50
+_CONVERGED = 1e-12  # of the distorted coordinates; 1e-9 px at a focal length of 1000 px
+
+
+class ProjectionParameters(NamedTuple):
+    """A `CameraModel` in the form that the kernels take.
+
+    Attributes:
+        model: 0 pinhole, 1 polynomial (plumb_bob and rational_polynomial), 2 fisheye.
+        intrinsics: (4,) float64 `fx fy cx cy`, pixels.
+        coefficients: (8,) float64 `k1 k2 p1 p2 k3 k4 k5 k6` (fisheye: `k1..k4`, then zeros).
+        limit: First turning point of the radial function: the normalised radius `r = |(x, y)| / z`
+            (fisheye: the angle in radians) up to which projection is one to one; inf if none.
+    """
+
+    model: int
+    intrinsics: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    limit: float
+
+
+def projection_parameters(camera: CameraModel) -> ProjectionParameters:
+    """Flatten a camera model, and find how far from the axis its polynomial can be trusted.
+
+    Raises:
+        ValueError: `camera.K` has skew or a last row other than `0 0 1`; no supported distortion
+            model defines the former.
+    """
+    K = camera.K
+    if K[0, 1] != 0 or K[1, 0] != 0 or not np.array_equal(K[2], (0.0, 0.0, 1.0)):
+        raise ValueError(f'camera K must be [fx 0 cx; 0 fy cy; 0 0 1], got {K.tolist()}')
+    coefficients = np.zeros(8)
+    coefficients[: camera.D.size] = camera.D
+    if camera.distortion_model == 'equidistant':
+        model, limit = _FISHEYE, _fisheye_limit(coefficients)
+    elif camera.is_distorted:
+        model, limit = _POLYNOMIAL, _polynomial_limit(coefficients)
+    else:
+        model, limit = _PINHOLE, np.inf
+    intrinsics = np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
+    return ProjectionParameters(model, intrinsics, coefficients, limit)
+
+
+def _smallest_positive_root(polynomial: Polynomial) -> float:
+    roots = polynomial.trim().roots()
+    real = roots[np.abs(roots.imag) <= 1e-9 * np.abs(roots)].real
+    positive = real[real > 0]
+    return float(positive.min()) if positive.size else np.inf
+
+
+def _polynomial_limit(coefficients: NDArray[np.float64]) -> float:
+    """Radius where `f(r) = r N(s) / D(s)`, `s = r^2`, stops growing or has a pole."""
+    k1, k2, _, _, k3, k4, k5, k6 = coefficients
+    numerator, denominator = Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6])
+    s = Polynomial([0, 1])
+    # f'(r) D^2 = (N + 2 s N') D - 2 s N D'
+    slope = (numerator + 2 * s * numerator.deriv()) * denominator
+    slope = slope - 2 * s * numerator * denominator.deriv()
+    turning_point = min(_smallest_positive_root(slope), _smallest_positive_root(denominator))
+    return float(np.sqrt(turning_point))
+
+
+def _fisheye_limit(coefficients: NDArray[np.float64]) -> float:
+    """Angle where `theta (1 + k1 s + k2 s^2 + k3 s^3 + k4 s^4)`, `s = theta^2`, stops growing."""
+    k1, k2, k3, k4 = coefficients[:4]
+    turning_point = _smallest_positive_root(Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4]))
+    return float(np.sqrt(turning_point))
+
+
+@njit(cache=True, nogil=True)
+def _distort_polynomial(x, y, c):  # type: ignore[no-untyped-def]
+    """Distorted (x, y), and the Jacobian (xx, xy, yy), symmetric for this model."""
+    k1, k2, p1, p2, k3, k4, k5, k6 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
+    s = x * x + y * y
+    top = 1.0 + s * (k1 + s * (k2 + s * k3))
+    bottom = 1.0 + s * (k4 + s * (k5 + s * k6))
+    radial = top / bottom
+    top_slope = k1 + s * (2.0 * k2 + s * 3.0 * k3)
+    bottom_slope = k4 + s * (2.0 * k5 + s * 3.0 * k6)
+    slope = (top_slope - radial * bottom_slope) / bottom
+    x_d = x * radial + 2.0 * p1 * x * y + p2 * (s + 2.0 * x * x)
+    y_d = y * radial + p1 * (s + 2.0 * y * y) + 2.0 * p2 * x * y
+    xx = radial + 2.0 * x * x * slope + 2.0 * p1 * y + 6.0 * p2 * x
+    xy = 2.0 * x * y * slope + 2.0 * p1 * x + 2.0 * p2 * y
+    yy = radial + 2.0 * y * y * slope + 6.0 * p1 * y + 2.0 * p2 * x
+    return x_d, y_d, xx, xy, yy
+
+
+@njit(cache=True, nogil=True)
+def _fisheye_angle(theta, c):  # type: ignore[no-untyped-def]
+    """Distorted angle and its derivative."""
+    s = theta * theta
+    value = theta * (1.0 + s * (c[0] + s * (c[1] + s * (c[2] + s * c[3]))))
+    slope = 1.0 + s * (3.0 * c[0] + s * (5.0 * c[1] + s * (7.0 * c[2] + s * 9.0 * c[3])))
+    return value, slope
+
+
+@njit(cache=True, nogil=True)
+def project_kernel(points, model, intrinsics, coefficients, limit, uv, z_out):  # type: ignore[no-untyped-def]
+    """Fill `uv` (N, 2) and `z_out` (N,) from camera-frame `points` (N, 3); NaN where no pixel."""
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    for i in range(points.shape[0]):
+        z = np.float64(points[i, 2])
+        z_out[i] = z
+        uv[i, 0] = np.nan
+        uv[i, 1] = np.nan
+        if not (z > 0.0 and z < np.inf):
+            continue
+        x = points[i, 0] / z
+        y = points[i, 1] / z
+        if model == _POLYNOMIAL:
+            if not (x * x + y * y < limit * limit):
+                continue
+            x, y, _, _, _ = _distort_polynomial(x, y, coefficients)
+        elif model == _FISHEYE:
+            r = np.sqrt(x * x + y * y)
+            theta = np.arctan(r)
+            if not theta < limit:
+                continue
+            if r > 1e-8:
+                scale = _fisheye_angle(theta, coefficients)[0] / r
+                x *= scale
+                y *= scale
+        uv[i, 0] = fx * x + cx
+        uv[i, 1] = fy * y + cy
+
+
+@njit(cache=True, nogil=True)
+def _undistort_polynomial(x_d, y_d, c, limit):  # type: ignore[no-untyped-def]
+    """Newton's method from the distorted point; (NaN, NaN) where there is no solution."""
+    x, y = x_d, y_d
+    for _ in range(_NEWTON_STEPS):
+        r = np.sqrt(x * x + y * y)
+        if r >= limit:  # a step over the turning point would end on the folded branch
+            x *= 0.99 * limit / r
+            y *= 0.99 * limit / r
+        x_f, y_f, xx, xy, yy = _distort_polynomial(x, y, c)
+        dx, dy = x_d - x_f, y_d - y_f
+        if abs(dx) < _CONVERGED and abs(dy) < _CONVERGED:
+            return x, y
+        determinant = xx * yy - xy * xy
+        if not determinant > 0.0:
+            return np.nan, np.nan
+        x += (yy * dx - xy * dy) / determinant
+        y += (xx * dy - xy * dx) / determinant
+    return np.nan, np.nan
+
+
+@njit(cache=True, nogil=True)
+def _undistort_fisheye(x_d, y_d, c, limit):  # type: ignore[no-untyped-def]
+    theta_d = np.sqrt(x_d * x_d + y_d * y_d)
+    if theta_d < 1e-8:
+        return x_d, y_d
+    theta = min(theta_d, 0.99 * limit)
+    for _ in range(_NEWTON_STEPS):
+        value, slope = _fisheye_angle(theta, c)
+        if abs(theta_d - value) < _CONVERGED:
+            if theta >= 0.5 * np.pi:  # at or behind the image plane: no (x, y, 1)
+                return np.nan, np.nan
+            scale = np.tan(theta) / theta_d
+            return x_d * scale, y_d * scale
+        if not slope > 0.0:
+            return np.nan, np.nan
+        theta += (theta_d - value) / slope
+        theta = max(0.0, min(theta, limit))
+    return np.nan, np.nan
+
+
+@njit(cache=True, nogil=True)
+def unproject_kernel(uv, model, intrinsics, coefficients, limit, rays):  # type: ignore[no-untyped-def]
+    """Fill `rays` (N, 3) with `(x, y, 1)` for each pixel of `uv` (N, 2); NaN where none."""
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    for i in range(uv.shape[0]):
+        x = (uv[i, 0] - cx) / fx
+        y = (uv[i, 1] - cy) / fy
+        if model == _POLYNOMIAL:
+            x, y = _undistort_polynomial(x, y, coefficients, limit)
+        elif model == _FISHEYE:
+            x, y = _undistort_fisheye(x, y, coefficients, limit)
+        rays[i, 0] = x
+        rays[i, 1] = y
+        rays[i, 2] = 1.0 if np.isfinite(x) and np.isfinite(y) else np.nan
