@@ -1,0 +1,103 @@
+"""Lidar points on the image plane: depth images (REP 118) and rasters of point values.
+
+Pixel centres have integer coordinates, so a point falls into the pixel `floor(u + 0.5)`,
+`floor(v + 0.5)`. Of several points in one pixel the nearest (smallest z) wins, of equal ones the
+first. Points without a pixel, non-finite ones included, are skipped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sam_ad_perception.core.geometry import project_points, scale_camera
+from sam_ad_perception.core.sensors import CameraModel
+
+
+def project_depth(points: NDArray[np.floating], camera: CameraModel) -> NDArray[np.float32]:
+    """Render points into a depth image as REP 118 defines it (`32FC1`).
+
+    Args:
+        points: (N, 3) float32 or float64, metres, the camera's optical frame.
+        camera: The view; its lens distortion is applied.
+
+    Returns:
+        (H, W) float32, metres along the optical axis, NaN where no point falls.
+
+    Raises:
+        ValueError: `points` is not (N, 3).
+    """
+    uv, z = project_points(camera, points)
+    depth = np.full(camera.size, np.nan, dtype=np.float32)
+    _fill_depth(uv, z, depth)
+    return depth
+
+
+def rasterize(
+    points: NDArray[np.floating],
+    values: NDArray[np.floating],
+    camera: CameraModel,
+    size: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Render values of points (range, intensity, height ...) into a grid over the camera's view.
+
+    Args:
+        points: (N, 3) float32 or float64, metres, the camera's optical frame.
+        values: (N, C), one row per point.
+        camera: The view; its lens distortion is applied.
+        size: `(H, W)` of the output, pixels; the camera is scaled to it (`scale_camera`).
+
+    Returns:
+        (C, H, W) float32, 0 where no point falls; and (H, W) bool, True where one does.
+
+    Raises:
+        ValueError: A wrong shape, or as many rows of values as there are points is not given.
+    """
+    values = np.asarray(values)
+    if values.ndim != 2 or len(values) != len(points):
+        raise ValueError(f'values must be ({len(points)}, C), got {values.shape}')
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    uv, z = project_points(scale_camera(camera, size), points)
+    nearest = np.full(size, -1, dtype=np.int32)
+    raster = np.zeros((values.shape[1], *size), dtype=np.float32)
+    _fill_nearest(uv, z, nearest)
+    _fill_values(nearest, values, raster)
+    return raster, nearest >= 0
+
+
+@njit(cache=True, nogil=True)
+def _fill_depth(uv, z, depth):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    for i in range(z.shape[0]):
+        u = uv[i, 0] + 0.5
+        v = uv[i, 1] + 0.5
+        if u >= 0 and u < width and v >= 0 and v < height:  # False for NaN
+            row, column = np.int64(v), np.int64(u)
+            # not <= is also True for NaN, the empty pixel
+            if not depth[row, column] <= z[i]:
+                depth[row, column] = z[i]
+
+
+@njit(cache=True, nogil=True)
+def _fill_nearest(uv, z, nearest):  # type: ignore[no-untyped-def]
+    height, width = nearest.shape
+    for i in range(z.shape[0]):
+        u = uv[i, 0] + 0.5
+        v = uv[i, 1] + 0.5
+        if u >= 0 and u < width and v >= 0 and v < height:  # False for NaN
+            row, column = np.int64(v), np.int64(u)
+            holder = nearest[row, column]
+            if holder < 0 or z[i] < z[holder]:
+                nearest[row, column] = i
+
+
+@njit(cache=True, nogil=True)
+def _fill_values(nearest, values, raster):  # type: ignore[no-untyped-def]
+    height, width = nearest.shape
+    for row in range(height):
+        for column in range(width):
+            i = nearest[row, column]
+            if i >= 0:
+                for channel in range(values.shape[1]):
+                    raster[channel, row, column] = values[i, channel]
