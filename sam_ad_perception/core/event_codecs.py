@@ -1,0 +1,313 @@
+"""Byte formats of event cameras: kernels between packed words and columns of events.
+
+Facts of the formats (bit layouts, word codes, counter widths):
+    evt3: Prophesee EVT 3.0, little-endian 16-bit words, the upper 4 bits are the code. Time has
+        24 bits of microseconds in two words of 12, so it wraps every 16.777216 s.
+    libcaer: iniVation polarity events, little-endian pairs of uint32: data (valid bit 0, polarity
+        bit 1, y bits 2-16, x bits 17-31), then microseconds in 31 bits.
+    mono: `event_camera_msgs`, 64-bit words: dt in bits 0-31 (ns), x 32-47, y 48-62, polarity 63.
+
+Every kernel is single-threaded, releases the interpreter lock and is cached on disk. Columns are
+x, y (uint16), polarity (bool), t (int64). Times never decrease within one call: a sensor that
+steps back a little (evt3 may, by design of its counter) is held at the last time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+EVT3_WRAP_US = 1 << 24
+"""Period of the evt3 sensor clock, microseconds."""
+
+LIBCAER_WRAP_US = 1 << 31
+"""Period of the low part of the libcaer sensor clock, microseconds."""
+
+Columns = tuple[
+    NDArray[np.uint16], NDArray[np.uint16], NDArray[np.bool_], NDArray[np.int64]
+]  # x, y, polarity, t
+
+# evt3 word codes
+_ADDR_Y, _ADDR_X, _VECT_BASE_X, _VECT_12, _VECT_8 = 0x0, 0x2, 0x3, 0x4, 0x5
+_TIME_LOW, _CONTINUED_4, _TIME_HIGH, _PADDING = 0x6, 0x7, 0x8, 0x9
+_EXT_TRIGGER, _OTHERS, _CONTINUED_12 = 0xA, 0xE, 0xF
+
+# slots of the evt3 state, which persists between packets
+TIME_KNOWN, TIME_HIGH, TIME_LOW, ROW, BASE_X, BASE_POLARITY = range(6)
+LAST_TIME, SKIPPED, OUTSIDE = range(6, 9)
+UNKNOWN = -1
+
+
+def new_evt3_state() -> NDArray[np.int64]:
+    """State of a decoder that has seen nothing: time, row and vector base unknown."""
+    state = np.zeros(9, np.int64)
+    state[ROW] = UNKNOWN
+    state[LAST_TIME] = UNKNOWN
+    return state
+
+
+def new_columns(capacity: int) -> Columns:
+    """Room for `capacity` events: x, y (uint16), polarity (bool), t (int64), not initialised."""
+    return (
+        np.empty(capacity, np.uint16),
+        np.empty(capacity, np.uint16),
+        np.empty(capacity, np.bool_),
+        np.empty(capacity, np.int64),
+    )
+
+
+@njit(nogil=True, cache=True)
+def evt3_capacity(words: NDArray[np.uint16]) -> int:
+    """At most this many events are in (N,) uint16 evt3 words."""
+    total = 0
+    for i in range(words.size):
+        code = words[i] >> 12
+        if code == _ADDR_X:
+            total += 1
+        elif code == _VECT_12:
+            total += 12
+        elif code == _VECT_8:
+            total += 8
+    return total
+
+
+@njit(nogil=True, cache=True)
+def decode_evt3(
+    words: NDArray[np.uint16],
+    state: NDArray[np.int64],
+    width: int,
+    height: int,
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    polarity: NDArray[np.bool_],
+    t_us: NDArray[np.int64],
+) -> int:
+    """Decode evt3 words.
+
+    Events before the first full time (high, then low word) and before the first row are skipped
+    and counted in `state[SKIPPED]`; those outside the sensor in `state[OUTSIDE]`.
+
+    Args:
+        words: (N,) uint16.
+        state: From `new_evt3_state`; changed only when the whole packet is sound.
+        width: Sensor width, pixels.
+        height: Sensor height, pixels.
+        x: Out, at least `evt3_capacity(words)` long; so are `y`, `polarity` and `t_us`.
+        y: Out.
+        polarity: Out.
+        t_us: Out, sensor clock continued across rollovers, microseconds.
+
+    Returns:
+        Number of events, or `-1 - i` where word `i` has a code that evt3 does not define.
+    """
+    known, high, low = state[TIME_KNOWN], state[TIME_HIGH], state[TIME_LOW]
+    row, base, base_polarity = state[ROW], state[BASE_X], state[BASE_POLARITY] != 0
+    last, skipped, outside = state[LAST_TIME], state[SKIPPED], state[OUTSIDE]
+    n = 0
+    for i in range(words.size):
+        word = np.int64(words[i])
+        code = word >> 12
+        if code == _ADDR_X:
+            u = word & 0x7FF
+            if known < 2 or row < 0:
+                skipped += 1
+            elif u < width and row < height:
+                x[n], y[n], polarity[n], t_us[n] = u, row, (word & 0x800) != 0, last
+                n += 1
+            else:
+                outside += 1
+        elif code == _TIME_LOW:
+            low = word & 0xFFF
+            if known >= 1:
+                known = 2
+                last = max(last, high | low)
+        elif code == _ADDR_Y:
+            row = word & 0x7FF
+        elif code == _TIME_HIGH:
+            bits = (word & 0xFFF) << 12
+            if known >= 1 and (high & 0xFFF000) - bits > EVT3_WRAP_US // 2:
+                high += EVT3_WRAP_US
+            new_high = (high & ~0xFFFFFF) | bits
+            if known == 2 and new_high != high:
+                low = 0  # the old low word belongs to the old high word
+                last = max(last, new_high)
+            high = new_high
+            known = max(known, 1)
+        elif code == _VECT_BASE_X:
+            base = word & 0x7FF
+            base_polarity = (word & 0x800) != 0
+        elif code in (_VECT_12, _VECT_8):
+            count = 12 if code == _VECT_12 else 8
+            for bit in range(count):
+                if word >> bit & 1:
+                    u = base + bit
+                    if known < 2 or row < 0:
+                        skipped += 1
+                    elif u < width and row < height:
+                        x[n], y[n], polarity[n], t_us[n] = u, row, base_polarity, last
+                        n += 1
+                    else:
+                        outside += 1
+            base += count
+        elif code not in (_EXT_TRIGGER, _OTHERS, _CONTINUED_4, _CONTINUED_12, _PADDING):
+            return -1 - i
+    state[TIME_KNOWN], state[TIME_HIGH], state[TIME_LOW] = known, high, low
+    state[ROW], state[BASE_X], state[BASE_POLARITY] = row, base, base_polarity
+    state[LAST_TIME], state[SKIPPED], state[OUTSIDE] = last, skipped, outside
+    return n
+
+
+@njit(nogil=True, cache=True)
+def decode_libcaer(
+    words: NDArray[np.uint32],
+    width: int,
+    height: int,
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    polarity: NDArray[np.bool_],
+    t_us: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Decode libcaer polarity events.
+
+    Args:
+        words: (2 N,) uint32, data and time in turn.
+        width: Sensor width, pixels.
+        height: Sensor height, pixels.
+        x: Out, at least N long; so are `y`, `polarity` and `t_us`.
+        y: Out.
+        polarity: Out.
+        t_us: Out, relative to the packet's time base, continued across a rollover, microseconds.
+
+    Returns:
+        Number of events, number dropped (invalid or outside the sensor), number of rollovers.
+    """
+    n, dropped, rollovers = 0, 0, 0
+    high, previous, last = np.int64(0), np.int64(-1), np.int64(-1)
+    for i in range(words.size // 2):
+        data = np.int64(words[2 * i])
+        low = np.int64(words[2 * i + 1]) & 0x7FFFFFFF
+        if previous - low > LIBCAER_WRAP_US // 2:
+            high += LIBCAER_WRAP_US
+            rollovers += 1
+        previous = low
+        last = max(last, high + low)
+        u, v = data >> 17, data >> 2 & 0x7FFF
+        if data & 1 and u < width and v < height:
+            x[n], y[n], polarity[n], t_us[n] = u, v, (data & 2) != 0, last
+            n += 1
+        else:
+            dropped += 1
+    return n, dropped, rollovers
+
+
+@njit(nogil=True, cache=True)
+def decode_mono(
+    words: NDArray[np.uint64],
+    width: int,
+    height: int,
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    polarity: NDArray[np.bool_],
+    t_ns: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Decode mono events.
+
+    Args:
+        words: (N,) uint64 in the byte order of this machine.
+        width: Sensor width, pixels.
+        height: Sensor height, pixels.
+        x: Out, at least N long; so are `y`, `polarity` and `t_ns`.
+        y: Out.
+        polarity: Out.
+        t_ns: Out, relative to the packet's time base, nanoseconds.
+
+    Returns:
+        Number of events, number dropped because they lie outside the sensor.
+    """
+    n, dropped = 0, 0
+    last = np.int64(-1)
+    for i in range(words.size):
+        word = words[i]
+        last = max(last, np.int64(word & np.uint64(0xFFFFFFFF)))
+        u = np.int64(word >> np.uint64(32) & np.uint64(0xFFFF))
+        v = np.int64(word >> np.uint64(48) & np.uint64(0x7FFF))
+        if u < width and v < height:
+            x[n], y[n], polarity[n], t_ns[n] = u, v, (word >> np.uint64(63)) != 0, last
+            n += 1
+        else:
+            dropped += 1
+    return n, dropped
+
+
+@njit(nogil=True, cache=True)
+def encode_evt3(
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    polarity: NDArray[np.bool_],
+    t_ns: NDArray[np.int64],
+    words: NDArray[np.uint16],
+) -> int:
+    """Encode events as evt3 words that decode without any earlier packet.
+
+    Args:
+        x: (N,) uint16, below 2048; so is `y`.
+        y: (N,) uint16.
+        polarity: (N,) bool.
+        t_ns: (N,) int64, not decreasing; cut to whole microseconds modulo 2^24.
+        words: Out, at least 4 N long.
+
+    Returns:
+        Number of words written.
+    """
+    n = 0
+    high, low, row = np.int64(-1), np.int64(-1), np.int64(-1)
+    for i in range(x.size):
+        t = t_ns[i] // 1000
+        if t >> 12 & 0xFFF != high:
+            high = t >> 12 & 0xFFF
+            low = np.int64(-1)
+            words[n] = _TIME_HIGH << 12 | high
+            n += 1
+        if t & 0xFFF != low:
+            low = t & 0xFFF
+            words[n] = _TIME_LOW << 12 | low
+            n += 1
+        if np.int64(y[i]) != row:
+            row = np.int64(y[i])
+            words[n] = _ADDR_Y << 12 | row
+            n += 1
+        words[n] = _ADDR_X << 12 | (0x800 if polarity[i] else 0) | np.int64(x[i])
+        n += 1
+    return n
+
+
+def evt3_time_words(t_us: int) -> tuple[int, int]:
+    """The two evt3 words that set the time, from microseconds."""
+    return _TIME_HIGH << 12 | (t_us >> 12 & 0xFFF), _TIME_LOW << 12 | (t_us & 0xFFF)
+
+
+@njit(nogil=True, cache=True)
+def count_events(
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    polarity: NDArray[np.bool_],
+    columns: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    counts: NDArray[np.uint16],
+) -> None:
+    """Add events to `counts`, saturating at 65535.
+
+    Args:
+        x: (N,) uint16 column; so are `y` (row) and `polarity` (bool).
+        y: (N,) uint16.
+        polarity: (N,) bool.
+        columns: (W,) int64, output column of each sensor column.
+        rows: (H,) int64, output row of each sensor row.
+        counts: (2, H_out, W_out) uint16, ON then OFF; changed in place.
+    """
+    for i in range(x.size):
+        channel = 0 if polarity[i] else 1
+        v, u = rows[y[i]], columns[x[i]]
+        if counts[channel, v, u] < 65535:
+            counts[channel, v, u] += 1

@@ -1,0 +1,326 @@
+"""Event cameras: from packets to events on the host clock, and from events to polarity counts.
+
+An event camera has a clock of its own, which drifts, wraps, and shares no origin with the host.
+`EventDecoder` puts events on the host clock from what each packet says:
+
+* mono: by its definition an event happened `dt` after the packet's header stamp.
+* evt3 and libcaer: the header stamp is the time at which the host received the data, so no event
+  can be later than it. Each packet bounds `offset = host - sensor` from above by
+  `stamp - time of its last event`; the least bound is kept and may grow by `MAX_DRIFT`, so that a
+  packet that was held up on its way does not shift its events. What is left is the shortest
+  transport delay, a constant that `offset_s` of the synchronizer takes out.
+
+The wraps of the sensor clock (evt3: 16.8 s, libcaer: 35.8 min) are followed inside a packet by the
+decoder and, where packets are lost, by the header stamps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_ad_perception.core import event_codecs as codecs
+from sam_ad_perception.core.sensors import Events
+
+ENCODINGS: tuple[str, ...] = ('evt3', 'libcaer', 'mono')
+"""Encodings of `event_camera_msgs/EventPacket` that can be decoded."""
+
+MAX_DRIFT = 2e-4
+"""Bound of the relative drift between sensor and host clock (crystals stay within 1e-4)."""
+
+CLOCK_JUMP_NS = 1_000_000_000
+"""Host and sensor time that disagree by more than this: one of the clocks was set anew."""
+
+_WORD_BYTES = {'evt3': 2, 'libcaer': 8, 'mono': 8}
+
+
+class EventDecodeError(ValueError):
+    """An event packet cannot be decoded: the field, what came, what was expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class EventPacket:
+    """The content of one `event_camera_msgs/EventPacket`.
+
+    Attributes:
+        stamp_ns: Header stamp, host clock, nanoseconds.
+        size: Sensor size `(H, W)`, pixels.
+        encoding: One of `ENCODINGS`.
+        data: (N,) uint8, the events as the sensor packed them.
+        seq: Number of the packet; a gap means that packets were lost.
+        time_base_ns: Added to the times of the events (mono, libcaer), nanoseconds.
+        is_bigendian: Byte order of `mono` words; the other encodings are little-endian always.
+        frame_id: Frame of the sensor.
+    """
+
+    stamp_ns: int
+    size: tuple[int, int]
+    encoding: str
+    data: NDArray[np.uint8]
+    seq: int = 0
+    time_base_ns: int = 0
+    is_bigendian: bool = False
+    frame_id: str = ''
+
+
+def packet_from_message(message: Any) -> EventPacket:
+    """Read an `event_camera_msgs/EventPacket`, of rclpy or of rosbags, without copying its data.
+
+    Args:
+        message: Anything with the fields of that message.
+
+    Returns:
+        The packet; its data is a view of the message's.
+    """
+    stamp = message.header.stamp
+    return EventPacket(
+        stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
+        size=(int(message.height), int(message.width)),
+        encoding=str(message.encoding),
+        data=np.frombuffer(message.events, np.uint8),
+        seq=int(message.seq),
+        time_base_ns=int(message.time_base),
+        is_bigendian=bool(message.is_bigendian),
+        frame_id=str(message.header.frame_id),
+    )
+
+
+class EventDecoder:
+    """Decodes the packets of one sensor, in their order.
+
+    Attributes:
+        end_ns: Host time up to which the sensor has reported (last event or time word of the last
+            packet), nanoseconds; None before the first packet.
+    """
+
+    def __init__(self) -> None:
+        self.end_ns: int | None = None
+        self._counters: Counter[str] = Counter()
+        self._encoding = ''
+        self._state = codecs.new_evt3_state()
+        self._stamp_ns: int | None = None
+        self._seq = -1
+        self._offset_ns: int | None = None
+        self._offset_at_ns = 0
+        self._end_us: int | None = None
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What happened so far.
+
+        `packets`, `events`, `lost_packets` (gaps of `seq`), `late_packets` (dropped: out of
+        order), `rollovers`, `restarts` (bag loop, driver or clock restart), `skipped_events`
+        (before the sensor's time or row is known), `dropped_events` (outside the sensor, or
+        marked invalid by it).
+        """
+        return dict(self._counters)
+
+    def decode(self, packet: EventPacket) -> Events:
+        """Decode one packet.
+
+        Args:
+            packet: The packet; an out-of-order one is counted and yields no events.
+
+        Returns:
+            Its events, times on the host clock, never decreasing from packet to packet until a
+            restart.
+
+        Raises:
+            EventDecodeError: The encoding is unknown, the size is empty, the data is cut off or
+                holds a word that the encoding does not define. The decoder stays usable.
+        """
+        _check(packet)
+        if self._is_late(packet):
+            self._counters['late_packets'] += 1
+            return empty_events(packet.size)
+        self._follow(packet)
+        self._counters['packets'] += 1
+        events, end_ns = getattr(self, f'_decode_{packet.encoding}')(packet)
+        if self.end_ns is not None:
+            end_ns = max(end_ns, self.end_ns)
+            if events.t_ns.size and events.t_ns[0] < self.end_ns:
+                np.maximum(events.t_ns, self.end_ns, out=events.t_ns)
+        self.end_ns = end_ns
+        self._counters['events'] += events.t_ns.size
+        return events
+
+    def _is_late(self, packet: EventPacket) -> bool:
+        """Whether a packet was overtaken by the one before it (and nothing was restarted)."""
+        if self._stamp_ns is None or packet.encoding != self._encoding or packet.seq > self._seq:
+            return False
+        return self._stamp_ns - CLOCK_JUMP_NS < packet.stamp_ns <= self._stamp_ns
+
+    def _follow(self, packet: EventPacket) -> None:
+        """Take note of a packet's place in the stream: lost packets and restarts."""
+        if self._stamp_ns is None or packet.encoding != self._encoding:
+            self._restart()
+        elif packet.seq <= self._seq or packet.stamp_ns < self._stamp_ns - CLOCK_JUMP_NS:
+            self._counters['restarts'] += 1
+            self._restart()
+        elif packet.seq > self._seq + 1:
+            self._counters['lost_packets'] += packet.seq - self._seq - 1
+            # Row, vector base and the upper time bits may have changed in what was lost.
+            self._state = codecs.new_evt3_state()
+        self._encoding = packet.encoding
+        self._stamp_ns = packet.stamp_ns
+        self._seq = packet.seq
+
+    def _restart(self) -> None:
+        """Forget the sensor's clock and place."""
+        self._state = codecs.new_evt3_state()
+        self._offset_ns = None
+        self._end_us = None
+        self.end_ns = None
+
+    def _decode_evt3(self, packet: EventPacket) -> tuple[Events, int]:
+        words = _words(packet, '<u2')
+        height, width = packet.size
+        columns = codecs.new_columns(codecs.evt3_capacity(words))
+        before = self._state.copy()
+        n = codecs.decode_evt3(words, self._state, width, height, *columns)
+        if n < 0:
+            self._state = before
+            word = int(words[-1 - n])
+            raise EventDecodeError(
+                f'events: word {-1 - n} of an evt3 packet is {word:#06x}, '
+                f'and code {word >> 12} is not defined'
+            )
+        state = self._state
+        self._counters['skipped_events'] += int(state[codecs.SKIPPED] - before[codecs.SKIPPED])
+        self._counters['dropped_events'] += int(state[codecs.OUTSIDE] - before[codecs.OUTSIDE])
+        if state[codecs.TIME_KNOWN] < 2:
+            return empty_events(packet.size), packet.stamp_ns
+        if before[codecs.TIME_KNOWN] < 2:
+            self._find_wrap(packet.stamp_ns, columns[3][:n])
+        last_us = int(state[codecs.LAST_TIME])
+        if self._end_us is not None:
+            wraps = last_us // codecs.EVT3_WRAP_US - self._end_us // codecs.EVT3_WRAP_US
+            self._counters['rollovers'] += wraps
+        self._end_us = last_us
+        offset = self._host_offset(packet.stamp_ns, last_us * 1000)
+        return _events(columns, n, 1000, offset, packet.size), last_us * 1000 + offset
+
+    def _find_wrap(self, stamp_ns: int, t_us: NDArray[np.int64]) -> None:
+        """Continue the evt3 clock behind lost packets: the stamp tells how often it wrapped."""
+        if self._offset_ns is None:
+            return
+        expected_us = (stamp_ns - self._offset_ns) // 1000
+        last_us = int(self._state[codecs.LAST_TIME])
+        shift = round((expected_us - last_us) / codecs.EVT3_WRAP_US) * codecs.EVT3_WRAP_US
+        self._state[codecs.TIME_HIGH] += shift
+        self._state[codecs.LAST_TIME] += shift
+        t_us += shift
+
+    def _decode_libcaer(self, packet: EventPacket) -> tuple[Events, int]:
+        words = _words(packet, '<u4')
+        height, width = packet.size
+        columns = codecs.new_columns(words.size // 2)
+        n, dropped, rollovers = codecs.decode_libcaer(words, width, height, *columns)
+        self._counters['dropped_events'] += dropped
+        self._counters['rollovers'] += rollovers
+        if n == 0:
+            return empty_events(packet.size), packet.stamp_ns
+        last_ns = packet.time_base_ns + int(columns[3][n - 1]) * 1000
+        offset = self._host_offset(packet.stamp_ns, last_ns)
+        events = _events(columns, n, 1000, packet.time_base_ns + offset, packet.size)
+        return events, last_ns + offset
+
+    def _decode_mono(self, packet: EventPacket) -> tuple[Events, int]:
+        words = _words(packet, '>u8' if packet.is_bigendian else '<u8')
+        height, width = packet.size
+        columns = codecs.new_columns(words.size)
+        n, dropped = codecs.decode_mono(words, width, height, *columns)
+        self._counters['dropped_events'] += dropped
+        events = _events(columns, n, 1, packet.stamp_ns, packet.size)
+        return events, int(events.t_ns[-1]) if n else packet.stamp_ns
+
+    def _host_offset(self, stamp_ns: int, sensor_ns: int) -> int:
+        """Update and return `host - sensor` time from one packet, nanoseconds.
+
+        Args:
+            stamp_ns: When the host received the packet.
+            sensor_ns: The sensor's time at the end of the packet, wraps undone.
+        """
+        bound = stamp_ns - sensor_ns
+        if self._offset_ns is None:
+            self._offset_ns = bound
+        elif abs(bound - self._offset_ns) > CLOCK_JUMP_NS:
+            self._counters['restarts'] += 1
+            self._offset_ns = bound
+            self.end_ns = None
+        else:
+            growth = int(MAX_DRIFT * max(stamp_ns - self._offset_at_ns, 0))
+            self._offset_ns = min(bound, self._offset_ns + growth)
+        self._offset_at_ns = stamp_ns
+        return self._offset_ns
+
+
+def empty_events(size: tuple[int, int]) -> Events:
+    """No events of a sensor of this size `(H, W)`."""
+    return Events(*codecs.new_columns(0), size)
+
+
+def accumulate_counts(
+    events: Events, out_size: tuple[int, int] | None = None
+) -> NDArray[np.uint16]:
+    """Count events per pixel and polarity, the input of networks trained on MUSES (30 ms).
+
+    Args:
+        events: N events.
+        out_size: Size `(H, W)` of the result, the sensor's by default; other sizes count each
+            event in the output pixel that covers its own.
+
+    Returns:
+        (2, H, W) uint16, ON counts then OFF counts, saturating at 65535.
+    """
+    height, width = events.size
+    out_height, out_width = events.size if out_size is None else out_size
+    counts = np.zeros((2, out_height, out_width), np.uint16)
+    columns = np.arange(width) * out_width // width
+    rows = np.arange(height) * out_height // height
+    codecs.count_events(events.x, events.y, events.polarity, columns, rows, counts)
+    return counts
+
+
+def _check(packet: EventPacket) -> None:
+    """Refuse a packet that cannot be decoded."""
+    if packet.encoding not in ENCODINGS:
+        raise EventDecodeError(
+            f'encoding must be one of {list(ENCODINGS)}, got {packet.encoding!r}'
+        )
+    height, width = packet.size
+    if not (0 < height <= 65535 and 0 < width <= 65535):
+        raise EventDecodeError(
+            f'height and width must be in 1..65535, got height {height}, width {width}'
+        )
+    if packet.data.dtype != np.uint8 or packet.data.ndim != 1:
+        raise EventDecodeError(
+            f'events must be a row of uint8, got {packet.data.dtype} {packet.data.shape}'
+        )
+    word = _WORD_BYTES[packet.encoding]
+    if packet.data.size % word:
+        raise EventDecodeError(
+            f'events: got {packet.data.size} bytes, '
+            f'expected a multiple of {word} for {packet.encoding}'
+        )
+
+
+def _events(
+    columns: codecs.Columns, n: int, scale: int, offset_ns: int, size: tuple[int, int]
+) -> Events:
+    """Cut columns to their `n` events and put their times on the host clock."""
+    x, y, polarity, t = columns
+    return Events(x[:n], y[:n], polarity[:n], t[:n] * scale + offset_ns, size)
+
+
+def _words(packet: EventPacket, dtype: str) -> NDArray[Any]:
+    """View the packet's data as words of this machine, read-only: one kind of array to compile."""
+    words = packet.data.view(np.dtype(dtype))
+    words = words.astype(words.dtype.newbyteorder('='), copy=False).view()
+    words.flags.writeable = False
+    return words
