@@ -1,0 +1,229 @@
+"""SAM's ViT image encoder at any input size, with attention that never holds a full score map.
+
+The modules and the state-dict keys are those of the official `segment_anything` package
+(arXiv 2304.02643, ViTDet arXiv 2203.16527). Two things are ours: positional embeddings follow
+the input size, and attention goes through `scaled_dot_product_attention`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+PATCH = 16
+"""Side of one token, pixels; also the stride of the encoder's output."""
+
+STRIDE = 32
+"""Input sides must be multiples of this."""
+
+BIAS_ELEMENTS = 1 << 23
+"""Largest relative-position bias that exists at a time, elements (32 MiB in fp32)."""
+
+
+@dataclass(frozen=True)
+class SamVitSpec:
+    """Everything that fixes a SAM ViT encoder.
+
+    Attributes:
+        embed_dim: Channels of the tokens.
+        depth: Number of blocks.
+        num_heads: Attention heads.
+        global_blocks: Blocks that attend over the whole image instead of a window.
+        window_size: Side of the attention window of the other blocks, tokens.
+        pretrain_size: Side of the square input that the stored position grids belong to, pixels.
+        out_channels: Channels of the neck's output.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_blocks: tuple[int, ...]
+    window_size: int = 14
+    pretrain_size: int = 1024
+    out_channels: int = 256
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f'encoder.embed_dim {self.embed_dim} is not a multiple of num_heads '
+                f'{self.num_heads}'
+            )
+        if self.pretrain_size % STRIDE:
+            raise ValueError(
+                f'encoder.pretrain_size must be a multiple of {STRIDE}, got {self.pretrain_size}'
+            )
+        if any(not 0 <= index < self.depth for index in self.global_blocks):
+            raise ValueError(
+                f'encoder.global_blocks must lie in 0..{self.depth - 1}, got {self.global_blocks}'
+            )
+
+
+SAM_VIT_SPECS: Mapping[str, SamVitSpec] = {
+    'vit_b': SamVitSpec(768, 12, 12, (2, 5, 8, 11)),
+    'vit_l': SamVitSpec(1024, 24, 16, (5, 11, 17, 23)),
+    'vit_h': SamVitSpec(1280, 32, 16, (7, 15, 23, 31)),
+    'small': SamVitSpec(96, 4, 3, (1, 3), 7, 256, 96),
+    'micro': SamVitSpec(16, 2, 2, (1,), 3, 128, 16),
+}
+"""The three official sizes, one that trains on a CPU, and one for tests."""
+
+
+class RelativeAttention(Attention):
+    """The official attention block, computed over slices of the query rows.
+
+    The decomposed relative position of the official block is an additive bias
+    `q . R_h[y_q - y_k] + q . R_w[x_q - x_k]`. It is formed for a few rows of queries at a time and
+    given to `scaled_dot_product_attention`, which never stores the scores. For 64x64 tokens and
+    12 heads this holds 32 MiB where the official module holds four tensors of 768 MiB.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within each map.
+
+        Args:
+            x: (B, H, W, C) tokens of B windows or images.
+
+        Returns:
+            (B, H, W, C).
+        """
+        batch, height, width, channels = x.shape
+        qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        if self.use_rel_pos:
+            out = self._attend(q, k, v, (height, width))
+        else:
+            out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).reshape(batch, height, width, channels))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+        """Attend with the relative-position bias; q, k, v are (B, heads, H * W, C / heads)."""
+        height, width = size
+        batch, heads, tokens, _ = q.shape
+        table_h = relative_table(self.rel_pos_h, height)
+        table_w = relative_table(self.rel_pos_w, width)
+        grid = q.unflatten(2, size)
+        bias_h = torch.einsum('bnhwc,hkc->bnhwk', grid, table_h)
+        bias_w = torch.einsum('bnhwc,wkc->bnhwk', grid, table_w)
+        rows = max(1, BIAS_ELEMENTS // (batch * heads * width * tokens))
+        slices = []
+        for top in range(0, height, rows):
+            part = slice(top, min(top + rows, height))
+            bias = bias_h[:, :, part, :, :, None] + bias_w[:, :, part, :, None, :]
+            slices.append(
+                F.scaled_dot_product_attention(
+                    grid[:, :, part].flatten(2, 3), k, v, attn_mask=bias.flatten(4).flatten(2, 3)
+                )
+            )
+        return slices[0] if len(slices) == 1 else torch.cat(slices, dim=2)
+
+
+def relative_table(rel_pos: Tensor, size: int) -> Tensor:
+    """Look up the relative-position vectors for each pair of rows (or columns).
+
+    Args:
+        rel_pos: (L, C) learned vectors; linearly resized when L is not `2 * size - 1`, as in
+            the official code.
+        size: Rows (or columns) of the token grid.
+
+    Returns:
+        (size, size, C), indexed by query and key position.
+    """
+    length = 2 * size - 1
+    if rel_pos.shape[0] != length:
+        rel_pos = F.interpolate(rel_pos.t()[None], size=length, mode='linear')[0].t()
+    position = torch.arange(size, device=rel_pos.device)
+    return rel_pos[position[:, None] - position[None, :] + size - 1]
+
+
+def resize_position(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize the absolute position grid to a token grid, bicubic.
+
+    Args:
+        pos_embed: (1, h, w, C).
+        size: `(H, W)` of the token grid.
+
+    Returns:
+        (1, H, W, C); the same tensor when the size already fits.
+    """
+    if pos_embed.shape[1:3] == torch.Size(size):
+        return pos_embed
+    grid = pos_embed.permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=size, mode='bicubic', align_corners=False)
+    return grid.permute(0, 2, 3, 1)
+
+
+class SamVit(ImageEncoderViT):
+    """SAM's image encoder: official layout, any input size that is a multiple of 32.
+
+    Args:
+        spec: Shape of the encoder.
+        checkpoint_blocks: Recompute each block in the backward pass instead of keeping its
+            activations; for training through the encoder.
+    """
+
+    def __init__(self, spec: SamVitSpec, *, checkpoint_blocks: bool = False) -> None:
+        super().__init__(
+            img_size=spec.pretrain_size,
+            patch_size=PATCH,
+            embed_dim=spec.embed_dim,
+            depth=spec.depth,
+            num_heads=spec.num_heads,
+            out_chans=spec.out_channels,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=spec.window_size,
+            global_attn_indexes=spec.global_blocks,
+        )
+        self.spec = spec
+        self.checkpoint_blocks = checkpoint_blocks
+        for block in self.blocks:
+            block.attn.__class__ = RelativeAttention
+
+    def freeze(self, dtype: torch.dtype | None = None) -> SamVit:
+        """Take all parameters out of training, optionally at lower precision.
+
+        Args:
+            dtype: `torch.bfloat16` or `torch.float16` to halve the memory; None keeps the type.
+
+        Returns:
+            The encoder itself.
+        """
+        self.requires_grad_(False)
+        return self if dtype is None else self.to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: (B, 3, H, W), RGB normalised with SAM's mean and deviation (ImageNet's), sides
+                multiples of 32.
+
+        Returns:
+            (B, out_channels, H / 16, W / 16), of the input's type whatever the weights' type is.
+
+        Raises:
+            ValueError: A side is not a multiple of 32.
+        """
+        height, width = x.shape[-2:]
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(
+                f'SAM needs input sides that are multiples of {STRIDE}, got {height}x{width}'
+            )
+        tokens = self.patch_embed(x.to(self.patch_embed.proj.weight.dtype))
+        tokens = tokens + resize_position(self.pos_embed, (height // PATCH, width // PATCH))
+        for block in self.blocks:
+            if self.checkpoint_blocks and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
+        return self.neck(tokens.permute(0, 3, 1, 2)).to(x.dtype)
