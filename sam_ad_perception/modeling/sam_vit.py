@@ -72,8 +72,8 @@ SAM_VIT_SPECS: Mapping[str, SamVitSpec] = {
     'vit_b': SamVitSpec(768, 12, 12, (2, 5, 8, 11)),
     'vit_l': SamVitSpec(1024, 24, 16, (5, 11, 17, 23)),
     'vit_h': SamVitSpec(1280, 32, 16, (7, 15, 23, 31)),
-    'small': SamVitSpec(96, 4, 3, (1, 3), 7, 256, 96),
-    'micro': SamVitSpec(16, 2, 2, (1,), 3, 128, 16),
+    'small': SamVitSpec(96, 4, 3, (1, 3), 7, 256, 128),
+    'micro': SamVitSpec(16, 2, 2, (1,), 3, 128, 64),
 }
 """The three official sizes, one that trains on a CPU, and one for tests."""
 
