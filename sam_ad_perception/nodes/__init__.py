@@ -1,0 +1,1 @@
+"""ROS 2 nodes: wiring only. Convert, one call into the core, publish."""
