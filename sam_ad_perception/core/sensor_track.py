@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from sam_ad_perception.core.synchronizer_config import SensorConfig
+from sam_ad_perception.core.synchronizer_config import SensorConfig, to_ns
 
 T = TypeVar('T')
 
@@ -21,11 +21,6 @@ RESTART_RUN = 3
 """So many frames in a row that are in order but older than the newest: time was set back."""
 
 NEVER = -(1 << 62)
-
-
-def to_ns(seconds: float) -> int:
-    """Seconds to nanoseconds, rounded."""
-    return round(seconds * 1e9)
 
 
 class SensorTrack(Generic[T]):

@@ -32,48 +32,20 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from sam_ad_perception.core.sensor_track import NEVER, SensorTrack, to_ns
+from sam_ad_perception.core.sensor_track import NEVER, SensorTrack
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
+from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig, to_ns
+from sam_ad_perception.core.synchronizer_types import (
+    DroppedReference,
+    Outcome,
+    SensorReport,
+    SyncedSet,
+)
 
 K = TypeVar('K', bound=Hashable)
 T = TypeVar('T')
 
 FOREVER = -NEVER
-
-
-@dataclass(frozen=True, eq=False)
-class SyncedSet(Generic[K, T]):
-    """What the sensors saw around one reference frame.
-
-    Attributes:
-        stamp_ns: Stamp of the reference frame, its sensor's offset subtracted, nanoseconds.
-        reference: Sensor that leads.
-        items: For each sensor present, the reference included, its stamp (offset subtracted,
-            nanoseconds) and what was added with it.
-        absent: For each other sensor, why it is not present, in words.
-    """
-
-    stamp_ns: int
-    reference: K
-    items: Mapping[K, tuple[int, T]]
-    absent: Mapping[K, str]
-
-
-@dataclass(frozen=True)
-class SensorReport:
-    """What the synchronizer observed of one sensor.
-
-    Attributes:
-        period_ns: Median interval of its latest stamps, nanoseconds, or None.
-        latency_ns: Median of arrival minus stamp, nanoseconds, or None.
-        offset_ns: How far its stamps run ahead of the leading sensor's, judged by arrivals
-            (difference of the latencies): a candidate for `offset_s`. None while unknown.
-    """
-
-    period_ns: int | None
-    latency_ns: int | None
-    offset_ns: int | None
 
 
 @dataclass(order=True)
@@ -87,7 +59,7 @@ class _Pending(Generic[K, T]):
 
 
 class Synchronizer(Generic[K, T]):
-    """Emits one `SyncedSet` per reference frame (see the module's text for the contract).
+    """Turns each reference frame into a set or a counted drop (the contract is at the top).
 
     Attributes:
         time_jumps: How often time was set back.
@@ -136,7 +108,7 @@ class Synchronizer(Generic[K, T]):
         self._references: Counter[tuple[K, str]] = Counter()
         self.time_jumps = 0
 
-    def add(self, sensor: K, stamp_ns: int, item: T, now_ns: int) -> list[SyncedSet[K, T]]:
+    def add(self, sensor: K, stamp_ns: int, item: T, now_ns: int) -> list[Outcome[K, T]]:
         """Take one frame.
 
         Args:
@@ -146,7 +118,8 @@ class Synchronizer(Generic[K, T]):
             now_ns: When it arrived, nanoseconds.
 
         Returns:
-            The sets that became due before it arrived, then those that it completed.
+            What became of reference frames: those due before it arrived, then those that it
+            completed.
 
         Raises:
             ValueError: The sensor is unknown.
@@ -168,21 +141,21 @@ class Synchronizer(Generic[K, T]):
         if not track.insert(stamp, item, now, self._last_stamp - track.tolerance_ns):
             return out
         if track.rank is not None and track.rank <= self._rank:
-            self._arrive(sensor, track, stamp, item)
+            self._arrive(sensor, track, stamp, item, out)
         if self._pending:
             self._release(now, out)
         return out
 
-    def poll(self, now_ns: int) -> list[SyncedSet[K, T]]:
+    def poll(self, now_ns: int) -> list[Outcome[K, T]]:
         """Let time pass.
 
         Args:
             now_ns: The time, nanoseconds.
 
         Returns:
-            The sets that became due.
+            What became of the reference frames that are due.
         """
-        out: list[SyncedSet[K, T]] = []
+        out: list[Outcome[K, T]] = []
         if now_ns >= self._wake:
             self._advance(now_ns, out)
         elif self._now - now_ns > self._jump_ns:
@@ -192,9 +165,9 @@ class Synchronizer(Generic[K, T]):
         self._now = now_ns
         return out
 
-    def flush(self) -> list[SyncedSet[K, T]]:
+    def flush(self) -> list[Outcome[K, T]]:
         """Give out the sets that wait, with what there is: the end of a recording."""
-        out: list[SyncedSet[K, T]] = []
+        out: list[Outcome[K, T]] = []
         while self._pending:
             self._emit(self._now, out)
         return out
@@ -256,7 +229,7 @@ class Synchronizer(Generic[K, T]):
             track.behind_since = now
         return now - track.behind_since > self._jump_ns
 
-    def _start_anew(self, now: int, out: list[SyncedSet[K, T]]) -> None:
+    def _start_anew(self, now: int, out: list[Outcome[K, T]]) -> None:
         """Give out what waits, forget the rest: time was set back."""
         while self._pending:
             self._emit(self._now, out)
@@ -268,20 +241,22 @@ class Synchronizer(Generic[K, T]):
         self._rank = self._first_punctual(now)
         self._wake = self._next_event()
 
-    def _arrive(self, key: K, track: SensorTrack[T], stamp: int, item: T) -> None:
+    def _arrive(
+        self, key: K, track: SensorTrack[T], stamp: int, item: T, out: list[Outcome[K, T]]
+    ) -> None:
         """Take a frame of the leader, or of one that is to lead again."""
         assert track.rank is not None
         if stamp <= self._last_stamp:
             self._references[key, 'reference'] += 1
-            self._references[key, 'superseded'] += 1
+            self._drop(key, stamp, 'superseded', 'it came after a set as late or later', out)
         if track.rank < self._rank:
             if track.behind_since is None:
-                self._lead(track.rank)
+                self._lead(track.rank, out)
         elif stamp > self._last_stamp:
             self._refer(key, stamp, item, self._now)
         self._wake = self._next_event()
 
-    def _lead(self, rank: int) -> None:
+    def _lead(self, rank: int, out: list[Outcome[K, T]]) -> None:
         """Make a sensor the leader; its frames that no set has used yet become references."""
         returns = rank < self._rank
         self._rank = rank
@@ -296,10 +271,10 @@ class Synchronizer(Generic[K, T]):
         ]
         if returns and frames:
             first = frames[0][0] - track.tolerance_ns
-            for pending in self._pending:
-                if pending.stamp >= first and pending.key != key:
-                    self._references[pending.key, 'taken_back'] += 1
+            repeated = [p for p in self._pending if p.stamp >= first and p.key != key]
             self._pending = [p for p in self._pending if p.stamp < first or p.key == key]
+            for pending in repeated:
+                self._drop(pending.key, pending.stamp, 'taken_back', f'{key} leads again', out)
         for frame in frames:
             self._refer(key, *frame)
 
@@ -313,6 +288,11 @@ class Synchronizer(Generic[K, T]):
                 earlier.deadline = min(earlier.deadline, pending.deadline)
                 if earlier is pending:
                     break
+
+    def _drop(self, key: K, stamp: int, fate: str, reason: str, out: list[Outcome[K, T]]) -> None:
+        """Count and report a reference frame that leads to no set."""
+        self._references[key, fate] += 1
+        out.append(DroppedReference(stamp, key, fate, reason))
 
     def _first_punctual(self, now: int) -> int:
         """Rank of the first sensor that is not overdue; behind the last where all are."""
@@ -334,7 +314,7 @@ class Synchronizer(Generic[K, T]):
                     wake = min(wake, track.last_arrival + track.max_age_ns)
         return wake
 
-    def _advance(self, now: int, out: list[SyncedSet[K, T]]) -> None:
+    def _advance(self, now: int, out: list[Outcome[K, T]]) -> None:
         """Do all that time alone makes due up to `now`, each thing at its own time."""
         while (event := self._next_event()) <= now:
             self._now = max(event, self._now)
@@ -342,11 +322,11 @@ class Synchronizer(Generic[K, T]):
                 self._rank < len(self._ranked)
                 and self._ranked[self._rank].overdue_at(self._deadline_ns) <= self._now
             ):
-                self._lead(self._first_punctual(self._now))
+                self._lead(self._first_punctual(self._now), out)
             self._release(self._now, out)
         self._wake = event
 
-    def _release(self, now: int, out: list[SyncedSet[K, T]]) -> None:
+    def _release(self, now: int, out: list[Outcome[K, T]]) -> None:
         """Emit the references that are due or complete, in order."""
         changed = False
         while self._pending and self._is_ready(self._pending[0], now):
@@ -364,12 +344,12 @@ class Synchronizer(Generic[K, T]):
                 return len(self._pending) > self._tracks[head.key].config.queue_size
         return True
 
-    def _emit(self, now: int, out: list[SyncedSet[K, T]]) -> None:
+    def _emit(self, now: int, out: list[Outcome[K, T]]) -> None:
         """Make the set of the first reference that waits, and let go of what is behind it."""
         head = self._pending.pop(0)
         found: dict[K, int] = {}
         absent: dict[K, str] = {}
-        fate = 'bundle'
+        lacking: list[str] = []
         for key, track in self._tracks.items():
             at = track.find(head.stamp) if key == head.key else track.candidate(head.stamp)
             if at >= 0:
@@ -377,12 +357,14 @@ class Synchronizer(Generic[K, T]):
             elif key != head.key:
                 absent[key] = track.why_absent(head.stamp, now)
                 if track.config.required:
-                    fate = 'required_absent'
-        self._references[head.key, fate] += 1
-        if fate == 'bundle':
+                    lacking.append(f'{key} is required: {absent[key]}')
+        if lacking:
+            self._drop(head.key, head.stamp, 'required_absent', '; '.join(lacking), out)
+        else:
             items = {key: self._tracks[key].take(at) for key, at in found.items()}
             items[head.key] = (head.stamp, head.item)
             out.append(SyncedSet(head.stamp, head.key, items, absent))
+            self._references[head.key, 'bundle'] += 1
         self._last_stamp = head.stamp
         for track in self._tracks.values():
             track.prune(head.stamp - track.tolerance_ns)

@@ -67,3 +67,8 @@ class SynchronizerConfig:
     def sensors(self) -> dict[Modality, SensorConfig]:
         """The configuration of each live sensor."""
         return {modality: getattr(self, modality.value) for modality in Modality}
+
+
+def to_ns(seconds: float) -> int:
+    """Seconds to nanoseconds, rounded."""
+    return round(seconds * 1e9)
