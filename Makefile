@@ -1,0 +1,48 @@
+# Each goal sets up .venv first, from PyPI and, where one is sourced, a ROS 2 installation.
+# The second run finds it ready. PYTHON=... names another interpreter, ARGS=... is handed on.
+
+PYTHONS := python3.13 python3.12 python3.11 python3
+ifdef ROS_DISTRO
+PYTHONS := python3
+endif
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: help setup demo test lint bench clean distclean
+
+help:
+	@echo 'make demo       simulate a drive, run the nodes on it over ROS 2, write demo_output/report.html'
+	@echo 'make test       run the tests (ARGS="-k geometry" chooses)'
+	@echo 'make lint       ruff, mypy'
+	@echo 'make bench      run the benchmarks'
+	@echo 'make setup      only set up .venv, which all of these do by themselves'
+	@echo 'make clean      remove what was built; make distclean removes .venv too'
+
+setup:
+	@if [ -z '$(PYTHON)' ]; then \
+	  echo 'Python 3.11, 3.12 or 3.13 is missing: install python3 with its venv and dev packages' \
+	  '(or name one: make PYTHON=/path/to/python3.12).' >&2; exit 1; fi
+	@$(PYTHON) -m tools.environment
+
+demo: setup
+	@$(BIN)/sam_ad demo --out demo_output $(ARGS)
+
+test: setup
+	@$(BIN)/pytest -q --durations=10 $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: setup
+	@for script in benchmarks/[a-z]*.py; do \
+	  name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
+
+clean:
+	rm -rf build install log *.egg-info demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache
+	find sam_ad_perception tools training test benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf .venv
