@@ -13,6 +13,7 @@ from sam_ad_perception.core.sensors import CameraModel
 
 _PINHOLE, _POLYNOMIAL, _FISHEYE = 0, 1, 2
 _NEWTON_STEPS = 50
+_WIDEST = 1.0e4  # normalised radius where the search for a ray ends: 0.006 degrees off the plane
 _CONVERGED = 1e-12  # of the distorted coordinates; 1e-9 px at a focal length of 1000 px
 
 
@@ -122,6 +123,8 @@ def project_kernel(points, model, intrinsics, coefficients, limit, uv, z_out):  
             continue
         x = points[i, 0] / z
         y = points[i, 1] / z
+        if not (abs(x) < np.inf and abs(y) < np.inf):
+            continue
         if model == _POLYNOMIAL:
             if not (x * x + y * y < limit * limit):
                 continue
@@ -140,17 +143,47 @@ def project_kernel(points, model, intrinsics, coefficients, limit, uv, z_out):  
 
 
 @njit(cache=True, nogil=True)
+def _undistort_radius(r_d, c, limit):  # type: ignore[no-untyped-def]
+    """Radius below `limit` whose distorted radius is nearest `r_d`; tangential terms left out."""
+    low, high = 0.0, min(limit, _WIDEST)
+    r = min(r_d, 0.5 * high)
+    for _ in range(_NEWTON_STEPS):
+        s = r * r
+        top = 1.0 + s * (c[0] + s * (c[1] + s * c[4]))
+        bottom = 1.0 + s * (c[5] + s * (c[6] + s * c[7]))
+        radial = top / bottom
+        slope = c[0] + s * (2.0 * c[1] + s * 3.0 * c[4])
+        slope -= radial * (c[5] + s * (2.0 * c[6] + s * 3.0 * c[7]))
+        derivative = radial + 2.0 * s * slope / bottom
+        error = r_d - r * radial
+        if abs(error) < _CONVERGED:
+            return r
+        if error > 0.0:  # the function grows up to the limit, so the bracket always holds
+            low = r
+        else:
+            high = r
+        r = r + error / derivative if derivative > 0.0 else high
+        if not low < r < high:
+            r = 0.5 * (low + high)
+    return r
+
+
+@njit(cache=True, nogil=True)
 def _undistort_polynomial(x_d, y_d, c, limit):  # type: ignore[no-untyped-def]
-    """Newton's method from the distorted point; (NaN, NaN) where there is no solution."""
-    x, y = x_d, y_d
+    """Newton's method from the radial solution; (NaN, NaN) where there is none below `limit`."""
+    r_d = np.sqrt(x_d * x_d + y_d * y_d)
+    if r_d < _CONVERGED:
+        return x_d, y_d
+    scale = _undistort_radius(r_d, c, limit) / r_d
+    x, y = x_d * scale, y_d * scale
     for _ in range(_NEWTON_STEPS):
         r = np.sqrt(x * x + y * y)
         if r >= limit:  # a step over the turning point would end on the folded branch
-            x *= 0.99 * limit / r
-            y *= 0.99 * limit / r
+            x *= 0.999 * limit / r
+            y *= 0.999 * limit / r
         x_f, y_f, xx, xy, yy = _distort_polynomial(x, y, c)
         dx, dy = x_d - x_f, y_d - y_f
-        if abs(dx) < _CONVERGED and abs(dy) < _CONVERGED:
+        if abs(dx) + abs(dy) < _CONVERGED * (1.0 + r_d):
             return x, y
         determinant = xx * yy - xy * xy
         if not determinant > 0.0:
