@@ -48,15 +48,16 @@ def export_onnx(network: nn.Module, inputs: Mapping[str, Tensor], path: Path) ->
         ImportError: `onnxscript` is not installed.
         OSError: The file cannot be written.
     """
-    program = torch.onnx.export(
-        LogitsOnly(network, tuple(inputs)).eval(),
-        tuple(inputs.values()),
-        input_names=list(inputs),
-        output_names=['logits'],
-        dynamo=True,
-        opset_version=OPSET,
-        custom_translation_table=dict(onnx_translations()),
-        verbose=False,
-    )
+    with torch.no_grad():  # with gradients, attention is traced in a form that does not export
+        program = torch.onnx.export(
+            LogitsOnly(network, tuple(inputs)).eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=['logits'],
+            dynamo=True,
+            opset_version=OPSET,
+            custom_translation_table=dict(onnx_translations()),
+            verbose=False,
+        )
     assert program is not None
     program.save(path, external_data=False)
