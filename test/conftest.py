@@ -15,6 +15,7 @@ imported, so that a plain ``.venv/bin/pytest`` behaves like ``make test``:
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import sys
 import tempfile
@@ -50,6 +51,14 @@ hypothesis.settings.register_profile('thorough', deadline=None, max_examples=200
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'default'))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked `ros` where there is no ROS 2, neither wheels nor installation."""
+    if importlib.util.find_spec('rclpy') is None:
+        for item in items:
+            if item.get_closest_marker('ros'):
+                item.add_marker(pytest.mark.skip(reason='rclpy is not installed: run make setup'))
+
+
 @pytest.fixture(scope='session')
 def repository() -> Path:
     """The root of the working tree."""
@@ -81,7 +90,7 @@ def free_domain_id(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     the ports Linux hands out by itself. Numbers are taken in turn: what a test leaves on the wire
     does not reach the next.
     """
-    folder = Path(tempfile.gettempdir()) / 'sam_ad_domains'
+    folder = Path(tempfile.gettempdir()) / f'sam_ad_domains_{os.getuid()}'
     folder.mkdir(exist_ok=True)
     with (folder / 'next').open('a+') as counter:
         fcntl.flock(counter, fcntl.LOCK_EX)

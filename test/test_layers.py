@@ -1,0 +1,145 @@
+"""Who may import what: the arrows between the parts point one way, and core stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = 'sam_ad_perception'
+ROOT = Path(__file__).resolve().parents[1]
+
+# Part -> the parts of the package that it may import besides itself.
+ALLOWED = {
+    'core': set(),
+    'modeling': {'core'},
+    'simulation': {'core'},
+    'bags': {'core', 'modeling'},
+    'reporting': {'core', 'bags'},
+    'nodes': {'core', 'modeling', 'bags'},
+    'training': {'core', 'modeling', 'simulation', 'bags'},
+    'tools': set(),
+}
+# Third-party packages that are heavy or bind to a platform -> the only parts that may import them.
+ONLY_IN = {
+    'torch': {'modeling', 'training'},
+    'torchvision': {'modeling', 'training'},
+    'sam2': {'modeling', 'training'},
+    'segment_anything': {'modeling', 'training'},
+    'safetensors': {'modeling', 'training'},
+    'onnx': {'modeling', 'training'},
+    'onnxruntime': {'modeling', 'training'},
+    'rclpy': {'nodes'},
+    'launch': set(),
+    'launch_ros': set(),
+    'cv_bridge': {'nodes'},
+    'rosbags': {'bags', 'simulation'},
+    'jinja2': {'reporting'},
+}
+CORE_NEEDS = {'numpy', 'numba', 'cv2', 'yaml'}
+ENTRANCES = {'cli', 'demo', '__main__'}
+
+
+def part_of(file: Path) -> str:
+    """The part that a file belongs to: a sub-package, or a top-level folder of the checkout."""
+    parts = file.relative_to(ROOT).parts
+    return parts[1].removesuffix('.py') if parts[0] == PACKAGE else parts[0]
+
+
+def sources() -> list[Path]:
+    folders = (PACKAGE, 'training', 'tools')
+    return sorted(file for folder in folders for file in (ROOT / folder).rglob('*.py'))
+
+
+def imports(tree: ast.AST, file: Path) -> Iterator[tuple[str, int]]:
+    """All modules that a tree imports, relative ones resolved, with the line."""
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = '.'.join([*base, *([node.module] if node.module else [])])
+            yield module, node.lineno
+            for alias in node.names:
+                yield f'{module}.{alias.name}', node.lineno
+
+
+def violations(file: Path, text: str | None = None) -> list[str]:
+    """What a file imports against the tables above, one sentence each."""
+    part = part_of(file)
+    if part == '__init__' or part in ENTRANCES:
+        return []
+    found = []
+    for module, line in imports(ast.parse(text or file.read_text()), file):
+        names = module.split('.')
+        where = f'{file.relative_to(ROOT)}:{line}'
+        if names[0] == PACKAGE and len(names) > 1 and names[1] not in {part, *ALLOWED[part]}:
+            found.append(f'{where}: {part} must not import {names[1]}')
+        if names[0] in {'training', 'tools', 'test', 'benchmarks'} and names[0] != part:
+            found.append(f'{where}: {part} must not import {names[0]}')
+        if part not in ONLY_IN.get(names[0], {part}):
+            found.append(f'{where}: {part} must not import {names[0]}')
+        if part == 'core' and names[0] not in {*sys.stdlib_module_names, PACKAGE, *CORE_NEEDS}:
+            found.append(f'{where}: core must not import {names[0]}')
+    return sorted(set(found))
+
+
+def test_every_part_has_a_row() -> None:
+    parts = {part_of(file) for file in sources()} - {'__init__'} - ENTRANCES
+    assert parts <= set(ALLOWED), 'a new part needs a row in ALLOWED and in CONTRIBUTING.md'
+
+
+@pytest.mark.parametrize('file', sources(), ids=lambda f: str(f.relative_to(ROOT)))
+def test_imports_point_one_way(file: Path) -> None:
+    assert violations(file) == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'wrong'),
+    [
+        ('nodes/x.py', 'def f():\n    from training.train import main\n', True),
+        ('core/x.py', 'from sam_ad_perception import modeling\n', True),
+        ('core/x.py', 'from ..modeling import zoo\n', True),
+        ('core/x.py', 'import torch.nn as nn\n', True),
+        ('core/x.py', 'import numpy as np, math\nfrom .sensors import Modality\n', False),
+        ('bags/x.py', 'import rclpy\n', True),
+        ('modeling/x.py', 'from sam_ad_perception.nodes import worker\n', True),
+        ('nodes/x.py', 'from sam_ad_perception.modeling.segmenter import Segmenter\n', False),
+    ],
+)
+def test_the_rules_catch(name: str, text: str, wrong: bool) -> None:
+    assert bool(violations(ROOT / PACKAGE / name, text)) == wrong
+
+
+@pytest.mark.parametrize(
+    'file', [f for f in sources() if part_of(f) in ENTRANCES], ids=lambda f: f.name
+)
+def test_entrances_import_lazily(file: Path) -> None:
+    """`sam_ad --help` must not wait seconds for torch: only the standard library at the top."""
+    statements = ast.parse(file.read_text()).body  # `if TYPE_CHECKING:` is not among the imports
+    top = ast.Module([n for n in statements if isinstance(n, ast.Import | ast.ImportFrom)], [])
+    modules = {module for module, _ in imports(top, file)}
+    assert {m.split('.')[0] for m in modules} <= {*sys.stdlib_module_names, PACKAGE, 'rich'}
+    siblings = {m.split('.')[1] for m in modules if m.startswith(f'{PACKAGE}.')}
+    assert siblings <= {'core', *ENTRANCES}
+
+
+def test_core_loads_neither_torch_nor_ros() -> None:
+    """What the text of the files cannot show: nothing that core imports brings them in either."""
+    modules = [
+        '.'.join(file.relative_to(ROOT).with_suffix('').parts)
+        for file in (ROOT / PACKAGE / 'core').rglob('*.py')
+    ]
+    script = (
+        f'import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n'
+        "print(*sorted({'torch', 'rclpy', 'rosbags'} & set(sys.modules)))"
+    )
+    command = [sys.executable, '-c', script]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
