@@ -1,0 +1,66 @@
+"""The life of a node's process: prepare, spin, and leave quietly on SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from sam_ad_perception.nodes.environment import prepare_environment
+
+prepare_environment()
+
+import rclpy  # noqa: E402  (after the environment, which it reads)
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+
+
+def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+    """Run one node until it is told to end.
+
+    Args:
+        make: Makes the node; called after `rclpy.init`. What it raises as ValueError or OSError
+            is a wrong parameter: one line for the user, exit code 1.
+        args: Command line; the process's own by default.
+
+    Returns:
+        The exit code: 0 after SIGINT, SIGTERM or a shutdown of ROS.
+    """
+    code = 0
+    node: Node | None = None
+    try:
+        rclpy.init(args=None if args is None else [sys.argv[0], *args])
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ValueError, OSError) as err:
+        if node is not None:
+            raise
+        print(f'{sys.argv[0]}: {err}', file=sys.stderr)
+        code = 1
+    finally:
+        # `ros2 launch` passes Ctrl-C on, so that it arrives twice: not during the teardown.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ended = _close(node)
+    if not ended:
+        # The worker is inside a native call (loading, inference). Python's own teardown would
+        # pull the libraries from under it; leaving at once is clean for everybody else.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _close(node: Node | None) -> bool:
+    """Close the node and ROS; False where a thread of the node is stuck."""
+    ended = True
+    if node is not None:
+        close = getattr(node, 'close', None)
+        ended = close is None or bool(close())
+        node.destroy_node()
+    rclpy.try_shutdown()
+    return ended

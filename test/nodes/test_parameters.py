@@ -1,0 +1,153 @@
+"""A configuration as ROS parameters: declared with text and range, refused with the reason."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from sam_ad_perception.core.parameters import ParameterError, parameter
+from sam_ad_perception.nodes.parameters import NodeParameters
+
+pytestmark = pytest.mark.ros
+
+
+@dataclass(frozen=True)
+class Overlay:
+    alpha: float = parameter(0.5, 'Opacity of the mask.', ge=0.0, le=1.0)
+    style: str = parameter('flat', 'How to draw.', choices=('flat', 'outline'))
+
+
+@dataclass(frozen=True)
+class Config:
+    size: int = parameter(3, 'Pixels.', ge=1, unit='px')
+    names: tuple[str, ...] = parameter(('a', 'b'), 'Names.')
+    overlay: Overlay = field(default_factory=Overlay)
+
+    def __post_init__(self):
+        if self.size == 13:
+            raise ValueError('size must not be 13, it brings bad luck')
+
+
+@pytest.fixture
+def make_node(graph):
+    nodes = []
+
+    def make(overrides=(), **kwargs):
+        node = Node(
+            'configured',
+            context=graph.context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in overrides],
+        )
+        nodes.append(node)
+        return node, NodeParameters(node, Config, **kwargs)
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+def test_defaults_and_overrides_become_the_configuration(make_node):
+    assert make_node()[1].config == Config()
+    _, parameters = make_node([('overlay.alpha', 0.25), ('names', ['x']), ('use_sim_time', True)])
+    assert parameters.config == Config(names=('x',), overlay=Overlay(alpha=0.25))
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('overlay.alhpa', 0.5, "'overlay.alhpa'.*overlay.alpha"),
+        ('overlay.alpha', 1, r"'overlay.alpha' must be.*float.*write 1\.0"),
+        ('overlay.alpha', 1.5, "'overlay.alpha' must be at most 1"),
+        ('overlay.style', 'loud', "'overlay.style' must be one of"),
+        ('size', 13, 'bad luck'),
+        ('names', [1], "'names'"),
+    ],
+)
+def test_a_bad_value_at_start_is_refused_by_name(make_node, name, value, message):
+    with pytest.raises(ParameterError, match=message):
+        make_node([(name, value)])
+
+
+def test_description_range_and_constraints_are_declared(make_node):
+    node, _ = make_node(changeable=['overlay.alpha'])
+    alpha = node.describe_parameter('overlay.alpha')
+    assert alpha.description == 'Opacity of the mask.'
+    assert (alpha.floating_point_range[0].from_value, alpha.floating_point_range[0].to_value) == (
+        0.0,
+        1.0,
+    )
+    assert alpha.additional_constraints == ''
+    size = node.describe_parameter('size')
+    assert size.description == 'Pixels. [px]'
+    assert size.integer_range[0].from_value == 1
+    assert 'start-up' in size.additional_constraints
+    assert 'flat, outline' in node.describe_parameter('overlay.style').additional_constraints
+
+
+def test_changes_at_run_time_are_adopted_or_refused_with_the_reason(make_node):
+    seen = []
+
+    def on_change(config):
+        if config.overlay.alpha == 0.75:
+            raise ValueError('alpha 0.75 is taken')
+        seen.append(config.overlay.alpha)
+
+    node, parameters = make_node(
+        changeable=['overlay.alpha', 'overlay.style'], on_change=on_change
+    )
+
+    def set_to(name, value):
+        return node.set_parameters([Parameter(name, value=value)])[0]
+
+    assert set_to('overlay.alpha', 0.25).successful
+    assert parameters.config.overlay.alpha == 0.25
+    for name, value, reason in [
+        ('overlay.alpha', 2.0, 'out of range'),
+        ('overlay.alpha', 'x', ''),
+        ('overlay.alpha', 0.75, 'is taken'),
+        ('overlay.style', 'loud', 'one of'),
+        ('size', 4, 'read at start-up; changeable are'),
+    ]:
+        result = set_to(name, value)
+        assert not result.successful, (name, value)
+        assert reason in result.reason
+    assert parameters.config == Config(overlay=Overlay(alpha=0.25))
+    assert seen == [0.25]
+    assert node.get_parameter('overlay.alpha').value == 0.25
+
+
+def test_services_tell_and_set_over_dds(graph, make_node):
+    node, parameters = make_node(changeable=['overlay.alpha'])
+    executor = SingleThreadedExecutor(context=graph.context)
+    executor.add_node(node)
+    describe = graph.node.create_client(DescribeParameters, '/configured/describe_parameters')
+    change = graph.node.create_client(SetParameters, '/configured/set_parameters')
+    try:
+        graph.until(describe.service_is_ready, 'the describe service')
+        graph.until(change.service_is_ready, 'the set service')
+
+        def ask(client, request):
+            future = client.call_async(request)
+            graph.until(lambda: executor.spin_once(0.01) or future.done(), 'the answer')
+            return future.result()
+
+        told = ask(describe, DescribeParameters.Request(names=['overlay.alpha']))
+        assert told.descriptors[0].description == 'Opacity of the mask.'
+        for value, successful in ((0.125, True), (7.0, False)):
+            request = SetParameters.Request(
+                parameters=[Parameter('overlay.alpha', value=value).to_parameter_msg()]
+            )
+            result = ask(change, request).results[0]
+            assert result.successful is successful
+            assert bool(result.reason) is not successful
+        assert parameters.config.overlay.alpha == 0.125
+    finally:
+        graph.node.destroy_client(describe)
+        graph.node.destroy_client(change)
+        executor.shutdown()
