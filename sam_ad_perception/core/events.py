@@ -36,6 +36,9 @@ MAX_DRIFT = 2e-4
 CLOCK_JUMP_NS = 1_000_000_000
 """Host and sensor time that disagree by more than this: one of the clocks was set anew."""
 
+RESTART_RUN = 3
+"""So many late packets in a row: they are not late, the stream started again."""
+
 _WORD_BYTES = {'evt3': 2, 'libcaer': 8, 'mono': 8}
 
 
@@ -108,6 +111,7 @@ class EventDecoder:
         self._offset_ns: int | None = None
         self._offset_at_ns = 0
         self._end_us: int | None = None
+        self._late_run = 0
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -151,15 +155,26 @@ class EventDecoder:
 
     def _is_late(self, packet: EventPacket) -> bool:
         """Whether a packet was overtaken by the one before it (and nothing was restarted)."""
-        if self._stamp_ns is None or packet.encoding != self._encoding or packet.seq > self._seq:
+        if self._stamp_ns is None or packet.encoding != self._encoding:
             return False
-        return self._stamp_ns - CLOCK_JUMP_NS < packet.stamp_ns <= self._stamp_ns
+        behind_ns = self._stamp_ns - packet.stamp_ns
+        if packet.seq == self._seq == 0:  # nobody numbers the packets
+            late = 0 < behind_ns < CLOCK_JUMP_NS
+        else:
+            late = packet.seq <= self._seq and 0 <= behind_ns < CLOCK_JUMP_NS
+        self._late_run = self._late_run + 1 if late else 0
+        return 0 < self._late_run < RESTART_RUN
 
     def _follow(self, packet: EventPacket) -> None:
         """Take note of a packet's place in the stream: lost packets and restarts."""
+        numbered = packet.seq > 0 or self._seq > 0
         if self._stamp_ns is None or packet.encoding != self._encoding:
             self._restart()
-        elif packet.seq <= self._seq or packet.stamp_ns < self._stamp_ns - CLOCK_JUMP_NS:
+        elif (
+            self._late_run > 0
+            or (numbered and packet.seq <= self._seq)
+            or packet.stamp_ns < self._stamp_ns - CLOCK_JUMP_NS
+        ):
             self._counters['restarts'] += 1
             self._restart()
         elif packet.seq > self._seq + 1:
@@ -175,6 +190,7 @@ class EventDecoder:
         self._state = codecs.new_evt3_state()
         self._offset_ns = None
         self._end_us = None
+        self._late_run = 0
         self.end_ns = None
 
     def _decode_evt3(self, packet: EventPacket) -> tuple[Events, int]:
@@ -184,7 +200,7 @@ class EventDecoder:
         before = self._state.copy()
         n = codecs.decode_evt3(words, self._state, width, height, *columns)
         if n < 0:
-            self._state = before
+            self._state = codecs.new_evt3_state()  # what follows it is as if it was lost
             word = int(words[-1 - n])
             raise EventDecodeError(
                 f'events: word {-1 - n} of an evt3 packet is {word:#06x}, '
