@@ -1,0 +1,265 @@
+"""Light: the linear image that a camera sees, and the 8-bit picture made of it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sam_ad_perception.core.sensors import CameraModel
+from sam_ad_perception.simulation.layout import Weather
+from sam_ad_perception.simulation.materials import albedo, ground_albedo, local_hit, noise2
+from sam_ad_perception.simulation.primitives import COS, SIN, Primitives
+from sam_ad_perception.simulation.raycast import (
+    GROUND_HIT,
+    SKY_HIT,
+    TREELINE_HIT,
+    Hits,
+)
+from sam_ad_perception.simulation.road import Road, lateral_offset, marking, region
+from sam_ad_perception.simulation.shadows import ShadowMap, is_shadowed
+
+_VEGETATION, _SKY = 8, 10
+_GAMMA_STEPS = 4096
+_GAMMA = 255.0 * np.linspace(0.0, 1.0, _GAMMA_STEPS) ** (1.0 / 2.2)
+
+
+@njit(cache=True, nogil=True)
+def _sky(
+    dx: float, dy: float, dz: float, sky: NDArray[np.float64], seed: int
+) -> tuple[float, float, float]:
+    """Sky radiance; `sky` is zenith RGB, horizon RGB, cloud cover."""
+    norm = np.sqrt(dx * dx + dy * dy + dz * dz)
+    up = max(dz / norm, 0.0)
+    blend = np.sqrt(up)
+    r = sky[3] + blend * (sky[0] - sky[3])
+    g = sky[4] + blend * (sky[1] - sky[4])
+    b = sky[5] + blend * (sky[2] - sky[5])
+    if up > 0.02:
+        x, y = 1.2 * dx / dz, 1.2 * dy / dz
+        cloud = 0.65 * noise2(x, y, seed) + 0.35 * noise2(2.3 * x, 2.3 * y, seed + 1)
+        cover = min(1.0, max(0.0, (cloud + 0.75 * sky[6] - 0.75) * 4.0)) * min(1.0, up * 8.0)
+        white = 0.95 - 0.25 * sky[6]
+        r, g, b = r + cover * (white - r), g + cover * (white - g), b + cover * (white - b)
+    return r, g, b
+
+
+@njit(cache=True, nogil=True)
+def _shade(
+    geometry: NDArray[np.float64],
+    kind: NDArray[np.int64],
+    material: NDArray[np.int64],
+    color: NDArray[np.float64],
+    texture: NDArray[np.int64],
+    index: NDArray[np.int32],
+    depth: NDArray[np.float64],
+    K: NDArray[np.float64],
+    T: NDArray[np.float64],
+    road: NDArray[np.float64],
+    crossings: NDArray[np.float64],
+    sun: NDArray[np.float64],
+    light: NDArray[np.float64],
+    sky: NDArray[np.float64],
+    seed: int,
+    origin: NDArray[np.float64],
+    start: NDArray[np.int64],
+    items: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None:
+    """`light` is sun strength, sky strength, 1 / haze length, exposure."""
+    height, width = index.shape
+    for v in range(height):
+        b = (v - K[1, 2]) / K[1, 1]
+        for u in range(width):
+            a = (u - K[0, 2]) / K[0, 0]
+            dx = T[0, 0] * a + T[0, 1] * b + T[0, 2]
+            dy = T[1, 0] * a + T[1, 1] * b + T[1, 2]
+            dz = T[2, 0] * a + T[2, 1] * b + T[2, 2]
+            hit, t = index[v, u], depth[v, u]
+            if hit == SKY_HIT:
+                red, green, blue = _sky(dx, dy, dz, sky, seed)
+            elif hit == TREELINE_HIT:
+                angle = np.arctan2(dy, dx)
+                gain = 0.12 + 0.06 * noise2(60.0 * angle, 120.0 * dz, seed)
+                red = 0.75 * gain + 0.3 * sky[3]
+                green, blue = 1.05 * gain + 0.3 * sky[4], 0.7 * gain + 0.3 * sky[5]
+            else:
+                length = np.sqrt(dx * dx + dy * dy + dz * dz)
+                x, y, z = T[0, 3] + t * dx, T[1, 3] + t * dy, T[2, 3] + t * dz
+                if hit == GROUND_HIT:
+                    nx, ny, nz, z = 0.0, 0.0, 1.0, 0.0
+                    footprint = t / K[0, 0] * min(length / -dz, 40.0)
+                    lateral = lateral_offset(x, y, road)
+                    kind_here = region(lateral, road)
+                    paint = marking(x, lateral, road, crossings) if kind_here == 0 else 0.0
+                    red, green, blue = ground_albedo(kind_here, paint, x, y, footprint, seed)
+                else:
+                    g = geometry[hit]
+                    lx, ly, lz, mx, my, nz = local_hit(kind[hit], g, x, y, z)
+                    nx, ny = g[COS] * mx - g[SIN] * my, g[SIN] * mx + g[COS] * my
+                    facing = -(nx * dx + ny * dy + nz * dz) / length
+                    footprint = t / K[0, 0] / max(facing, 0.1)
+                    red, green, blue = albedo(
+                        material[hit],
+                        texture[hit],
+                        g,
+                        color[hit],
+                        lx,
+                        ly,
+                        lz,
+                        mx,
+                        my,
+                        nz,
+                        footprint,
+                    )
+                direct = nx * sun[0] + ny * sun[1] + nz * sun[2]
+                if direct > 0.0 and is_shadowed(
+                    geometry, kind, sun, origin, start, items,
+                    x + 0.012 * nx, y + 0.012 * ny, z + 0.012 * nz,
+                ):  # fmt: skip
+                    direct = 0.0
+                # Light from the sky, and a little from the ground onto what faces it.
+                power = light[0] * max(direct, 0.0) + light[1] * (0.65 + 0.35 * nz)
+                clear = np.exp(-t * length * light[2])
+                red = clear * power * red + (1.0 - clear) * sky[3]
+                green = clear * power * green + (1.0 - clear) * sky[4]
+                blue = clear * power * blue + (1.0 - clear) * sky[5]
+            out[v, u, 0] = light[3] * red
+            out[v, u, 1] = light[3] * green
+            out[v, u, 2] = light[3] * blue
+
+
+def shade(
+    hits: Hits,
+    primitives: Primitives,
+    shadows: ShadowMap,
+    road: Road,
+    weather: Weather,
+    camera: CameraModel,
+    T_world_camera: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """The light that reaches each pixel.
+
+    Args:
+        hits: What each pixel sees.
+        primitives: The solids that `hits` was cast against.
+        shadows: Their shadows.
+        road: The ground.
+        weather: Light and air.
+        camera: The view.
+        T_world_camera: (4, 4) its pose.
+
+    Returns:
+        (H, W, 3) float32 linear RGB; 1 is white in full exposure.
+    """
+    out = np.empty((*camera.size, 3), dtype=np.float32)
+    w = weather
+    _shade(
+        primitives.geometry,
+        primitives.kind,
+        primitives.material,
+        primitives.color,
+        primitives.texture,
+        hits.index,
+        hits.depth,
+        camera.K,
+        np.ascontiguousarray(T_world_camera),
+        road.parameters,
+        road.crossings,
+        np.array(w.sun),
+        np.array([w.sun_strength, w.sky_strength, 1.0 / w.haze_length, w.exposure]),
+        np.array([*w.zenith, *w.horizon, w.clouds]),
+        w.texture,
+        shadows.origin,
+        shadows.start,
+        shadows.items,
+        out,
+    )
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _develop(
+    linear: NDArray[np.float32], noise: NDArray[np.float32], gamma: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    out = np.empty(linear.shape, dtype=np.uint8)
+    steps = gamma.size - 1
+    for v in range(linear.shape[0]):
+        for u in range(linear.shape[1]):
+            for c in range(3):
+                value = min(max(linear[v, u, c], 0.0), 1.0)
+                level = gamma[int(value * steps)] + noise[v, u, c]
+                out[v, u, c] = np.uint8(min(max(level + 0.5, 0.0), 255.0))
+    return out
+
+
+def develop(
+    linear: NDArray[np.float32], rng: np.random.Generator, noise: float = 2.5
+) -> NDArray[np.uint8]:
+    """Lens blur, gamma and sensor noise.
+
+    Args:
+        linear: (H, W, 3) float32 linear RGB.
+        rng: Source of the noise.
+        noise: Standard deviation, grey levels of 255.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    blurred = np.asarray(cv2.GaussianBlur(linear, (3, 3), 0.55), dtype=np.float32)
+    grain = rng.standard_normal(linear.shape, dtype=np.float32)
+    grain *= np.float32(noise)
+    return np.asarray(_develop(blurred, grain, _GAMMA), dtype=np.uint8)
+
+
+@njit(cache=True, nogil=True)
+def _label(
+    label: NDArray[np.uint8],
+    index: NDArray[np.int32],
+    depth: NDArray[np.float64],
+    K: NDArray[np.float64],
+    T: NDArray[np.float64],
+    road: NDArray[np.float64],
+    out: NDArray[np.uint8],
+) -> None:
+    for v in range(index.shape[0]):
+        b = (v - K[1, 2]) / K[1, 1]
+        for u in range(index.shape[1]):
+            hit, t = index[v, u], depth[v, u]
+            if hit >= 0:
+                out[v, u] = label[hit]
+            elif hit == SKY_HIT:
+                out[v, u] = _SKY
+            elif hit == TREELINE_HIT:
+                out[v, u] = _VEGETATION
+            else:
+                a = (u - K[0, 2]) / K[0, 0]
+                x = T[0, 3] + t * (T[0, 0] * a + T[0, 1] * b + T[0, 2])
+                y = T[1, 3] + t * (T[1, 0] * a + T[1, 1] * b + T[1, 2])
+                out[v, u] = region(lateral_offset(x, y, road), road)
+
+
+def label(
+    hits: Hits,
+    primitives: Primitives,
+    road: Road,
+    camera: CameraModel,
+    T_world_camera: NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """True classes of an image.
+
+    Args:
+        hits: What each pixel sees.
+        primitives: The solids that `hits` was cast against.
+        road: The ground.
+        camera: The view.
+        T_world_camera: (4, 4) its pose.
+
+    Returns:
+        (H, W) uint8 Cityscapes train ids.
+    """
+    out = np.empty(camera.size, dtype=np.uint8)
+    T = np.ascontiguousarray(T_world_camera)
+    _label(primitives.label, hits.index, hits.depth, camera.K, T, road.parameters, out)
+    return out

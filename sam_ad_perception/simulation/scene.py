@@ -1,0 +1,129 @@
+"""The street of one seed: its fixed solids, its moving objects, its weather."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_ad_perception.simulation.layout import Actor, Item, Weather, lay_out
+from sam_ad_perception.simulation.primitives import (
+    CX,
+    CY,
+    HX,
+    HY,
+    Primitives,
+    pack,
+    place,
+)
+from sam_ad_perception.simulation.road import Road
+
+BIG, SMALL = 90.0, 70.0
+"""Solids beyond this distance (m) are not seen: those of buildings and trees, and all others."""
+_BIG_LABELS = (2, 8)
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Trajectories of M moving objects in road coordinates.
+
+    Attributes:
+        along: (M,) place along the road at time 0, metres.
+        along_speed: (M,) m/s.
+        lateral: (M,) offset to the left at time 0, metres.
+        lateral_speed: (M,) m/s.
+        heading: (M,) yaw relative to the road, radians.
+        lateral_limit: (M,) largest absolute offset, metres.
+    """
+
+    along: NDArray[np.float64]
+    along_speed: NDArray[np.float64]
+    lateral: NDArray[np.float64]
+    lateral_speed: NDArray[np.float64]
+    heading: NDArray[np.float64]
+    lateral_limit: NDArray[np.float64]
+
+    def poses(self, road: Road, t: float) -> NDArray[np.float64]:
+        """(M, 3) x, y and yaw at time `t` (s)."""
+        limit = self.lateral_limit
+        lateral = np.clip(self.lateral + self.lateral_speed * t, -limit, limit)
+        poses = road.poses(self.along + self.along_speed * t, lateral)
+        poses[:, 2] += self.heading
+        return poses
+
+
+class Scene:
+    """Everything that exists in the drive of one seed.
+
+    Attributes:
+        road: The road.
+        weather: Sun, sky, air.
+    """
+
+    def __init__(self, seed: int, length: float, speed: float) -> None:
+        """Lays the street out.
+
+        Args:
+            seed: Decides everything.
+            length: Distance that the ego vehicle drives, metres.
+            speed: Its mean speed, m/s.
+        """
+        rng = np.random.default_rng([seed, 0])
+        plan = lay_out(rng, length, speed)
+        self.road: Road = plan.road
+        self.weather: Weather = plan.weather
+        self._static = _pack_items(plan.items, plan.road, rng)
+        actors = plan.actors
+        parts = [p for a in actors for p in a.parts]
+        self._owner = np.repeat(np.arange(len(actors)), [len(a.parts) for a in actors])
+        self._moving = pack(parts, rng.integers(0, 1 << 20, len(parts)).tolist())
+        self._swing = np.array([p.swing for p in parts])
+        self._motion = _motion(actors)
+        both = Primitives.concatenate([self._static, self._moving])
+        radius = np.hypot(both.geometry[:, HX], both.geometry[:, HY])
+        self._reach = np.where(np.isin(both.label, _BIG_LABELS), BIG, SMALL) + radius
+
+    def primitives(self, t: float, x: float, y: float) -> Primitives:
+        """The solids near a place at a time.
+
+        Args:
+            t: Time since the start of the drive, seconds.
+            x: The place, world, metres.
+            y: See `x`.
+
+        Returns:
+            Solids in the world, each with its velocity.
+        """
+        moving = self._moving.geometry.copy()
+        amplitude, pace, phase = self._swing.T
+        moving[:, CX] += amplitude * np.sin(pace * t + phase)
+        step = 1e-3
+        poses = self._motion.poses(self.road, t)
+        velocity = (self._motion.poses(self.road, t + step) - poses)[:, :2] / step
+        moving = place(moving, poses[self._owner], velocity[self._owner])
+        both = Primitives.concatenate([self._static, self._moving.with_geometry(moving)])
+        geometry = both.geometry
+        distance = np.hypot(geometry[:, CX] - x, geometry[:, CY] - y)
+        return both.select(distance < self._reach)
+
+
+def _pack_items(items: list[Item], road: Road, rng: np.random.Generator) -> Primitives:
+    parts = [p for item in items for p in item.parts]
+    owner = np.repeat(np.arange(len(items)), [len(item.parts) for item in items])
+    texture = np.repeat(rng.integers(0, 1 << 20, len(items)), [len(i.parts) for i in items])
+    local = pack(parts, texture.tolist())
+    poses = road.poses(np.array([i.along for i in items]), np.array([i.lateral for i in items]))
+    poses[:, 2] += [i.heading for i in items]
+    return local.with_geometry(place(local.geometry, poses[owner], np.zeros((len(parts), 2))))
+
+
+def _motion(actors: list[Actor]) -> Motion:
+    columns = np.array(
+        [
+            [a.along, a.along_speed, a.lateral, a.lateral_speed, a.heading, a.lateral_limit]
+            for a in actors
+        ],
+        dtype=np.float64,
+    )
+    return Motion(*columns.T)
