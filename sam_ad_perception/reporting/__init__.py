@@ -1,0 +1,1 @@
+"""The HTML report: what the sensors saw, what was used, how good and how fast the masks were."""

@@ -1,0 +1,109 @@
+"""Fills the report page: everything inlined, so that one file can be sent around."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One instant of the drive, as pictures.
+
+    Attributes:
+        title: When, and what was special.
+        pictures: Caption -> PNG or JPEG bytes, in display order.
+    """
+
+    title: str
+    pictures: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """Quality of one set of sensors over the same frames.
+
+    Attributes:
+        name: What was available, e.g. `without lidar`.
+        miou: Mean IoU over the classes present, in [0, 1].
+        iou: Class name -> IoU in [0, 1], or None where the class does not occur.
+        frames: Number of masks that were compared.
+        expected: Number of reference frames that should have given a mask.
+    """
+
+    name: str
+    miou: float
+    iou: Mapping[str, float | None]
+    frames: int
+    expected: int
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """Percentiles of one stage, milliseconds."""
+
+    stage: str
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page shows.
+
+    Attributes:
+        title: Heading.
+        facts: Short facts under the heading (network, drive, machine, versions).
+        video: WebM bytes, or None.
+        timeline: Inline SVG.
+        moments: Pictures side by side.
+        quality: First row is the reference (all sensors); empty without truth.
+        latency: Percentiles per stage.
+        legend: Class name -> `#rrggbb`.
+        next_steps: Caption -> command.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    timeline: str
+    moments: Sequence[Moment] = ()
+    quality: Sequence[QualityRow] = ()
+    latency: Sequence[LatencyRow] = ()
+    legend: Mapping[str, str] = field(default_factory=dict)
+    next_steps: Mapping[str, str] = field(default_factory=dict)
+    video: bytes | None = None
+
+
+def render_page(report: Report) -> str:
+    """Renders the report as one self-contained HTML page.
+
+    Args:
+        report: Its contents.
+
+    Returns:
+        HTML with pictures and video as data URIs; it loads nothing from elsewhere.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters['image_uri'] = _image_uri
+    environment.filters['video_uri'] = lambda data: _data_uri(data, 'video/webm')
+    environment.filters['percent'] = lambda x: '–' if x is None else f'{100 * x:.1f}'
+    return environment.get_template('page.html.j2').render(report=report)
+
+
+def _image_uri(data: bytes) -> str:
+    return _data_uri(data, 'image/png' if data[:4] == b'\x89PNG' else 'image/jpeg')
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f'data:{kind};base64,{base64.b64encode(data).decode("ascii")}'
