@@ -334,7 +334,7 @@ def ground_albedo(
     patch = noise2(0.35 * x, 0.35 * y, seed) - 0.5
     if region == 0:
         grain = visible(footprint, 0.12) * (noise2(17.0 * x, 17.0 * y, seed + 1) - 0.5)
-        base = 0.085 + 0.02 * patch + 0.05 * grain
+        base = 0.085 + 0.02 * patch + 0.03 * grain
         base = base * (1.0 - paint) + 0.62 * paint
         return base, base, base * 1.04
     if region == 1:
