@@ -1,0 +1,1 @@
+"""Recordings: reading and writing rosbag2 (MCAP, SQLite) and labelling it, without ROS."""

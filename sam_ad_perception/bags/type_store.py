@@ -1,0 +1,45 @@
+"""Message types for recordings, without ROS: those of ROS 2 Jazzy and the ones it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+DEFINITIONS: Mapping[str, str] = MappingProxyType(
+    {
+        'event_camera_msgs/msg/EventPacket': (
+            'std_msgs/Header header\n'
+            'uint32 height\n'
+            'uint32 width\n'
+            'uint64 seq\n'
+            'uint64 time_base\n'
+            'string encoding\n'
+            'bool is_bigendian\n'
+            'uint8[] events\n'
+        ),
+        'vision_msgs/msg/VisionClass': 'uint16 class_id\nstring class_name\n',
+        'vision_msgs/msg/LabelInfo': (
+            'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n'
+        ),
+    }
+)
+"""Fields of the messages that rosbags does not bring: SQLite bags older than Iron embed none.
+
+They are those of `interfaces/`, which only a source tree has (a test compares the two).
+"""
+
+
+def make_typestore() -> Typestore:
+    """Make a store of all message types that perception reads and writes.
+
+    Returns:
+        A new store, to which a bag may add its own types; `store.types.__getitem__` is a
+        `core.conversions.MessageTypes`.
+    """
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for name, text in DEFINITIONS.items():
+        store.register(get_types_from_msg(text, name))
+    return store
