@@ -67,7 +67,7 @@ class SensorTrack(Generic[T]):
     def jumps_back(self, stamp: int, jump_ns: int) -> bool:
         """Whether this stamp says that time was set back, rather than that a frame is late."""
         newest = self.newest
-        if newest is None or stamp >= newest:
+        if newest is None or stamp > newest:
             self._late_run = 0
             return False
         in_order = self._late_run == 0 or stamp > self._previous_late

@@ -15,12 +15,12 @@ How the parts of the contract are read here:
   is replaced after its `max_age`.
 * The reference is overdue `deadline` after the next frame was to arrive by its rhythm (the median
   of the last 8 intervals), and at the latest when it is absent. The frames of the sensor that
-  takes over which no set has used yet become references at once.
+  takes over become references at once, where no set used them and it was not absent since.
 * When a sensor of higher priority returns, references of the others that wait and that would only
   repeat its set (within its tolerance, or later) are counted `taken_back`.
 * Sets leave in the order of their stamps; one that is due takes the earlier ones with it.
 * Time was set back when a stamp is `time_jump` older than the newest of its sensor, when three
-  frames of a sensor in a row are in order but older than its newest, or when now goes back by
+  frames of a sensor in a row are in order but not newer than its newest, or when now goes back by
   `time_jump`. Sets that wait are given out, all else is forgotten, and work goes on.
 """
 
@@ -197,7 +197,8 @@ class Synchronizer(Generic[K, T]):
 
     def report(self) -> dict[K, SensorReport]:
         """Tell each sensor's rhythm and latency, and the clock offset that they hint at."""
-        base = self._ranked[self._rank].latency_ns if self._rank < len(self._ranked) else None
+        latencies = [track.latency_ns for track in self._ranked]
+        base = next((latency for latency in latencies if latency is not None), None)
         reports: dict[K, SensorReport] = {}
         for key, track in self._tracks.items():
             latency = track.latency_ns
@@ -267,7 +268,10 @@ class Synchronizer(Generic[K, T]):
         frames = [
             (stamp, item, arrival)
             for stamp, item, arrival, used in track.frames()
-            if stamp > self._last_stamp and not used and stamp not in waiting
+            if stamp > self._last_stamp
+            and not used
+            and stamp not in waiting
+            and self._now - arrival <= track.max_age_ns
         ]
         if returns and frames:
             first = frames[0][0] - track.tolerance_ns
@@ -281,13 +285,11 @@ class Synchronizer(Generic[K, T]):
     def _refer(self, key: K, stamp: int, item: T, arrival: int) -> None:
         """Let a frame wait for the other sensors."""
         self._references[key, 'reference'] += 1
-        pending = _Pending(stamp, arrival + self._deadline_ns, key, item)
-        insort(self._pending, pending)
-        if self._pending[-1] is not pending:
-            for earlier in self._pending:
-                earlier.deadline = min(earlier.deadline, pending.deadline)
-                if earlier is pending:
-                    break
+        insort(self._pending, _Pending(stamp, arrival + self._deadline_ns, key, item))
+
+    def _due(self) -> int:
+        """When the first reference leaves at the latest: the later ones take it with them."""
+        return min([pending.deadline for pending in self._pending])
 
     def _drop(self, key: K, stamp: int, fate: str, reason: str, out: list[Outcome[K, T]]) -> None:
         """Count and report a reference frame that leads to no set."""
@@ -308,7 +310,7 @@ class Synchronizer(Generic[K, T]):
             wake = self._ranked[self._rank].overdue_at(self._deadline_ns)
         if self._pending:
             head = self._pending[0]
-            wake = min(wake, head.deadline)
+            wake = min(wake, self._due())
             for key, track in self._waiters:
                 if key != head.key and track.is_live(self._now) and not track.knows(head.stamp):
                     wake = min(wake, track.last_arrival + track.max_age_ns)
@@ -337,7 +339,7 @@ class Synchronizer(Generic[K, T]):
 
     def _is_ready(self, head: _Pending[K, T], now: int) -> bool:
         """Whether a reference is due, complete, or one too many."""
-        if head.deadline <= now:
+        if self._due() <= now:
             return True
         for key, track in self._waiters:
             if key != head.key and not track.knows(head.stamp) and track.is_live(now):

@@ -55,8 +55,9 @@ class SensorReport:
     Attributes:
         period_ns: Median interval of its latest stamps, nanoseconds, or None.
         latency_ns: Median of arrival minus stamp, nanoseconds, or None.
-        offset_ns: How far its stamps run ahead of the leading sensor's, judged by arrivals
-            (difference of the latencies): a candidate for `offset_s`. None while unknown.
+        offset_ns: How far its stamps run ahead of those of the first sensor in the priority that
+            was seen, judged by arrivals (difference of the latencies): a candidate for
+            `offset_s`. None while unknown.
     """
 
     period_ns: int | None
