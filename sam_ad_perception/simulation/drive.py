@@ -341,12 +341,13 @@ class Drive:
 
     def _subframe(self, k: int) -> NDArray[np.float64]:
         """Log intensity of the event camera's view at sub-frame `k`, from a small cache."""
-        if k not in self._subframes:
+        image = self._subframes.get(k)
+        if image is None:
             stamp_ns = self.config.start_ns + k * SUBFRAME_NS
-            self._subframes[k] = log_intensity(self._render(Modality.EVENT, stamp_ns)[0])
+            image = self._subframes[k] = log_intensity(self._render(Modality.EVENT, stamp_ns)[0])
             while len(self._subframes) > _SUBFRAMES_KEPT:
                 self._subframes.popitem(last=False)
-        return self._subframes[k]
+        return image
 
 
 def _camera(size: tuple[int, int], focal: float, frame_id: str) -> CameraModel:
