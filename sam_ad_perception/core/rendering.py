@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.geometry import project_points
 from sam_ad_perception.core.labels import UNLABELED, LabelSpace
-from sam_ad_perception.core.sensors import CameraModel, Events
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    Events,
+    Modality,
+    PointCloud,
+    Segmentation,
+    SensorBundle,
+)
+from sam_ad_perception.core.transforms import transform_points
 
 EVENT_ON, EVENT_OFF = (40, 110, 240), (240, 60, 40)
 """Blue for brighter and red for darker, as the renderers of the event cameras' drivers have it."""
@@ -97,6 +105,30 @@ def paint_points(
         seen, u, v = seen[~hidden], u[~hidden], v[~hidden]
     labels[seen] = mask[v, u]
     return labels
+
+
+def label_sweep(bundle: SensorBundle, segmentation: Segmentation) -> NDArray[np.uint8] | None:
+    """Read a label for each lidar point of a bundle from its mask.
+
+    Args:
+        bundle: What was segmented.
+        segmentation: The result; its depth image, where it has one, hides what is behind.
+
+    Returns:
+        (N,) uint8 ids in the order of the bundle's points, 255 for points that the camera does
+        not see; None without lidar.
+    """
+    frame = bundle.frames.get(Modality.LIDAR)
+    if frame is None:
+        return None
+    assert isinstance(frame.data, PointCloud)
+    points = transform_points(bundle.T_camera[Modality.LIDAR], frame.data.points)
+    return paint_points(
+        points.astype(np.float32, copy=False),
+        segmentation.camera,
+        segmentation.mask,
+        segmentation.depth,
+    )
 
 
 def picture_depth(depth: NDArray[np.float32], far_m: float = 60.0) -> NDArray[np.uint8]:

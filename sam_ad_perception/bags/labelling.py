@@ -1,0 +1,349 @@
+"""Label a recording: the work of the segmentation node, without ROS and without a clock.
+
+Messages go through the same `Bundler` and the same `Segmenter` as on the vehicle, with the time
+at which they were recorded for the time at which they arrive. So the same bag gives the same
+masks, on any machine, at any speed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sam_ad_perception.bags.reader import BagError, BagMessage, BagReader
+from sam_ad_perception.bags.results import ResultWriter
+from sam_ad_perception.bags.topics import TopicMapping, guess_topics
+from sam_ad_perception.bags.writer import BagWriter
+from sam_ad_perception.core.bundler import Bundler, BundlerConfig, BundleResult
+from sam_ad_perception.core.calibration import Calibration
+from sam_ad_perception.core.conversions import (
+    camera_from_message,
+    frame_from_message,
+    packet_from_message,
+    transforms_from_message,
+)
+from sam_ad_perception.core.labels import LabelSpace
+from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
+from sam_ad_perception.core.status import FrameStatus, summarize_segmentation
+
+
+class BundleSegmenter(Protocol):
+    """What labelling asks of `modeling.segmenter.Segmenter`."""
+
+    def segment(self, bundles: Sequence[SensorBundle]) -> list[Segmentation]:
+        """Segment bundles; raises ValueError, with the reason, where there is no mask."""
+        ...
+
+    def warm_up(self, camera: CameraModel) -> None:
+        """Make the first frame as fast as the others."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What is written, and how sensors are synchronized.
+
+    Attributes:
+        bundler: As for the node.
+        calibration: Transforms and camera geometry that the bag lacks.
+        copy_inputs: Whether the recorded messages are copied beside the results.
+        color: Whether `semantic/color` is written.
+        points: Whether `semantic/points` is written.
+        own_centre: See `core.geometry.camera_model_from_info`.
+    """
+
+    bundler: BundlerConfig = field(default_factory=BundlerConfig)
+    calibration: Calibration = field(default_factory=Calibration)
+    copy_inputs: bool = True
+    color: bool = True
+    points: bool = True
+    own_centre: bool = False
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """How long a stage took, milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Messages of one topic that could not be used.
+
+    Attributes:
+        count: How many.
+        reason: What was wrong with the first of them.
+    """
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """What came out.
+
+    Attributes:
+        frames: Masks written.
+        dropped: Reference frames without a mask, by reason.
+        used: Masks by the sensors that made them, for example `camera+lidar`.
+        latency_ms: Per stage, and `total`.
+        unreadable: By topic.
+        not_copied: Topics whose type nobody defines, so that a copy would be unreadable.
+        counters: Of the bundler.
+    """
+
+    frames: int
+    dropped: Mapping[str, int]
+    used: Mapping[str, int]
+    latency_ms: Mapping[str, Percentiles]
+    unreadable: Mapping[str, Unreadable]
+    not_copied: tuple[str, ...]
+    counters: Mapping[str, int]
+
+
+def label_bag(
+    bag: Path,
+    out: Path,
+    segmenter: BundleSegmenter,
+    space: LabelSpace,
+    *,
+    mapping: TopicMapping | None = None,
+    options: LabelOptions | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelReport:
+    """Label a recording.
+
+    Args:
+        bag: A rosbag2 recording, MCAP or SQLite.
+        out: Folder of the labelled recording (MCAP).
+        segmenter: Makes the masks.
+        space: Label space of its masks.
+        mapping: Which topic is which sensor; guessed where None.
+        options: What is written, and how.
+        overwrite: Whether an existing recording `out` may be replaced.
+        progress: Called with messages done and messages in all.
+
+    Returns:
+        What came out.
+
+    Raises:
+        BagError: The bag is unreadable, has no camera geometry, or no sensor; or `out` exists.
+    """
+    options = options or LabelOptions()
+    with BagReader(bag) as reader:
+        mapping = mapping or guess_topics(reader.topics)
+        check_sensors(reader, mapping, options.calibration)
+        with BagWriter(out, overwrite=overwrite) as writer:
+            run = _Run(reader, writer, segmenter, space, mapping, options)
+            run.prepare()
+            wanted = None if options.copy_inputs else set(mapping.names)
+            total = sum(t.count for t in reader.topics if wanted is None or t.name in wanted)
+            done = 0
+            stream = reader.messages(wanted)
+            for received_ns, group in groupby(stream, key=lambda message: message.received_ns):
+                for message in sorted(group, key=run.rank):
+                    run.take(message)
+                    done += 1
+                run.finish(run.bundler.poll(received_ns), received_ns)
+                if progress is not None:
+                    progress(done, total)
+            run.finish(run.bundler.flush(), reader.end_ns)
+    return run.report()
+
+
+def check_sensors(reader: BagReader, mapping: TopicMapping, calibration: Calibration) -> None:
+    """Refuse a recording from which no mask can come.
+
+    Args:
+        reader: The recording.
+        mapping: Its sensors.
+        calibration: Camera geometry that the bag lacks.
+
+    Raises:
+        BagError: It has no sensor, or no geometry of the camera.
+    """
+    listed = ', '.join(f'{t.name} ({t.type})' for t in reader.topics)
+    if not any(topics.data for topics in mapping.sensors.values()):
+        raise BagError(
+            f'{reader.path} has no camera and no other sensor that is known here: {listed}'
+        )
+    camera = mapping.sensors.get(Modality.CAMERA)
+    if Modality.CAMERA in calibration.cameras or (camera and camera.info):
+        return
+    if camera is None:
+        raise BagError(f'{reader.path} has no camera: neither an image nor a CameraInfo: {listed}')
+    raise BagError(
+        f'{reader.path} has no CameraInfo for {camera.data}; without the geometry of the camera '
+        'there is no mask (name the topic, or give a calibration file)'
+    )
+
+
+class _Run:
+    """One labelling: what goes in, what comes out, what is counted."""
+
+    def __init__(
+        self,
+        reader: BagReader,
+        writer: BagWriter,
+        segmenter: BundleSegmenter,
+        space: LabelSpace,
+        mapping: TopicMapping,
+        options: LabelOptions,
+    ) -> None:
+        self.bundler = Bundler(options.bundler)
+        self._reader = reader
+        self._writer = writer
+        self._segmenter = segmenter
+        self._mapping = mapping
+        self._options = options
+        self._data = {s.data: m for m, s in mapping.sensors.items() if s.data}
+        self._infos = {s.info: m for m, s in mapping.sensors.items() if s.info}
+        sync = options.bundler.sync.sensors
+        self._data = {name: m for name, m in self._data.items() if sync[m].enabled}
+        camera = mapping.sensors.get(Modality.CAMERA)
+        self._results = ResultWriter(
+            writer,
+            space,
+            rectified=camera is None or camera.rectified,
+            color=options.color,
+            points=options.points,
+        )
+        self._copied: set[str] = set()
+        self._not_copied: list[str] = []
+        self._warm = False
+        self._frames = 0
+        self._dropped: Counter[str] = Counter()
+        self._used: Counter[str] = Counter()
+        self._latency: dict[str, list[float]] = defaultdict(list)
+        self._unreadable: dict[str, Unreadable] = {}
+
+    def prepare(self) -> None:
+        """Announce topics, and learn what holds for the whole drive: geometry and static tf."""
+        self._results.write_label_info(self._reader.start_ns)
+        for topic in self._reader.topics if self._options.copy_inputs else ():
+            if topic.name in self._results.topics:
+                continue  # the result of an earlier labelling gives way
+            if self._writer.copy_topic(topic):
+                self._copied.add(topic.name)
+            else:
+                self._not_copied.append(topic.name)
+        self._options.calibration.fill(self.bundler.transforms)
+        for modality, camera in self._options.calibration.cameras.items():
+            self.bundler.set_camera(modality, camera)
+        for name in self._infos:
+            for first in self._reader.messages([name]):
+                self._handle(first)
+                break
+        if self._mapping.tf_static:
+            for message in self._reader.messages(self._mapping.tf_static):
+                self._handle(message)
+
+    def rank(self, message: BagMessage) -> int:
+        """Order among messages of one time: what explains a frame first, the camera last."""
+        if message.topic in self._mapping.tf:
+            return 0
+        if message.topic in self._infos:
+            return 1
+        return 3 if self._data.get(message.topic) is Modality.CAMERA else 2
+
+    def take(self, message: BagMessage) -> None:
+        """Take one message of the recording."""
+        if message.topic in self._copied:
+            self._writer.copy(message)
+        if message.topic not in self._mapping.tf_static:
+            self.finish(self._handle(message), message.received_ns)
+
+    def finish(self, results: Sequence[BundleResult], now_ns: int) -> None:
+        """Segment what is due, and write it."""
+        for result in results:
+            if isinstance(result, SensorBundle):
+                status = self._segment(result, now_ns)
+            else:
+                status = FrameStatus(result.stamp_ns, dropped=result.reason)
+            if status.dropped is not None:
+                self._dropped[status.dropped] += 1
+            self._results.write_status(status, now_ns)
+
+    def report(self) -> LabelReport:
+        """Sum up."""
+        latency = {}
+        for stage, values in self._latency.items():
+            p50, p95, p99 = (float(v) for v in np.percentile(values, (50, 95, 99)))
+            latency[stage] = Percentiles(p50, p95, p99, max(values))
+        return LabelReport(
+            self._frames,
+            dict(self._dropped.most_common()),
+            dict(self._used.most_common()),
+            latency,
+            dict(self._unreadable),
+            tuple(self._not_copied),
+            self.bundler.counters,
+        )
+
+    def _handle(self, message: BagMessage) -> list[BundleResult]:
+        """Give a message to the bundler; one that cannot be used is counted."""
+        try:
+            return self._feed(message)
+        except ValueError as err:
+            known = self._unreadable.get(message.topic, Unreadable(0, str(err)))
+            self._unreadable[message.topic] = Unreadable(known.count + 1, known.reason)
+            return []
+
+    def _feed(self, message: BagMessage) -> list[BundleResult]:
+        topic, now_ns = message.topic, message.received_ns
+        if topic in self._mapping.tf or topic in self._mapping.tf_static:
+            tree = self.bundler.transforms
+            for parent, child, stamp_ns, T in transforms_from_message(self._read(message)):
+                if topic in self._mapping.tf_static:
+                    tree.set_static(parent, child, T)
+                else:
+                    tree.add_dynamic(parent, child, stamp_ns, T)
+            return []
+        if topic in self._infos:
+            modality = self._infos[topic]
+            camera = camera_from_message(
+                self._read(message),
+                rectified=self._mapping.sensors[modality].rectified,
+                own_centre=self._options.own_centre,
+            )
+            return self.bundler.set_camera(modality, camera)
+        if topic not in self._data:
+            return []
+        modality = self._data[topic]
+        if modality is Modality.EVENT:
+            return self.bundler.add_event_packet(packet_from_message(self._read(message)), now_ns)
+        return self.bundler.add_frame(frame_from_message(self._read(message), modality), now_ns)
+
+    def _read(self, message: BagMessage) -> Any:
+        return self._reader.deserialize(message)
+
+    def _segment(self, bundle: SensorBundle, now_ns: int) -> FrameStatus:
+        """Make and write one mask."""
+        if not self._warm:
+            self._segmenter.warm_up(bundle.camera)
+            self._warm = True
+        start = time.perf_counter()
+        try:
+            (result,) = self._segmenter.segment([bundle])
+        except ValueError as err:
+            return FrameStatus(bundle.stamp_ns, dropped=str(err))
+        self._latency['total'].append(1e3 * (time.perf_counter() - start))
+        for stage, seconds in result.latency_s.items():
+            self._latency[stage].append(1e3 * seconds)
+        self._frames += 1
+        self._used['+'.join(result.used)] += 1
+        self._results.write_result(bundle, result, now_ns)
+        return summarize_segmentation(result)
