@@ -47,6 +47,7 @@ class SensorTrack(Generic[T]):
         self.waits = config.enabled and config.policy == 'nearest'
         self.offset_ns = to_ns(config.offset_s)
         self.tolerance_ns = to_ns(config.tolerance_s)
+        self.lead_period_ns = to_ns(config.lead_period_s)
         self.max_age_ns = to_ns(config.max_age_s)
         self.newest: int | None = None
         self.behind_since: int | None = None

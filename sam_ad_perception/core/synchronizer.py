@@ -186,8 +186,9 @@ class Synchronizer(Generic[K, T]):
         (a nearer one was taken), `duplicate`, `late` (older than any later set may use),
         `overflow` (queue full), `flushed` (time was set back), `disabled`; or it is still held.
 
-        Every frame that leads, or should have, is a `reference`, and then a `bundle`, or dropped:
-        `superseded` (a set with this or a later stamp was out before it arrived), `taken_back`
+        Every frame that leads, or should have (not each one, with `lead_period_s`), is a
+        `reference`, and then a `bundle`, or dropped: `superseded` (a set with this or a later
+        stamp was out before it arrived), `taken_back`
         (a sensor of higher priority returned), `required_absent`; or it still waits.
         """
         counts = dict(self._references)
@@ -247,7 +248,7 @@ class Synchronizer(Generic[K, T]):
     ) -> None:
         """Take a frame of the leader, or of one that is to lead again."""
         assert track.rank is not None
-        if stamp <= self._last_stamp:
+        if stamp <= self._last_stamp and not track.lead_period_ns:
             self._references[key, 'reference'] += 1
             self._drop(key, stamp, 'superseded', 'it came after a set as late or later', out)
         if track.rank < self._rank:
@@ -283,7 +284,11 @@ class Synchronizer(Generic[K, T]):
             self._refer(key, *frame)
 
     def _refer(self, key: K, stamp: int, item: T, arrival: int) -> None:
-        """Let a frame wait for the other sensors."""
+        """Let a frame wait for the other sensors, unless it is too close to the last reference."""
+        period = self._tracks[key].lead_period_ns
+        latest = self._pending[-1].stamp if self._pending else self._last_stamp
+        if period and stamp - latest < period:
+            return
         self._references[key, 'reference'] += 1
         insort(self._pending, _Pending(stamp, arrival + self._deadline_ns, key, item))
 

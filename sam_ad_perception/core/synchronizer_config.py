@@ -28,6 +28,12 @@ class SensorConfig:
     max_age_s: float = parameter(
         0.5, 'A sensor silent for so long is absent: nobody waits for it.', ge=0.001, unit='s'
     )
+    lead_period_s: float = parameter(
+        0.0,
+        'As the reference, only frames at least so long after the last reference lead.',
+        ge=0.0,
+        unit='s',
+    )
     queue_size: int = parameter(
         30, 'At most this many frames are held; beyond, the oldest one goes.', ge=2
     )
@@ -53,7 +59,9 @@ class SynchronizerConfig:
     )
     camera: SensorConfig = field(default_factory=SensorConfig)
     thermal: SensorConfig = field(default_factory=SensorConfig)
-    event: SensorConfig = field(default_factory=lambda: SensorConfig(queue_size=2000))
+    event: SensorConfig = field(
+        default_factory=lambda: SensorConfig(lead_period_s=0.05, queue_size=2000)
+    )
     lidar: SensorConfig = field(
         default_factory=lambda: SensorConfig(policy='latest', tolerance_s=0.11)
     )

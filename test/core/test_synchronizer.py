@@ -243,6 +243,14 @@ def test_stall_of_everything() -> None:
     assert len(sets) <= 42, 'at most one set of another sensor on either side of the stall'
 
 
+def test_lead_period_thins_out_a_fast_reference() -> None:
+    """Event packets come at 250 Hz; alone, they lead at 20 Hz, and none is counted as dropped."""
+    sync = make(keys=('event',), event=SensorConfig(lead_period_s=0.05, queue_size=2000))
+    stamps = [s.stamp_ns // MS for s in sets_of(sync, stream('event', 0, 2000, 4))]
+    assert stamps == list(range(0, 2000, 52))
+    assert sync.counters['event', 'reference'] == len(stamps)
+
+
 def test_deadline_is_kept_and_counted_from_the_arrival() -> None:
     sync = make(deadline_s=0.03, keys=('camera', 'thermal'))
     assert sync.add('camera', 0, 0, 7 * MS) == []

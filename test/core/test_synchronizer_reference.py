@@ -161,13 +161,13 @@ class BruteForce:
             sensor.frames.append(Frame(stamp, self.now, number))
         if may_lead:
             fresh = self.last is None or stamp > self.last
-            if not fresh:
+            if not fresh and not sensor.config.lead_period_s:
                 self.out.append(('superseded', key, stamp))
             if key != self.leader:
                 if sensor.behind_since is None:
                     self.lead(key)
             elif fresh:
-                self.waiting.append(Waiting(stamp, key, self.now + self.deadline, number))
+                self.refer(key, Frame(stamp, self.now, number))
         self.release()
 
     def is_set_back(self, sensor: Sensor, stamp: int, may_lead: bool) -> bool:
@@ -222,9 +222,14 @@ class BruteForce:
                 if w.sensor != key and w.stamp >= frames[0].stamp - sensor.tolerance:
                     self.out.append(('taken_back', w.sensor, w.stamp))
                     self.waiting.remove(w)
-        self.waiting += [
-            Waiting(f.stamp, key, f.arrival + self.deadline, f.number) for f in frames
-        ]
+        for f in frames:
+            self.refer(key, f)
+
+    def refer(self, key: str, f: Frame) -> None:
+        period = round(self.sensors[key].config.lead_period_s * 1e9)
+        others = [w.stamp for w in self.waiting] or [s for s in [self.last] if s is not None]
+        if period == 0 or not others or f.stamp >= max(others) + period:
+            self.waiting.append(Waiting(f.stamp, key, f.arrival + self.deadline, f.number))
 
     def release(self) -> None:
         while self.waiting:
@@ -267,12 +272,7 @@ def normalized(outcomes: list[Any]) -> list[Any]:
     return [
         (o.fate, o.reference, o.stamp_ns)
         if isinstance(o, DroppedReference)
-        else (
-            'bundle',
-            o.reference,
-            o.stamp_ns,
-            {key: item for key, (_, item) in o.items.items()},
-        )
+        else ('bundle', o.reference, o.stamp_ns, {k: item for k, (_, item) in o.items.items()})
         for o in outcomes
     ]
 
@@ -287,6 +287,7 @@ def configurations(draw: st.DrawFn) -> tuple[dict[str, SensorConfig], list[str],
             offset_s=draw(st.sampled_from([0.0, 0.0, 0.059, -0.02])),
             tolerance_s=draw(st.sampled_from([0.0, 0.02, 0.05, 0.11])),
             max_age_s=draw(st.sampled_from([0.15, 0.5, 1.0])),
+            lead_period_s=draw(st.sampled_from([0.0, 0.0, 0.08])),
             queue_size=10_000,
         )
         for key in 'abcd'[: draw(st.integers(1, 4))]
