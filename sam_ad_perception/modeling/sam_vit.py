@@ -115,16 +115,18 @@ class RelativeAttention(Attention):
         bias_h = torch.einsum('bnhwc,hkc->bnhwk', grid, table_h)
         bias_w = torch.einsum('bnhwc,wkc->bnhwk', grid, table_w)
         rows = max(1, BIAS_ELEMENTS // (batch * heads * width * tokens))
-        slices = []
+        if torch.compiler.is_exporting():
+            rows = height  # a runtime plans its own memory
+        # one tensor for all slices: kept slices would pin the freed biases in the heap
+        out = torch.empty_like(grid)
         for top in range(0, height, rows):
             part = slice(top, min(top + rows, height))
             bias = bias_h[:, :, part, :, :, None] + bias_w[:, :, part, :, None, :]
-            slices.append(
-                F.scaled_dot_product_attention(
-                    grid[:, :, part].flatten(2, 3), k, v, attn_mask=bias.flatten(4).flatten(2, 3)
-                )
+            attended = F.scaled_dot_product_attention(
+                grid[:, :, part].flatten(2, 3), k, v, attn_mask=bias.flatten(4).flatten(2, 3)
             )
-        return slices[0] if len(slices) == 1 else torch.cat(slices, dim=2)
+            out[:, :, part] = attended.unflatten(2, (-1, width))
+        return out.flatten(2, 3)
 
 
 def relative_table(rel_pos: Tensor, size: int) -> Tensor:
