@@ -229,6 +229,10 @@ def test_zero_times_of_missing_returns_do_not_spoil_the_others():
         ({'i': PointField('i', 0, 9)}, "field 'i' has datatype 9, expected 1 to 8"),
         ({'data': bytes(47)}, 'truncated: 47 bytes, expected height x row_step = 1 x 48 = 48'),
         ({'data': b''}, 'truncated: 0 bytes'),
+        (
+            {'height': 2, 'width': 2, 'row_step': 25},
+            '48 bytes, expected height x row_step = 2 x 25',
+        ),
         ({'row_step': 47}, 'row_step must be at least width x point_step = 4 x 12, got 47'),
         ({'row_step': 0}, 'row_step must be at least'),
         ({'point_step': 0}, 'row_step must be at least width x point_step = 4 x 0'),
