@@ -151,19 +151,24 @@ class Drive:
         return self._poses(np.array([stamp_ns - self.config.start_ns]))[0]
 
     def frame_stamps(self, modality: Modality) -> list[int]:
-        """Stamps of a sensor's frames, nanoseconds; of event packets, their starts."""
+        """Stamps of a sensor's frames, nanoseconds; of event packets, their starts.
+
+        The first packets come before the first frames, so that each frame has its 30 ms.
+        """
         c = self.config
         if modality is Modality.EVENT:
             period = c.event_packet_ms * 1_000_000
-        else:
-            rates = {
-                Modality.CAMERA: c.camera_rate_hz,
-                Modality.THERMAL: c.thermal_rate_hz,
-                Modality.LIDAR: c.lidar_rate_hz,
-            }
-            if modality not in rates:
-                raise ValueError(f'modality must be one of {[*map(str, SENSORS)]}, got {modality}')
-            period = round(1e9 / rates[modality])
+            early = -(-EVENT_WINDOW_NS // period)
+            count = -(-round(c.duration_s * 1e9) // period)
+            return [c.start_ns + i * period for i in range(-early, count)]
+        rates = {
+            Modality.CAMERA: c.camera_rate_hz,
+            Modality.THERMAL: c.thermal_rate_hz,
+            Modality.LIDAR: c.lidar_rate_hz,
+        }
+        if modality not in rates:
+            raise ValueError(f'modality must be one of {[*map(str, SENSORS)]}, got {modality}')
+        period = round(1e9 / rates[modality])
         count = -(-round(c.duration_s * 1e9) // period)
         return [c.start_ns + i * period for i in range(count)]
 

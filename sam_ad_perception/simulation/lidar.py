@@ -59,6 +59,20 @@ class Sweep:
     label: NDArray[np.uint8]
 
 
+def ring_of(points: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Beam of each point of a sweep.
+
+    Args:
+        points: (N, 3) float32, the lidar's frame, metres.
+
+    Returns:
+        (N,) uint16; 0 is the uppermost.
+    """
+    elevation = np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
+    step = ELEVATION[1] - ELEVATION[0]
+    return np.asarray(np.rint((elevation - ELEVATION[0]) / step).astype(np.uint16))
+
+
 @njit(cache=True, nogil=True)
 def _sectors(
     geometry: NDArray[np.float64], x: float, y: float, slack: NDArray[np.float64]

@@ -259,7 +259,7 @@ def test_frames_arrive_in_order_and_lidar_before_its_camera_frame() -> None:
         lidar = order.index((Modality.LIDAR, stamp))
         assert lidar < order.index((Modality.CAMERA, stamp))
     counts = [sum(m is wanted for m, _ in order) for wanted in drive.T_base]
-    assert counts == [3, 3, 30, 3]
+    assert counts == [3, 3, 33, 3]
 
 
 def test_vehicle_moves_forward_on_the_ground(drive: Drive) -> None:
