@@ -7,13 +7,11 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
 from sam_ad_perception.nodes.environment import prepare_environment
-
-prepare_environment()
-
-import rclpy  # noqa: E402  (after the environment, which it reads)
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
 
 
 def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
@@ -27,10 +25,13 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     Returns:
         The exit code: 0 after SIGINT, SIGTERM or a shutdown of ROS.
     """
+    prepare_environment()
     code = 0
     node: Node | None = None
+    initialized = False
     try:
         rclpy.init(args=None if args is None else [sys.argv[0], *args])
+        initialized = True
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -38,10 +39,15 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ValueError, OSError) as err:
-        if node is not None:
+        if not initialized or (node is not None and rclpy.ok()):
             raise
-        print(f'{sys.argv[0]}: {err}', file=sys.stderr)
-        code = 1
+        if node is None:
+            print(f'{sys.argv[0]}: {err}', file=sys.stderr)
+            code = 1
+    except Exception:
+        # A signal shuts ROS down under a callback that is running: what it raises then is noise.
+        if not initialized or rclpy.ok():
+            raise
     finally:
         # `ros2 launch` passes Ctrl-C on, so that it arrives twice: not during the teardown.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

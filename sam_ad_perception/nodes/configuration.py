@@ -1,0 +1,152 @@
+"""Parameters of each node, composed of their owners' configurations. Knows nothing of ROS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sam_ad_perception.core.bundler import BundlerConfig
+from sam_ad_perception.core.parameters import parameter
+
+CALIBRATION = 'File of transforms and camera geometry that no topic brings; empty for none.'
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How one image topic is read."""
+
+    transport: str = parameter(
+        'auto',
+        'raw reads <topic>, compressed reads <topic>/compressed, auto what is published, raw '
+        'first.',
+        choices=('auto', 'raw', 'compressed'),
+    )
+    rectified: bool = parameter(
+        True,
+        'Whether the images are rectified: geometry from P of camera_info, else from K and D.',
+    )
+
+
+@dataclass(frozen=True)
+class EventConfig:
+    """How the event topic is read."""
+
+    rectified: bool = parameter(
+        False,
+        'Whether event coordinates are rectified: geometry from P of camera_info, else K, D.',
+    )
+
+
+@dataclass(frozen=True)
+class QosConfig:
+    """Quality of service of the sensor topics."""
+
+    reliability: str = parameter(
+        'best_effort',
+        'best_effort matches every publisher; reliable has lost messages sent again.',
+        choices=('best_effort', 'reliable'),
+    )
+    depth: int = parameter(5, 'Messages held per sensor topic.', ge=1, le=1000)
+    event_depth: int = parameter(
+        1000, 'Packets held of the events: drivers send one per millisecond.', ge=1, le=100_000
+    )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network runs, and where."""
+
+    key: str = parameter('mle_sam_demo', 'Entry of the model zoo.')
+    zoo: str = parameter('', 'The zoo file; empty for the one that comes with the package.')
+    checkpoint_dir: str = parameter(
+        '',
+        'Folder of checkpoints; empty for SAM_AD_CHECKPOINTS where set, else the one that comes '
+        'with the package.',
+    )
+    device: str = parameter('cpu', 'Where the network runs, for example cpu or cuda:0.')
+    threads: int = parameter(
+        0, 'Threads of the network on a CPU; 0 for as many as torch chooses.', ge=0, le=256
+    )
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """Parameters of `segmentation_node`."""
+
+    autostart: bool = parameter(
+        True, 'Configure and activate at once; else the lifecycle services do.'
+    )
+    calibration: str = parameter('', CALIBRATION)
+    diagnostics_period_s: float = parameter(
+        1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'
+    )
+    model: ModelConfig = field(default_factory=ModelConfig)
+    qos: QosConfig = field(default_factory=QosConfig)
+    camera: ImageConfig = field(default_factory=ImageConfig)
+    thermal: ImageConfig = field(default_factory=ImageConfig)
+    event: EventConfig = field(default_factory=EventConfig)
+    bundler: BundlerConfig = field(default_factory=BundlerConfig)
+
+
+@dataclass(frozen=True)
+class DepthProjectionConfig:
+    """Parameters of `depth_projection_node`."""
+
+    calibration: str = parameter('', CALIBRATION)
+    rectified: bool = parameter(
+        True,
+        'Whether the camera image is rectified: geometry from P of camera_info, else K and D.',
+    )
+    diagnostics_period_s: float = parameter(
+        1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'
+    )
+    qos: QosConfig = field(default_factory=QosConfig)
+
+
+@dataclass(frozen=True)
+class OverlayConfig:
+    """How the mask is laid over the image."""
+
+    alpha: float = parameter(
+        0.5, 'Weight of the colour, from 0 (image only) to 1 (colour only).', ge=0.0, le=1.0
+    )
+
+
+@dataclass(frozen=True)
+class PaintConfig:
+    """How lidar points get their labels."""
+
+    tolerance_m: float = parameter(
+        0.3,
+        'A point this far behind the depth image is hidden and gets no label.',
+        ge=0.0,
+        unit='m',
+    )
+    relative_tolerance: float = parameter(
+        0.02, 'Part of that tolerance that grows with depth.', ge=0.0, le=1.0
+    )
+    max_age_s: float = parameter(
+        0.11, 'A sweep farther than this from the mask is not painted.', ge=0.0, le=5.0, unit='s'
+    )
+
+
+@dataclass(frozen=True)
+class VisualizationConfig:
+    """Parameters of `visualization_node`."""
+
+    calibration: str = parameter('', CALIBRATION)
+    label_space: str = parameter(
+        'auto', 'Gives the colours; auto takes the one that semantic/label_info names.'
+    )
+    history_s: float = parameter(
+        3.0, 'Images and sweeps wait so long for their mask.', ge=0.1, le=60.0, unit='s'
+    )
+    history_mb: int = parameter(
+        256, 'Images and sweeps that wait hold at most this.', ge=1, le=65536, unit='MB'
+    )
+    diagnostics_period_s: float = parameter(
+        1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'
+    )
+    qos: QosConfig = field(default_factory=QosConfig)
+    camera: ImageConfig = field(default_factory=ImageConfig)
+    overlay: OverlayConfig = field(default_factory=OverlayConfig)
+    points: PaintConfig = field(default_factory=PaintConfig)

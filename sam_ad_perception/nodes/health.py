@@ -1,0 +1,146 @@
+"""What `/diagnostics` tells: how often, how old, how many were bad and why. Knows nothing of ROS.
+
+The words are those of the usual topic monitors: OK, NotReceived, Timeout.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+OK, WARN, ERROR, STALE = 0, 1, 2, 3
+"""Levels of `diagnostic_msgs/DiagnosticStatus`."""
+
+MAX_REASONS = 32
+"""So many different reasons are counted apart: a hostile sender cannot fill the memory."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One entry of `/diagnostics`.
+
+    Attributes:
+        name: What it is about, for example `camera`.
+        level: `OK`, `WARN`, `ERROR` or `STALE`.
+        message: One sentence.
+        values: Figures.
+    """
+
+    name: str
+    level: int
+    message: str
+    values: tuple[tuple[str, str], ...] = ()
+
+
+class ReasonCounter:
+    """Counts by reason, and says when a reason is due to be logged.
+
+    Two texts that differ in their numbers alone are one reason. Safe to use from any thread.
+
+    Args:
+        period: A reason is logged at most once in so many seconds.
+        clock: Gives the time, seconds.
+    """
+
+    def __init__(self, period: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period = period
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._logged: dict[str, float] = {}
+
+    def add(self, text: str) -> bool:
+        """Count one.
+
+        Args:
+            text: The reason in words.
+
+        Returns:
+            Whether it should be logged now.
+        """
+        reason = re.sub(r'\d+(\.\d+)?', '#', text)[:200]
+        now = self._clock()
+        with self._lock:
+            if reason not in self._counts and len(self._counts) >= MAX_REASONS:
+                reason = 'other reasons'
+            self._counts[reason] += 1
+            if now - self._logged.get(reason, -1e9) < self._period:
+                return False
+            self._logged[reason] = now
+            return True
+
+    @property
+    def total(self) -> int:
+        """All that was counted."""
+        with self._lock:
+            return self._counts.total()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Count by reason."""
+        with self._lock:
+            return dict(self._counts)
+
+
+@dataclass
+class TopicMonitor:
+    """Watches one input.
+
+    Attributes:
+        name: Of the sensor or topic.
+        timeout: Silent for longer than this is `Timeout`, seconds.
+        bad: Messages that could not be read, by reason.
+        received: Messages that came, bad ones included.
+    """
+
+    name: str
+    timeout: float
+    bad: ReasonCounter = field(default_factory=ReasonCounter)
+    received: int = 0
+    _last: float | None = None
+    _told_received: int = 0
+    _told_bad: int = 0
+    _told_at: float | None = None
+
+    def tick(self, now: float) -> None:
+        """Note that a message came.
+
+        Args:
+            now: Steady time, seconds.
+        """
+        self.received += 1
+        self._last = now
+
+    def diagnose(self, now: float, figures: dict[str, int] | None = None) -> Diagnosis:
+        """Tell what happened since the last call.
+
+        Args:
+            now: Steady time, seconds.
+            figures: More counts to show.
+
+        Returns:
+            The entry; WARN where nothing comes, or where what came could not be read.
+        """
+        elapsed = None if self._told_at is None else now - self._told_at
+        fresh = self.received - self._told_received
+        fresh_bad = self.bad.total - self._told_bad
+        self._told_at, self._told_received, self._told_bad = now, self.received, self.bad.total
+        level, message = OK, 'OK'
+        if self._last is None:
+            level, message = WARN, 'NotReceived'
+        elif now - self._last > self.timeout:
+            level, message = WARN, f'Timeout: silent for {now - self._last:.1f} s'
+        elif fresh_bad:
+            level, message = WARN, f'{fresh_bad} of {fresh} messages could not be read'
+        values = [('received', str(self.received))]
+        if elapsed:
+            values.append(('rate_hz', f'{fresh / elapsed:.2f}'))
+        if self._last is not None:
+            values.append(('age_s', f'{now - self._last:.3f}'))
+        values += [(key, str(count)) for key, count in (figures or {}).items()]
+        values += [(f'bad: {reason}', str(n)) for reason, n in self.bad.counts.items()]
+        return Diagnosis(self.name, level, message, tuple(values))

@@ -1,0 +1,224 @@
+"""All sensor topics of the segmentation node: each message becomes one call to the bundler."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+
+from sam_ad_perception.core.bundler import Bundler, BundleResult
+from sam_ad_perception.core.conversions import (
+    ConversionError,
+    camera_from_message,
+    cloud_from_message,
+    decode_image,
+    frame_of,
+    packet_from_message,
+    stamp_of,
+)
+from sam_ad_perception.core.sensors import Modality, SensorFrame
+from sam_ad_perception.nodes.configuration import SegmentationConfig
+from sam_ad_perception.nodes.health import TopicMonitor
+from sam_ad_perception.nodes.image_input import ImageInput
+from sam_ad_perception.nodes.ros import TransformInput, guard, message_type, sensor_qos
+from sam_ad_perception.nodes.topics import INFO_TOPICS, SENSOR_TOPICS
+
+MAX_ARRIVALS = 1000
+
+
+class SensorInputs:
+    """Subscriptions of the segmentation node.
+
+    Geometry and transforms are subscribed at once, measurements between `start` and `stop`.
+    Within one round of the executor rclpy runs callbacks in the order in which the subscriptions
+    were made, so what a reference frame needs comes before the camera.
+
+    Attributes:
+        monitors: One per sensor, and one per camera_info topic (`camera_info/<sensor>`).
+        transforms: The input of `/tf` and `/tf_static`.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        config: SegmentationConfig,
+        bundler: Bundler,
+        on_results: Callable[[list[BundleResult]], object],
+    ) -> None:
+        """Subscribe to geometry and transforms.
+
+        Args:
+            node: Its executor runs the callbacks.
+            config: The node's parameters.
+            bundler: Takes what comes.
+            on_results: Told what the bundler returned.
+        """
+        self._node = node
+        self._config = config
+        self._bundler = bundler
+        self._on_results = on_results
+        self._info_contents: dict[Modality, tuple[Any, ...]] = {}
+        self._arrivals: OrderedDict[tuple[Modality, int], float] = OrderedDict()
+        self._images: list[ImageInput] = []
+        self._subscriptions: list[Subscription] = []
+        self.sensors = tuple(m for m in SENSOR_TOPICS if config.bundler.sync.sensors[m].enabled)
+        self.monitors = {
+            str(m): TopicMonitor(str(m), config.bundler.sync.sensors[m].max_age_s)
+            for m in self.sensors
+        }
+        self.transforms = TransformInput(node, bundler.transforms)
+        self._infos = [self._subscribe_info(m) for m in self._info_sensors()]
+
+    def start(self) -> None:
+        """Subscribe to the measurements."""
+        qos = sensor_qos(self._config.qos)
+        event_qos = sensor_qos(self._config.qos, self._config.qos.event_depth)
+        handlers: dict[Modality, tuple[str, Any, Any]] = {
+            Modality.EVENT: (
+                'event_camera_msgs/msg/EventPacket',
+                self._take_events,
+                event_qos,
+            ),
+            Modality.LIDAR: ('sensor_msgs/msg/PointCloud2', self._take_cloud, qos),
+        }
+        for modality, (kind, handle, profile) in handlers.items():
+            if modality in self.sensors:
+                self._subscriptions.append(
+                    self._node.create_subscription(
+                        message_type(kind),
+                        SENSOR_TOPICS[modality],
+                        guard(self._node, self.monitors[modality], handle),
+                        profile,
+                    )
+                )
+        images = {
+            Modality.THERMAL: self._config.thermal.transport,
+            Modality.CAMERA: self._config.camera.transport,
+        }
+        for modality, transport in images.items():
+            if modality in self.sensors:
+                take = guard(self._node, self.monitors[modality], self._take_image(modality))
+                self._images.append(
+                    ImageInput(self._node, SENSOR_TOPICS[modality], transport, qos, take)
+                )
+
+    def stop(self) -> None:
+        """Unsubscribe from the measurements."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        for image in self._images:
+            image.destroy()
+        self._subscriptions, self._images = [], []
+        self._arrivals.clear()
+
+    def destroy(self) -> None:
+        """Unsubscribe from everything."""
+        self.stop()
+        for subscription in self._infos:
+            self._node.destroy_subscription(subscription)
+        self._infos = []
+        self.transforms.destroy()
+
+    def choose_transports(self) -> None:
+        """Let image topics on `auto` see what is published now."""
+        for image in self._images:
+            image.choose()
+
+    def arrival(self, modality: Modality, stamp_ns: int) -> float | None:
+        """When a frame came.
+
+        Args:
+            modality: Its sensor.
+            stamp_ns: Its header stamp, nanoseconds.
+
+        Returns:
+            Steady time, seconds; None where it is not known any more.
+        """
+        return self._arrivals.pop((modality, stamp_ns), None)
+
+    def now_ns(self) -> int:
+        """The node's time, nanoseconds."""
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def _info_sensors(self) -> list[Modality]:
+        """Sensors whose geometry is needed; the camera's always: it is the view of the mask."""
+        return [m for m in INFO_TOPICS if m is Modality.CAMERA or m in self.sensors]
+
+    def _subscribe_info(self, modality: Modality) -> Subscription:
+        """Subscribe to one sensor's geometry."""
+        monitor = TopicMonitor(f'camera_info/{modality}', float('inf'))
+        self.monitors[monitor.name] = monitor
+        rectified = {
+            Modality.CAMERA: self._config.camera.rectified,
+            Modality.THERMAL: self._config.thermal.rectified,
+            Modality.EVENT: self._config.event.rectified,
+        }[modality]
+
+        def take(message: Any) -> None:
+            content = _content(message)
+            if content == self._info_contents.get(modality):
+                return
+            camera = camera_from_message(message, rectified=rectified)
+            self._info_contents[modality] = content
+            self._on_results(self._bundler.set_camera(modality, camera))
+
+        return self._node.create_subscription(
+            message_type('sensor_msgs/msg/CameraInfo'),
+            INFO_TOPICS[modality],
+            guard(self._node, monitor, take),
+            sensor_qos(self._config.qos),
+        )
+
+    def _take_image(self, modality: Modality) -> Callable[[Any], None]:
+        def take(message: Any) -> None:
+            arrival = time.monotonic()
+            pixels = decode_image(message, modality)
+            frame = SensorFrame(modality, stamp_of(message), frame_of(message), pixels)
+            self._add(frame, arrival)
+
+        return take
+
+    def _take_cloud(self, message: Any) -> None:
+        arrival = time.monotonic()
+        cloud, removed = cloud_from_message(message)
+        if len(cloud.points) == 0:
+            raise ConversionError(
+                f'PointCloud2 holds no usable point: {removed} are NaN, infinite or at the origin'
+            )
+        frame = SensorFrame(Modality.LIDAR, stamp_of(message), frame_of(message), cloud)
+        self._add(frame, arrival)
+
+    def _take_events(self, message: Any) -> None:
+        packet = packet_from_message(message)
+        self._remember(Modality.EVENT, packet.stamp_ns, time.monotonic())
+        self._on_results(self._bundler.add_event_packet(packet, self.now_ns()))
+
+    def _add(self, frame: SensorFrame, arrival: float) -> None:
+        self._remember(frame.modality, frame.stamp_ns, arrival)
+        self._on_results(self._bundler.add_frame(frame, self.now_ns()))
+
+    def _remember(self, modality: Modality, stamp_ns: int, arrival: float) -> None:
+        self._arrivals[modality, stamp_ns] = arrival
+        while len(self._arrivals) > MAX_ARRIVALS:
+            self._arrivals.popitem(last=False)
+
+
+def _content(message: Any) -> tuple[Any, ...]:
+    """All of a CameraInfo but its stamp: the same content needs no new camera model."""
+    roi = message.roi
+    return (
+        frame_of(message),
+        message.width,
+        message.height,
+        message.distortion_model,
+        tuple(message.d),
+        tuple(message.k),
+        tuple(message.r),
+        tuple(message.p),
+        (message.binning_x, message.binning_y),
+        (roi.x_offset, roi.y_offset, roi.height, roi.width),
+    )
