@@ -63,12 +63,7 @@ def evt3_capacity(words: NDArray[np.uint16]) -> int:
     total = 0
     for i in range(words.size):
         code = words[i] >> 12
-        if code == _ADDR_X:
-            total += 1
-        elif code == _VECT_12:
-            total += 12
-        elif code == _VECT_8:
-            total += 8
+        total += (code == _ADDR_X) + 12 * (code == _VECT_12) + 8 * (code == _VECT_8)
     return total
 
 

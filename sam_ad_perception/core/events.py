@@ -331,7 +331,10 @@ def _events(
 ) -> Events:
     """Cut columns to their `n` events and put their times on the host clock."""
     x, y, polarity, t = columns
-    return Events(x[:n], y[:n], polarity[:n], t[:n] * scale + offset_ns, size)
+    t_ns = t[:n]
+    t_ns *= scale
+    t_ns += offset_ns
+    return Events(x[:n], y[:n], polarity[:n], t_ns, size)
 
 
 def _words(packet: EventPacket, dtype: str) -> NDArray[Any]:
