@@ -1,8 +1,7 @@
 """Label a recording: the work of the segmentation node, without ROS and without a clock.
 
-Messages go through the same `Bundler` and the same `Segmenter` as on the vehicle, with the time
-at which they were recorded for the time at which they arrive. So the same bag gives the same
-masks, on any machine, at any speed.
+Messages go through the same `Bundler` and the same `Segmenter` as on the vehicle (see `BagFeed`),
+so the same bag gives the same masks, on any machine, at any speed.
 """
 
 from __future__ import annotations
@@ -10,28 +9,24 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from sam_ad_perception.bags.bundles import BagFeed, BundleOptions, Unreadable
 from sam_ad_perception.bags.reader import BagError, BagMessage, BagReader
 from sam_ad_perception.bags.results import ResultWriter
 from sam_ad_perception.bags.topics import TopicMapping, guess_topics
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.core.bundler import Bundler, BundlerConfig, BundleResult
+from sam_ad_perception.core.bundler import BundlerConfig, BundleResult
 from sam_ad_perception.core.calibration import Calibration
-from sam_ad_perception.core.conversions import (
-    camera_from_message,
-    frame_from_message,
-    packet_from_message,
-    transforms_from_message,
-)
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.status import FrameStatus, summarize_segmentation
+from sam_ad_perception.core.synchronizer_config import to_ns
 
 
 class BundleSegmenter(Protocol):
@@ -75,19 +70,6 @@ class Percentiles:
     p95: float
     p99: float
     max: float
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Messages of one topic that could not be used.
-
-    Attributes:
-        count: How many.
-        reason: What was wrong with the first of them.
-    """
-
-    count: int
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -154,13 +136,13 @@ def label_bag(
             done = 0
             stream = reader.messages(wanted)
             for received_ns, group in groupby(stream, key=lambda message: message.received_ns):
-                for message in sorted(group, key=run.rank):
+                for message in sorted(group, key=run.feed.rank):
                     run.take(message)
                     done += 1
-                run.finish(run.bundler.poll(received_ns), received_ns)
+                run.finish(run.feed.bundler.poll(received_ns), received_ns)
                 if progress is not None:
                     progress(done, total)
-            run.finish(run.bundler.flush(), reader.end_ns)
+            run.finish(run.feed.bundler.flush(), reader.end_ns)
     return run.report()
 
 
@@ -203,16 +185,15 @@ class _Run:
         mapping: TopicMapping,
         options: LabelOptions,
     ) -> None:
-        self.bundler = Bundler(options.bundler)
+        self.feed = BagFeed(
+            reader,
+            mapping,
+            BundleOptions(options.bundler, options.calibration, options.own_centre),
+        )
         self._reader = reader
         self._writer = writer
         self._segmenter = segmenter
-        self._mapping = mapping
         self._options = options
-        self._data = {s.data: m for m, s in mapping.sensors.items() if s.data}
-        self._infos = {s.info: m for m, s in mapping.sensors.items() if s.info}
-        sync = options.bundler.sync.sensors
-        self._data = {name: m for name, m in self._data.items() if sync[m].enabled}
         camera = mapping.sensors.get(Modality.CAMERA)
         self._results = ResultWriter(
             writer,
@@ -228,10 +209,9 @@ class _Run:
         self._dropped: Counter[str] = Counter()
         self._used: Counter[str] = Counter()
         self._latency: dict[str, list[float]] = defaultdict(list)
-        self._unreadable: dict[str, Unreadable] = {}
 
     def prepare(self) -> None:
-        """Announce topics, and learn what holds for the whole drive: geometry and static tf."""
+        """Announce the topics."""
         self._results.write_label_info(self._reader.start_ns)
         for topic in self._reader.topics if self._options.copy_inputs else ():
             if topic.name in self._results.topics:
@@ -240,31 +220,12 @@ class _Run:
                 self._copied.add(topic.name)
             else:
                 self._not_copied.append(topic.name)
-        self._options.calibration.fill(self.bundler.transforms)
-        for modality, camera in self._options.calibration.cameras.items():
-            self.bundler.set_camera(modality, camera)
-        for name in self._infos:
-            for first in self._reader.messages([name]):
-                self._handle(first)
-                break
-        if self._mapping.tf_static:
-            for message in self._reader.messages(self._mapping.tf_static):
-                self._handle(message)
-
-    def rank(self, message: BagMessage) -> int:
-        """Order among messages of one time: what explains a frame first, the camera last."""
-        if message.topic in self._mapping.tf:
-            return 0
-        if message.topic in self._infos:
-            return 1
-        return 3 if self._data.get(message.topic) is Modality.CAMERA else 2
 
     def take(self, message: BagMessage) -> None:
         """Take one message of the recording."""
         if message.topic in self._copied:
             self._writer.copy(message)
-        if message.topic not in self._mapping.tf_static:
-            self.finish(self._handle(message), message.received_ns)
+        self.finish(self.feed.take(message), message.received_ns)
 
     def finish(self, results: Sequence[BundleResult], now_ns: int) -> None:
         """Segment what is due, and write it."""
@@ -272,7 +233,8 @@ class _Run:
             if isinstance(result, SensorBundle):
                 status = self._segment(result, now_ns)
             else:
-                status = FrameStatus(result.stamp_ns, dropped=result.reason)
+                stamp_ns = self._header_stamp(result.stamp_ns, result.reference)
+                status = FrameStatus(stamp_ns, dropped=result.reason)
             if status.dropped is not None:
                 self._dropped[status.dropped] += 1
             self._results.write_status(status, now_ns)
@@ -288,62 +250,31 @@ class _Run:
             dict(self._dropped.most_common()),
             dict(self._used.most_common()),
             latency,
-            dict(self._unreadable),
+            dict(self.feed.unreadable),
             tuple(self._not_copied),
-            self.bundler.counters,
+            self.feed.bundler.counters,
         )
-
-    def _handle(self, message: BagMessage) -> list[BundleResult]:
-        """Give a message to the bundler; one that cannot be used is counted."""
-        try:
-            return self._feed(message)
-        except ValueError as err:
-            known = self._unreadable.get(message.topic, Unreadable(0, str(err)))
-            self._unreadable[message.topic] = Unreadable(known.count + 1, known.reason)
-            return []
-
-    def _feed(self, message: BagMessage) -> list[BundleResult]:
-        topic, now_ns = message.topic, message.received_ns
-        if topic in self._mapping.tf or topic in self._mapping.tf_static:
-            tree = self.bundler.transforms
-            for parent, child, stamp_ns, T in transforms_from_message(self._read(message)):
-                if topic in self._mapping.tf_static:
-                    tree.set_static(parent, child, T)
-                else:
-                    tree.add_dynamic(parent, child, stamp_ns, T)
-            return []
-        if topic in self._infos:
-            modality = self._infos[topic]
-            camera = camera_from_message(
-                self._read(message),
-                rectified=self._mapping.sensors[modality].rectified,
-                own_centre=self._options.own_centre,
-            )
-            return self.bundler.set_camera(modality, camera)
-        if topic not in self._data:
-            return []
-        modality = self._data[topic]
-        if modality is Modality.EVENT:
-            return self.bundler.add_event_packet(packet_from_message(self._read(message)), now_ns)
-        return self.bundler.add_frame(frame_from_message(self._read(message), modality), now_ns)
-
-    def _read(self, message: BagMessage) -> Any:
-        return self._reader.deserialize(message)
 
     def _segment(self, bundle: SensorBundle, now_ns: int) -> FrameStatus:
         """Make and write one mask."""
         if not self._warm:
             self._segmenter.warm_up(bundle.camera)
             self._warm = True
+        stamp_ns = self._header_stamp(bundle.stamp_ns, bundle.reference)
         start = time.perf_counter()
         try:
             (result,) = self._segmenter.segment([bundle])
         except ValueError as err:
-            return FrameStatus(bundle.stamp_ns, dropped=str(err))
+            return FrameStatus(stamp_ns, dropped=str(err))
         self._latency['total'].append(1e3 * (time.perf_counter() - start))
         for stage, seconds in result.latency_s.items():
             self._latency[stage].append(1e3 * seconds)
         self._frames += 1
         self._used['+'.join(result.used)] += 1
+        result = replace(result, stamp_ns=stamp_ns)
         self._results.write_result(bundle, result, now_ns)
         return summarize_segmentation(result)
+
+    def _header_stamp(self, stamp_ns: int, reference: Modality) -> int:
+        """The stamp that the reference frame came with, to which its mask must be equal."""
+        return stamp_ns + to_ns(getattr(self._options.bundler.sync, reference).offset_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -95,7 +96,9 @@ class ResultWriter:
             result: The result.
             now_ns: Time under which it is recorded, nanoseconds.
         """
-        types, stamp_ns, frame_id = self._writer.types, result.stamp_ns, result.camera.frame_id
+        types, stamp_ns, view = self._writer.types, result.stamp_ns, result.camera
+        if Modality.CAMERA in bundle.frames:  # where the two differ, the image's own name holds
+            view = replace(view, frame_id=bundle.frames[Modality.CAMERA].frame_id)
         images: dict[str, tuple[NDArray[Any], str]] = {
             '/semantic/image': (result.mask, 'mono8'),
             '/semantic/confidence': (result.confidence, 'mono8'),
@@ -104,10 +107,10 @@ class ResultWriter:
             images['/semantic/color'] = (colorize(result.mask, self._space), 'rgb8')
         if result.depth is not None:
             images[self._depth] = (result.depth, '32FC1')
-            info = camera_to_message(types, result.camera, stamp_ns)
+            info = camera_to_message(types, view, stamp_ns)
             self._put('/depth_registered/camera_info', info, now_ns)
         for name, (pixels, encoding) in images.items():
-            message = array_to_image(types, pixels, encoding, stamp_ns, frame_id)
+            message = array_to_image(types, pixels, encoding, stamp_ns, view.frame_id)
             self._put(name, message, now_ns)
         labels = label_sweep(bundle, result) if self._points else None
         if labels is not None:
