@@ -32,7 +32,7 @@ class CameraModel:
     """Geometry of one image: size, intrinsics, lens distortion, frame.
 
     The model describes the image as it is: a rectified image has `D` empty and its own `K`
-    (the left 3x3 block of `CameraInfo.P`), see `from_camera_info` in `core.geometry`.
+    (the left 3x3 block of `CameraInfo.P`), see `camera_model_from_info` in `core.geometry`.
 
     Attributes:
         width: Image width, pixels.
