@@ -148,7 +148,7 @@ def drive_live(plan: DemoPlan, console: Console) -> None:
     os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 100))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     sim_time = ['--ros-args', '-p', 'use_sim_time:=true']
-    model = ['-p', f'model:={plan.model}', '-p', f'threads:={plan.threads}']
+    model = ['-p', f'model.key:={plan.model}', '-p', f'model.threads:={plan.threads}']
     with ExitStack() as nodes:
         nodes.enter_context(_node(plan, 'segmentation_node', [*sim_time, *model]))
         nodes.enter_context(_node(plan, 'visualization_node', sim_time))
