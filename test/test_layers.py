@@ -22,7 +22,7 @@ ALLOWED = {
     'reporting': {'core', 'bags'},
     'nodes': {'core', 'modeling', 'bags'},
     'training': {'core', 'modeling', 'simulation', 'bags'},
-    'tools': set(),
+    'tools': {'core', 'nodes'},
 }
 # Third-party packages that are heavy or bind to a platform -> the only parts that may import them.
 ONLY_IN = {

@@ -1,0 +1,130 @@
+"""The tables of the README say what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tools.documentation import (
+    Topic,
+    config_type,
+    documented_nodes,
+    documented_topics,
+    parameter_table,
+    with_tables,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text()
+TOPICS = documented_topics(README)
+# Every node of rclpy has these by itself.
+ROS_OWN = re.compile(r'/rosout|/parameter_events|/clock|/\w+/transition_event')
+
+
+def test_parameter_tables_are_those_of_the_code() -> None:
+    assert with_tables(README) == README, 'run .venv/bin/python -m tools.documentation'
+
+
+def test_every_node_is_documented() -> None:
+    files = {file.name.split('.')[0] for file in (ROOT / 'config').glob('*.param.yaml')}
+    started = {name for name in files if hasattr_config(name)}
+    assert started <= documented_nodes(README)
+    assert set(TOPICS) <= documented_nodes(README)
+
+
+def hasattr_config(node: str) -> bool:
+    try:
+        config_type(node)
+    except ValueError:
+        return False
+    return True
+
+
+def test_a_change_of_a_parameter_shows() -> None:
+    table = parameter_table(config_type('segmentation'))
+    assert '| `qos.depth` | `5` | 1 to 1000 |' in table
+    changed = README.replace('| `qos.depth` | `5` |', '| `qos.depth` | `6` |')
+    assert changed != README
+    assert with_tables(changed) == README
+
+
+def test_links_and_files_exist() -> None:
+    for file in ('README.md', 'CONTRIBUTING.md'):
+        text = (ROOT / file).read_text()
+        for target in re.findall(r'\]\((?!https?:)([^)#]+)', text):
+            assert (ROOT / target).exists(), f'{file} links to {target}'
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize('node', sorted(TOPICS))
+def test_topics_are_those_of_the_running_node(node: str, free_domain_id: int) -> None:
+    """Starts the node as a process and asks the graph.
+
+    An image topic is subscribed to as raw or compressed, whichever is published; here raw is.
+    """
+    import rclpy
+
+    documented = TOPICS[node]
+    expected = {topic for topic in documented if not topic.name.endswith('/compressed')}
+    rclpy.init()
+    observer = rclpy.create_node('observer')
+    for topic in expected:
+        if topic.direction == 'in':
+            observer.create_publisher(message_class(topic.type), absolute(topic.name), 1)
+    module = f'sam_ad_perception.nodes.{node}_node'
+    process = subprocess.Popen([sys.executable, '-m', module], cwd=ROOT)
+    seen: set[Topic] = set()
+    try:
+        deadline = time.monotonic() + 60
+        while seen != absolute_all(expected) and time.monotonic() < deadline:
+            assert process.poll() is None, 'the node has ended'
+            time.sleep(0.05)
+            seen = live_topics(observer, node)
+    finally:
+        process.terminate()
+        process.wait(10)
+        observer.destroy_node()
+        rclpy.shutdown()
+    assert seen == absolute_all(expected)
+    for topic in documented - expected:
+        assert topic.name.removesuffix('/compressed') in {each.name for each in expected}
+
+
+def absolute(name: str) -> str:
+    return name if name.startswith('/') else f'/{name}'
+
+
+def absolute_all(topics: set[Topic]) -> set[Topic]:
+    return {Topic(absolute(each.name), each.type, each.direction) for each in topics}
+
+
+def message_class(name: str) -> type:
+    from importlib import import_module
+
+    package, _, message = name.split('/')
+    found: type = getattr(import_module(f'{package}.msg'), message)
+    return found
+
+
+def live_topics(observer: object, node: str) -> set[Topic]:
+    """What the graph says a node subscribes to and publishes."""
+    from rclpy.node import NodeNameNonExistentError
+
+    seen = set()
+    for direction, ask in (
+        ('in', 'get_subscriber_names_and_types_by_node'),
+        ('out', 'get_publisher_names_and_types_by_node'),
+    ):
+        try:
+            found = getattr(observer, ask)(node, '/')
+        except NodeNameNonExistentError:  # not discovered yet
+            return set()
+        for name, types in found:
+            if not ROS_OWN.fullmatch(name):
+                seen |= {Topic(name, kind, direction) for kind in types}
+    return seen

@@ -1,0 +1,123 @@
+"""Writes the parameter tables of README.md from the code: `python -m tools.documentation`.
+
+A table stands between `<!-- parameters:NODE -->` and `<!-- /parameters -->`. A topic table,
+between `<!-- topics:NODE -->` and `<!-- /topics -->`, is written by hand and compared by a test.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sam_ad_perception.core.parameters import Parameter, leaves
+
+README = Path(__file__).resolve().parents[1] / 'README.md'
+_PARAMETERS = re.compile(r'(<!-- parameters:(\w+) -->\n)(.*?)(<!-- /parameters -->)', re.DOTALL)
+_TOPICS = re.compile(r'<!-- topics:(\w+) -->\n(.*?)<!-- /topics -->', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One row of a topic table.
+
+    Attributes:
+        name: Relative topic name.
+        type: Message type, for example `sensor_msgs/msg/Image`.
+        direction: 'in' or 'out'.
+    """
+
+    name: str
+    type: str
+    direction: str
+
+
+def config_type(node: str) -> type[Any]:
+    """The configuration class of a node, by the node's name in the graph.
+
+    Raises:
+        ValueError: There is no such node.
+    """
+    from sam_ad_perception.nodes import configuration
+
+    name = ''.join(word.capitalize() for word in node.split('_')) + 'Config'
+    found: type[Any] | None = getattr(configuration, name, None)
+    if found is None:
+        raise ValueError(f'nodes/configuration.py has no {name} for the node {node!r}')
+    return found
+
+
+def parameter_table(config: type[Any]) -> str:
+    """A Markdown table with one row per parameter of a configuration."""
+    rows = ['| parameter | default | range | |', '|---|---|---|---|']
+    for name, each in leaves(config).items():
+        text = each.description.replace('|', '\\|').replace('<', '\\<')
+        rows.append(f'| `{name}` | {_value(each.default, each.unit)} | {_range(each)} | {text} |')
+    return '\n'.join(rows) + '\n'
+
+
+def with_tables(text: str) -> str:
+    """A document with every parameter table written anew."""
+
+    def written(match: re.Match[str]) -> str:
+        return match[1] + parameter_table(config_type(match[2])) + match[4]
+
+    return _PARAMETERS.sub(written, text)
+
+
+def documented_nodes(text: str) -> set[str]:
+    """The nodes that a document has a parameter table for."""
+    return {match[2] for match in _PARAMETERS.finditer(text)}
+
+
+def documented_topics(text: str) -> dict[str, set[Topic]]:
+    """The rows of a document's topic tables, by node.
+
+    A row begins with the topic and the type in code marks, then `in` or `out`. A type without a
+    package, as in `Image`, is not accepted.
+
+    Raises:
+        ValueError: A row reads otherwise.
+    """
+    result: dict[str, set[Topic]] = {}
+    for match in _TOPICS.finditer(text):
+        topics = result.setdefault(match[1], set())
+        for line in match[2].splitlines()[2:]:
+            row = re.match(r'\| `([\w/~]+)` \| `(\w+/\w+)` \| (in|out) \|', line)
+            if row is None:
+                raise ValueError(f'not a row of a topic table: {line}')
+            package, message = row[2].split('/')
+            topics.add(Topic(row[1], f'{package}/msg/{message}', row[3]))
+    return result
+
+
+def _value(value: object, unit: str) -> str:
+    if isinstance(value, tuple):
+        text = '[' + ', '.join(str(item) for item in value) + ']'
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    else:
+        text = str(value) if value != '' else "''"
+    return f'`{text}` {unit}'.rstrip()
+
+
+def _range(each: Parameter) -> str:
+    if each.choices:
+        return ', '.join(f'`{choice}`' for choice in each.choices)
+    if each.ge is None and each.le is None:
+        return ''
+    if each.le is None:
+        return f'at least {each.ge}'
+    return f'at most {each.le}' if each.ge is None else f'{each.ge} to {each.le}'
+
+
+def main() -> int:
+    """Rewrite README.md; return the exit status."""
+    README.write_text(with_tables(README.read_text()))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
