@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from sam_ad_perception.modeling.deformable import DeformableConv2d, reset_offsets
-from sam_ad_perception.modeling.sam_vit import SamVit
+from sam_ad_perception.modeling.sam_vit import EncoderPool, SamBackboneSpec, SamVit
 
 GROUPS = 8
 """Groups of every group normalisation."""
@@ -268,6 +268,50 @@ class AdSam(nn.Module):
         x = self.up3(x, stage1, _size(stage1))
         gate = image.new_ones(1, image.shape[0], 1)
         return AdSamOutput(self.head(x), None, gate, ('camera',))
+
+
+@dataclass(frozen=True)
+class AdSamArguments:
+    """What `AdSam` is built from.
+
+    Attributes:
+        backbone: SAM's encoder.
+        resnet: Trained encoder.
+        output: `main`; there is one head.
+
+    Raises:
+        ValueError: Another output.
+    """
+
+    backbone: SamBackboneSpec
+    resnet: ResNetSpec = ResNetSpec()
+    output: str = 'main'
+
+    def __post_init__(self) -> None:
+        if self.output != 'main':
+            raise ValueError(f"output must be 'main', got {self.output!r}")
+
+
+def build_ad_sam(
+    arguments: AdSamArguments, channels: Mapping[str, int], num_classes: int, pool: EncoderPool
+) -> AdSam:
+    """Build AD-SAM with fresh weights.
+
+    Args:
+        arguments: Its shape.
+        channels: Channels of each modality's image: `camera` with 3.
+        num_classes: Classes.
+        pool: Where its frozen encoder is shared.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: Other modalities, or parts that do not fit.
+    """
+    if dict(channels) != {'camera': 3}:
+        raise ValueError(f"AD-SAM takes {{'camera': 3}} channels, got {dict(channels)}")
+    return AdSam(pool.build(arguments.backbone), ResNet(arguments.resnet), num_classes)
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -9,6 +9,7 @@ logits. What the paper leaves open follows the defaults named in the docstrings 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 import torch
@@ -28,7 +29,7 @@ from sam_ad_perception.modeling.latent_autoencoder import (
     LatentDecoder,
     LatentSpec,
 )
-from sam_ad_perception.modeling.sam_vit import PATCH, SamVit
+from sam_ad_perception.modeling.sam_vit import PATCH, EncoderPool, SamBackboneSpec, SamVit
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
@@ -271,6 +272,78 @@ def build_prompt_encoder(dim: int, size: tuple[int, int], *, freeze: bool) -> Pr
     for unread in encoder.point_embeddings[:2]:
         unread.requires_grad_(False)
     return encoder
+
+
+@dataclass(frozen=True)
+class FusionSamArguments:
+    """What `FusionSam` is built from.
+
+    Attributes:
+        backbone: SAM's encoder.
+        latent: Shape of the autoencoders.
+        fmp: Shape of the fusion.
+        decoder_mlp_dim: Hidden width of the decoder's transformer.
+        sam_scale: Size of SAM's input over that of the images.
+        freeze_latents: Whether the autoencoders, trained before, are not trained.
+        freeze_prompt_encoder: Whether SAM's prompt encoder is not trained, as in the paper.
+        output: `main` takes SAM's logits; `mean` the mean with the coarse ones.
+
+    Raises:
+        ValueError: Another output.
+    """
+
+    backbone: SamBackboneSpec
+    latent: LatentSpec = field(default_factory=LatentSpec)
+    fmp: FmpSpec = field(default_factory=FmpSpec)
+    decoder_mlp_dim: int = 2048
+    sam_scale: int = 4
+    freeze_latents: bool = False
+    freeze_prompt_encoder: bool = True
+    output: str = 'main'
+
+    def __post_init__(self) -> None:
+        if self.output not in ('main', 'mean'):
+            raise ValueError(f"output must be 'main' or 'mean', got {self.output!r}")
+
+
+def build_fusion_sam(
+    arguments: FusionSamArguments,
+    channels: Mapping[str, int],
+    num_classes: int,
+    input_size: tuple[int, int],
+    pool: EncoderPool,
+) -> FusionSam:
+    """Build FusionSAM with fresh weights.
+
+    Args:
+        arguments: Its shape.
+        channels: Channels of the two modalities' images.
+        num_classes: Classes.
+        input_size: Size `(H, W)` of the images, pixels, multiples of 32.
+        pool: Where its frozen encoder is shared.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: Parts that do not fit.
+    """
+    encoder = pool.build(arguments.backbone)
+    dim, scale = encoder.spec.out_channels, arguments.sam_scale
+    return FusionSam(
+        channels,
+        encoder,
+        build_prompt_encoder(
+            dim,
+            (input_size[0] * scale, input_size[1] * scale),
+            freeze=arguments.freeze_prompt_encoder,
+        ),
+        ClassTokenDecoder(dim, num_classes, arguments.decoder_mlp_dim),
+        arguments.latent,
+        arguments.fmp,
+        sam_scale=scale,
+        freeze_latents=arguments.freeze_latents,
+    )
 
 
 def _resize(x: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -229,3 +229,54 @@ class SamVit(ImageEncoderViT):
             else:
                 tokens = block(tokens)
         return self.neck(tokens.permute(0, 3, 1, 2)).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class SamBackboneSpec:
+    """Which SAM encoder a network has, and how it is kept.
+
+    Attributes:
+        size: Key of `SAM_VIT_SPECS`.
+        freeze: Whether it is not trained. Networks without SAM's weights train theirs.
+        half: Whether a frozen encoder is kept, and runs, in bfloat16.
+        checkpoint_blocks: See `SamVit`.
+
+    Raises:
+        ValueError: An unknown size, or half precision for an encoder that is trained.
+    """
+
+    size: str
+    freeze: bool = True
+    half: bool = False
+    checkpoint_blocks: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size not in SAM_VIT_SPECS:
+            raise ValueError(
+                f'backbone.size must be one of {list(SAM_VIT_SPECS)}, got {self.size!r}'
+            )
+        if self.half and not self.freeze:
+            raise ValueError('backbone.half is for a frozen encoder, set freeze too')
+
+
+class EncoderPool:
+    """SAM encoders by what they are: networks that want the same frozen one share one object."""
+
+    def __init__(self) -> None:
+        self._frozen: dict[SamBackboneSpec, SamVit] = {}
+
+    def build(self, spec: SamBackboneSpec) -> SamVit:
+        """Build an encoder, or hand out the frozen one that was built before.
+
+        Args:
+            spec: Which one.
+
+        Returns:
+            The encoder. One that is trained is never shared.
+        """
+        if spec in self._frozen:
+            return self._frozen[spec]
+        encoder = SamVit(SAM_VIT_SPECS[spec.size], checkpoint_blocks=spec.checkpoint_blocks)
+        if spec.freeze:
+            self._frozen[spec] = encoder.freeze(torch.bfloat16 if spec.half else None)
+        return encoder

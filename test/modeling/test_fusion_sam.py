@@ -11,17 +11,19 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
 
-from sam_ad_perception.modeling.ad_sam import AdSam, ResNet, ResNetSpec
+from sam_ad_perception.modeling.ad_sam import AdSamArguments, build_ad_sam
 from sam_ad_perception.modeling.fusion_mask_prompt import CoarsePrompts, CrossAttention, FmpSpec
 from sam_ad_perception.modeling.fusion_sam import (
     ClassTokenDecoder,
     FusionSam,
+    FusionSamArguments,
+    build_fusion_sam,
     build_prompt_encoder,
     min_max,
 )
 from sam_ad_perception.modeling.latent_autoencoder import LatentSpec
 from sam_ad_perception.modeling.onnx_export import export_onnx
-from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, SamVit
+from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, EncoderPool, SamBackboneSpec, SamVit
 
 CLASSES = 5
 DIM = SAM_VIT_SPECS['micro'].out_channels
@@ -252,23 +254,43 @@ def test_onnx_runtime_gives_the_same_mask(tmp_path: Path):
 
 
 def test_paper_size_builds_at_once_and_shares_its_encoder_with_ad_sam():
+    pool, backbone = EncoderPool(), SamBackboneSpec('vit_h')
     start = time.perf_counter()
     with torch.device('meta'):
-        encoder = SamVit(SAM_VIT_SPECS['vit_h']).freeze()
-        fusion_sam = FusionSam(
-            {'camera': 3, 'thermal': 3},
-            encoder,
-            build_prompt_encoder(256, (1024, 1024), freeze=True),
-            ClassTokenDecoder(256, 15),
-            LatentSpec(),
-            FmpSpec(),
+        fusion_sam = build_fusion_sam(
+            FusionSamArguments(backbone), {'camera': 3, 'thermal': 1}, 15, (256, 256), pool
         )
-        ad_sam = AdSam(encoder, ResNet(ResNetSpec()), 19)
+        ad_sam = build_ad_sam(AdSamArguments(backbone), {'camera': 3}, 19, pool)
     assert time.perf_counter() - start < 5
+    assert fusion_sam.encoder is ad_sam.encoder
     both = torch.nn.ModuleList([fusion_sam, ad_sam])
     total = sum(p.numel() for p in both.parameters())
     apart = sum(p.numel() for n in both for p in n.parameters())
     assert apart - total == 637_026_048
+
+
+def test_an_encoder_that_is_trained_or_of_another_kind_is_not_shared():
+    pool = EncoderPool()
+    trained = SamBackboneSpec('micro', freeze=False)
+    assert pool.build(trained) is not pool.build(trained)
+    half = pool.build(SamBackboneSpec('micro', half=True))
+    assert half is not pool.build(SamBackboneSpec('micro'))
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    with pytest.raises(ValueError, match='half is for a frozen encoder'):
+        SamBackboneSpec('micro', freeze=False, half=True)
+    with pytest.raises(ValueError, match=r"size must be one of .* got 'vit_z'"):
+        SamBackboneSpec('vit_z')
+
+
+def test_builds_from_arguments_and_runs():
+    arguments = FusionSamArguments(
+        SamBackboneSpec('micro', half=True), LatentSpec(8, 16, 32), FmpSpec(2), 64, sam_scale=2
+    )
+    network = build_fusion_sam(arguments, {'camera': 3, 'thermal': 1}, 7, SIZE, EncoderPool())
+    with torch.inference_mode():
+        logits = network.eval()(batch(1)).logits
+    assert logits.shape == (1, 7, SIZE[0] // 2, SIZE[1] // 2)
+    assert logits.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
