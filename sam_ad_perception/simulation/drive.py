@@ -20,12 +20,12 @@ from sam_ad_perception.core.sensors import (
 from sam_ad_perception.simulation import camera as light
 from sam_ad_perception.simulation import lidar
 from sam_ad_perception.simulation.events import detect_events, join, log_intensity
-from sam_ad_perception.simulation.layout import EGO_LATERAL
 from sam_ad_perception.simulation.primitives import Primitives
-from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT, cast
+from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT, Hits, cast
 from sam_ad_perception.simulation.scene import Scene
 from sam_ad_perception.simulation.shadows import map_shadows
 from sam_ad_perception.simulation.thermal import measure_thermal
+from sam_ad_perception.simulation.vehicle import VehicleMotion, make_camera, mount
 
 SUBFRAME_NS = 10_000_000
 """Spacing of the renderings between which events are interpolated."""
@@ -33,13 +33,6 @@ EVENT_WINDOW_NS = 30_000_000
 """Length of the event frame of a bundle."""
 SWEEP_NS = 100_000_000
 SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
-_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-_MOUNTS = {
-    Modality.CAMERA: (1.6, 0.0, 1.65),
-    Modality.THERMAL: (1.6, -0.12, 1.65),
-    Modality.EVENT: (1.6, 0.1, 1.65),
-    Modality.LIDAR: (1.2, 0.0, 2.0),
-}
 _LATENCY_NS = {
     Modality.CAMERA: 12_000_000,
     Modality.THERMAL: 15_000_000,
@@ -98,7 +91,7 @@ class DriveConfig:
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """What the camera sees, exactly.
+    """What a camera sees, exactly.
 
     Attributes:
         stamp_ns: Time, nanoseconds.
@@ -124,6 +117,17 @@ class TimedFrame:
     arrival_ns: int
 
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """One camera at one time, and what its pixels hit."""
+
+    stamp_ns: int
+    camera: CameraModel
+    T_world: NDArray[np.float64]
+    primitives: Primitives
+    hits: Hits
+
+
 class Drive:
     """One simulated drive. All results depend on the configuration and the stamp alone.
 
@@ -137,18 +141,18 @@ class Drive:
     def __init__(self, config: DriveConfig) -> None:
         self.config = config
         self.scene = Scene(config.seed, config.duration_s * config.speed_mps, config.speed_mps)
+        sizes = (config.size, config.thermal_size, config.event_size)
         self.cameras: Mapping[Modality, CameraModel] = {
-            Modality.CAMERA: _camera(config.size, 0.656, 'camera_optical'),
-            Modality.THERMAL: _camera(config.thermal_size, 0.594, 'thermal_optical'),
-            Modality.EVENT: _camera(config.event_size, 0.625, 'event_optical'),
+            m: make_camera(m, size) for m, size in zip(SENSORS, sizes, strict=False)
         }
-        self.T_base: Mapping[Modality, NDArray[np.float64]] = {m: _mount(m) for m in SENSORS}
-        self._sway = np.random.default_rng([config.seed, 1]).uniform(0, 2 * np.pi, 4)
+        self.T_base: Mapping[Modality, NDArray[np.float64]] = {m: mount(m) for m in SENSORS}
+        phases = np.random.default_rng([config.seed, 1]).uniform(0, 2 * np.pi, 4)
+        self._motion = VehicleMotion(self.scene.road, config.speed_mps, phases)
         self._subframes: OrderedDict[int, NDArray[np.float64]] = OrderedDict()
 
     def pose(self, stamp_ns: int) -> NDArray[np.float64]:
         """(4, 4) `T_odom_base` at a time, metres; base_link lies on the ground, x forward."""
-        return self._poses(np.array([stamp_ns - self.config.start_ns]))[0]
+        return self._motion.poses(np.array([stamp_ns - self.config.start_ns]))[0]
 
     def frame_stamps(self, modality: Modality) -> list[int]:
         """Stamps of a sensor's frames, nanoseconds; of event packets, their starts.
@@ -192,7 +196,8 @@ class Drive:
         if modality is Modality.EVENT:
             data = self.events_between(stamp_ns - EVENT_WINDOW_NS, stamp_ns)
         elif modality is Modality.CAMERA:
-            data = self._see(stamp_ns, truth=False)[0]
+            linear = self._light(self._look(modality, stamp_ns))
+            data = light.develop(linear, self._rng(0, stamp_ns))
         elif modality is Modality.THERMAL:
             data = self._feel(stamp_ns)
         else:
@@ -204,7 +209,7 @@ class Drive:
         """The lidar sweep that ends at `stamp_ns`, with rings and true labels of its points."""
         steps = np.arange(lidar.COLUMNS) - (lidar.COLUMNS - 1)
         offset_ns = np.rint(steps * (SWEEP_NS / lidar.COLUMNS)).astype(np.int64)
-        poses = self._poses(stamp_ns - self.config.start_ns + offset_ns)
+        poses = self._motion.poses(stamp_ns - self.config.start_ns + offset_ns)
         rng = self._rng(3, stamp_ns)
         return lidar.measure_lidar(
             self._primitives(stamp_ns),
@@ -230,13 +235,17 @@ class Drive:
         ]
         return join(parts, start_ns, end_ns, self.config.event_size)
 
-    def truth(self, stamp_ns: int) -> GroundTruth:
-        """True labels and depth of the camera view at a time."""
-        camera, T = self.cameras[Modality.CAMERA], self._sensor_pose(Modality.CAMERA, stamp_ns)
-        primitives = self._primitives(stamp_ns)
-        hits = cast(primitives, camera, T)
-        labels = light.label(hits, primitives, self.scene.road, camera, T)
-        return GroundTruth(stamp_ns, labels, _surface_depth(hits.index, hits.depth))
+    def truth(self, stamp_ns: int, modality: Modality = Modality.CAMERA) -> GroundTruth:
+        """True labels and depth of a view at a time.
+
+        Args:
+            stamp_ns: Time, nanoseconds.
+            modality: Whose view: camera, thermal or event.
+
+        Returns:
+            The truth at that camera's size.
+        """
+        return self._truth(self._look(modality, stamp_ns))
 
     def bundle(self, stamp_ns: int) -> tuple[SensorBundle, GroundTruth]:
         """All four sensors at one time, and the truth.
@@ -248,7 +257,8 @@ class Drive:
         Returns:
             A complete bundle in the camera view, and the camera view's truth.
         """
-        image, truth = self._see(stamp_ns, truth=True)
+        view = self._look(Modality.CAMERA, stamp_ns)
+        image = light.develop(self._light(view), self._rng(0, stamp_ns))
         camera = self.cameras[Modality.CAMERA]
         frames = {
             Modality.CAMERA: SensorFrame(Modality.CAMERA, stamp_ns, camera.frame_id, image, camera)
@@ -263,7 +273,7 @@ class Drive:
                 frames=frames,
                 T_camera={m: T_camera_base @ self.T_base[m] for m in SENSORS[1:]},
             ),
-            truth,
+            self._truth(view),
         )
 
     def frames(self) -> Iterator[TimedFrame]:
@@ -288,29 +298,6 @@ class Drive:
                 frame = self.measure(modality, stamp)
             yield TimedFrame(frame, arrival_ns)
 
-    def _poses(self, elapsed_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, 4, 4) poses of the vehicle, which sways in its lane, pitches and rolls a little."""
-        t = elapsed_ns * 1e-9
-        p, speed = self._sway, self.config.speed_mps
-        along = speed * t + 0.5 * np.sin(0.6 * t + p[0])
-        rate, amplitude = 2 * np.pi / 7.0, 0.25
-        pose = self.scene.road.poses(along, EGO_LATERAL + amplitude * np.sin(rate * t + p[1]))
-        yaw = pose[:, 2] + np.arctan(amplitude * rate * np.cos(rate * t + p[1]) / speed)
-        pitch = 0.004 * np.sin(2 * np.pi * 1.3 * t + p[2])
-        roll = 0.003 * np.sin(2 * np.pi * 0.9 * t + p[3])
-        cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
-        cr, sr = np.cos(roll), np.sin(roll)
-        T = np.zeros((len(t), 4, 4))
-        T[:, 0, :3] = np.stack([cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr], axis=1)
-        T[:, 1, :3] = np.stack([sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr], axis=1)
-        T[:, 2, :3] = np.stack([-sp, cp * sr, cp * cr], axis=1)
-        T[:, :2, 3] = pose[:, :2]
-        T[:, 3, 3] = 1.0
-        return T
-
-    def _sensor_pose(self, modality: Modality, stamp_ns: int) -> NDArray[np.float64]:
-        return np.asarray(self.pose(stamp_ns) @ self.T_base[modality])
-
     def _rng(self, sensor: int, stamp_ns: int) -> np.random.Generator:
         # Times before the start, which the first sweep needs, are negative.
         elapsed = stamp_ns - self.config.start_ns
@@ -320,55 +307,57 @@ class Drive:
         x, y = self.pose(stamp_ns)[:2, 3]
         return self.scene.primitives((stamp_ns - self.config.start_ns) * 1e-9, x, y)
 
-    def _render(
-        self, modality: Modality, stamp_ns: int
-    ) -> tuple[NDArray[np.float32], GroundTruth]:
-        """Linear light and truth of one of the cameras."""
-        camera, T = self.cameras[modality], self._sensor_pose(modality, stamp_ns)
-        primitives, scene = self._primitives(stamp_ns), self.scene
-        hits = cast(primitives, camera, T)
-        sun = np.array(scene.weather.sun)
-        shadows = map_shadows(primitives, sun, float(T[0, 3]), float(T[1, 3]))
-        linear = light.shade(hits, primitives, shadows, scene.road, scene.weather, camera, T)
-        labels = light.label(hits, primitives, scene.road, camera, T)
-        return linear, GroundTruth(stamp_ns, labels, _surface_depth(hits.index, hits.depth))
+    def _look(self, modality: Modality, stamp_ns: int) -> _View:
+        if modality not in self.cameras:
+            raise ValueError(
+                f'modality must be one of {[*map(str, self.cameras)]}, got {modality}'
+            )
+        camera, T = self.cameras[modality], self.pose(stamp_ns) @ self.T_base[modality]
+        primitives = self._primitives(stamp_ns)
+        return _View(stamp_ns, camera, T, primitives, cast(primitives, camera, T))
 
-    def _see(self, stamp_ns: int, *, truth: bool) -> tuple[NDArray[np.uint8], GroundTruth]:
-        linear, ground_truth = self._render(Modality.CAMERA, stamp_ns)
-        return light.develop(linear, self._rng(0, stamp_ns)), ground_truth
+    def _light(self, view: _View) -> NDArray[np.float32]:
+        """(H, W, 3) linear light of a view."""
+        weather, (x, y) = self.scene.weather, view.T_world[:2, 3]
+        shadows = map_shadows(view.primitives, np.array(weather.sun), float(x), float(y))
+        return light.shade(
+            view.hits,
+            view.primitives,
+            shadows,
+            self.scene.road,
+            weather,
+            view.camera,
+            view.T_world,
+        )
+
+    def _truth(self, view: _View) -> GroundTruth:
+        road, hits = self.scene.road, view.hits
+        labels = light.label(hits, view.primitives, road, view.camera, view.T_world)
+        return GroundTruth(view.stamp_ns, labels, _surface_depth(hits.index, hits.depth))
 
     def _feel(self, stamp_ns: int) -> NDArray[np.uint16]:
-        camera, T = self.cameras[Modality.THERMAL], self._sensor_pose(Modality.THERMAL, stamp_ns)
-        primitives, scene = self._primitives(stamp_ns), self.scene
-        hits = cast(primitives, camera, T)
-        rng = self._rng(1, stamp_ns)
-        return measure_thermal(hits, primitives, scene.road, scene.weather, camera, T, rng)
+        view, scene = self._look(Modality.THERMAL, stamp_ns), self.scene
+        return measure_thermal(
+            view.hits,
+            view.primitives,
+            scene.road,
+            scene.weather,
+            view.camera,
+            view.T_world,
+            self._rng(1, stamp_ns),
+        )
 
     def _subframe(self, k: int) -> NDArray[np.float64]:
         """Log intensity of the event camera's view at sub-frame `k`, from a small cache."""
         image = self._subframes.get(k)
         if image is None:
             stamp_ns = self.config.start_ns + k * SUBFRAME_NS
-            image = self._subframes[k] = log_intensity(self._render(Modality.EVENT, stamp_ns)[0])
+            image = self._subframes[k] = log_intensity(
+                self._light(self._look(Modality.EVENT, stamp_ns))
+            )
             while len(self._subframes) > _SUBFRAMES_KEPT:
                 self._subframes.popitem(last=False)
         return image
-
-
-def _camera(size: tuple[int, int], focal: float, frame_id: str) -> CameraModel:
-    """A camera whose focal length is `focal` image widths."""
-    height, width = size
-    f = focal * width
-    K = np.array([[f, 0.0, (width - 1) / 2], [0.0, f, (height - 1) / 2], [0.0, 0.0, 1.0]])
-    return CameraModel(width, height, K, frame_id=frame_id)
-
-
-def _mount(modality: Modality) -> NDArray[np.float64]:
-    T = np.eye(4)
-    T[:3, 3] = _MOUNTS[modality]
-    if modality is not Modality.LIDAR:
-        T[:3, :3] = _OPTICAL
-    return T
 
 
 def _surface_depth(index: NDArray[np.int32], depth: NDArray[np.float64]) -> NDArray[np.float32]:

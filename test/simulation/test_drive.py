@@ -14,7 +14,7 @@ from sam_ad_perception.core.sensors import Events, Modality, PointCloud, SensorB
 from sam_ad_perception.simulation.drive import Drive, DriveConfig, GroundTruth
 from sam_ad_perception.simulation.events import CONTRAST, detect_events, log_intensity
 from sam_ad_perception.simulation.lidar import ELEVATION
-from sam_ad_perception.simulation.primitives import CX, CZ, ELLIPSOID, HX, HZ
+from sam_ad_perception.simulation.primitives import COS, CX, CZ, ELLIPSOID, HX, HZ, SIN
 from sam_ad_perception.simulation.raycast import intersect
 
 STILL = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
@@ -84,7 +84,7 @@ def test_solids_appear_where_opencv_projects_them(drive: Drive, modality: Modali
         rotation, translation = cv2.Rodrigues(T[:3, :3])[0], T[:3, 3]
         uv = cv2.projectPoints(centres, rotation, translation, camera.K, None)[0][:, 0]
         z = (centres @ T[:3, :3].T + translation)[:, 2]
-        truth = drive._render(modality, stamp)[1]
+        truth = drive.truth(stamp, modality)
         u, v = np.rint(uv).astype(int).T
         # Large enough in the image that its centre's pixel cannot miss it.
         large = primitives.geometry[:, HX : HZ + 1].min(axis=1) * camera.K[0, 0] > 1.5 * z
@@ -179,7 +179,8 @@ def test_sweep_ends_with_the_forward_view(drive: Drive, stamp: int) -> None:
 
 def test_events_follow_the_log_intensity(drive: Drive, stamp: int) -> None:
     before, after = (
-        log_intensity(drive._render(Modality.EVENT, s)[0]) for s in (stamp, stamp + 10_000_000)
+        log_intensity(drive._light(drive._look(Modality.EVENT, s)))
+        for s in (stamp, stamp + 10_000_000)
     )
     events = drive.events_between(stamp, stamp + 10_000_000)
     change = (after - before)[events.y, events.x]
@@ -225,7 +226,7 @@ def test_thermal_shows_bodies_warm_and_sky_cold(drive: Drive) -> None:
     person, road, sky = [], [], []
     for stamp in drive.frame_stamps(Modality.THERMAL)[::5]:
         celsius = drive.measure(Modality.THERMAL, stamp).data / 100.0 - 273.15  # type: ignore[operator]
-        labels = drive._render(Modality.THERMAL, stamp)[1].labels
+        labels = drive.truth(stamp, Modality.THERMAL).labels
         inner = cv2.erode((labels == 11).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         person.append(celsius[inner])
         road.append(celsius[labels == 0])
@@ -235,6 +236,22 @@ def test_thermal_shows_bodies_warm_and_sky_cold(drive: Drive) -> None:
     assert people > ground + 2
     assert air + 4 < ground + 1
     assert above < air - 10
+
+
+def test_nothing_runs_into_the_vehicle() -> None:
+    """No solid comes within half a metre of the camera, in any of some drives."""
+    for seed in range(6):
+        drive = Drive(DriveConfig(seed=seed, size=(32, 48)))
+        for stamp in drive.frame_stamps(Modality.CAMERA)[::2]:
+            geometry = drive._primitives(stamp).geometry
+            offset = geometry[:, CX : CZ + 1] - (drive.pose(stamp) @ drive.T_base['camera'])[:3, 3]
+            c, s = geometry[:, COS], geometry[:, SIN]
+            local = np.stack(
+                [c * offset[:, 0] + s * offset[:, 1], c * offset[:, 1] - s * offset[:, 0]], axis=1
+            )
+            gap = np.maximum(abs(local) - geometry[:, HX : HX + 2], 0.0)
+            low = geometry[:, CZ] - geometry[:, HZ] < 2.5
+            assert np.hypot(*gap[low].T).min() > 0.5
 
 
 def test_street_has_many_classes() -> None:
@@ -287,6 +304,8 @@ def test_unknown_sensor_is_refused(drive: Drive, stamp: int) -> None:
         drive.measure(Modality.DEPTH, stamp)
     with pytest.raises(ValueError, match='depth'):
         drive.frame_stamps(Modality.DEPTH)
+    with pytest.raises(ValueError, match='lidar'):
+        drive.truth(stamp, Modality.LIDAR)
 
 
 def test_speed_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
