@@ -139,12 +139,14 @@ def guess_topics(
         if others:
             passed_over[modality] = others
         role = f'{modality}_info'
-        info = ''
+        info, image = '', data
         if role in INFO_ROLES:
             taken = {s.info for s in sensors.values()}
-            info = given.get(role, _find_info(modality, data, infos, taken))
+            # Without its image the camera still gives the view.
+            image = data or (found[0] if found and modality is Modality.CAMERA else '')
+            info = given.get(role, _find_info(modality, image, infos, taken))
         if data or (info and modality is Modality.CAMERA):
-            flat = (rectified or {}).get(modality, _is_rectified(data or info))
+            flat = (rectified or {}).get(modality, _is_rectified(image))
             sensors[modality] = SensorTopics(data, info, flat)
     return TopicMapping(
         sensors,
