@@ -220,8 +220,10 @@ def load(config_type: type[T], path: Path, node_name: str = '/**') -> T:
     """
     try:
         content = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)
+    except ParameterError as err:
+        raise ParameterError(f'{path}: {err}') from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ParameterError(f'{path} is not valid YAML: {err}') from err
+        raise ParameterError(f'{path} is not valid YAML: {" ".join(str(err).split())}') from err
     if not isinstance(content, dict):
         raise ParameterError(f'{path} must hold `<node name>: ros__parameters: ...`')
     wanted = {'/**', node_name, node_name.lstrip('/'), '/' + node_name.lstrip('/')}
