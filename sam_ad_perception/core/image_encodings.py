@@ -222,7 +222,12 @@ def check_pixels(array: NDArray[Any], encoding: str) -> NDArray[Any]:
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in this machine's byte order; itself where it is."""
-    if array.dtype.byteorder in ('=', '|', '<' if sys.byteorder == 'little' else '>'):
+    """The array in this machine's byte order and aligned; itself where it is.
+
+    OpenCV takes 16-bit rows at odd addresses (an odd `step`) without complaint, and reads them
+    one byte off.
+    """
+    native = array.dtype.byteorder in ('=', '|', '<' if sys.byteorder == 'little' else '>')
+    if native and array.flags.aligned:
         return array
     return array.astype(array.dtype.newbyteorder('='))
