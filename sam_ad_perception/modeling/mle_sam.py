@@ -1,0 +1,346 @@
+"""MLE-SAM: per-modality LoRA experts, average and gated fusion, two mask heads.
+
+After "MLE-SAM" (arXiv 2412.04220); no official code exists. What the paper leaves open follows
+the defaults named in the docstrings and in `models/README.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam.prompt_encoder import PromptEncoder
+from sam2.modeling.sam.transformer import TwoWayTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sam_ad_perception.modeling.encoders import STRIDE, HieraEncoder
+
+COMBINATIONS = ('mean', 'sum')
+LEVEL_STRIDES = (4, 8, 16)
+
+
+class MleSamOutput(NamedTuple):
+    """What `MleSam` returns.
+
+    Attributes:
+        logits: (B, classes, H/4, W/4) of the main head (Eq. 11).
+        aux_logits: (B, classes, H/4, W/4) of the auxiliary head (Eq. 12), or None.
+        gate: (3, B, M) weights of the present modalities per level, after top-k; sum 1 over M.
+        modalities: The M present modalities, in the order of `gate`.
+    """
+
+    logits: Tensor
+    aux_logits: Tensor | None
+    gate: Tensor
+    modalities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FusionSpec:
+    """How the modalities' features become one.
+
+    Attributes:
+        top_k: Present modalities that the gate keeps per level; fewer present keeps all.
+        combination: `mean` takes 0.5 * (average + weighted), `sum` adds them. The paper does
+            not say. With one modality `mean` returns its features unchanged; `sum` doubles them.
+        hidden: Hidden width of the gate's MLP per level, finest level first.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    top_k: int = 2
+    combination: str = 'mean'
+    hidden: tuple[int, int, int] = (32, 64, 128)
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise ValueError(f'fusion.top_k must be 1 or more, got {self.top_k}')
+        if self.combination not in COMBINATIONS:
+            raise ValueError(
+                f'fusion.combination must be one of {COMBINATIONS}, got {self.combination!r}'
+            )
+
+
+class Gate(nn.Module):
+    """Weights of the present modalities at one level (Eq. 8-10).
+
+    The paper's linear gate has far too few parameters for its own table; a two-layer MLP on the
+    concatenated pooled vectors fits. An absent modality has no pooled vector: its columns of
+    the first layer are left out, and it is not in the softmax.
+
+    Args:
+        modalities: Registered modalities.
+        channels: Channels of this level.
+        hidden: Hidden width.
+        top_k: Modalities kept.
+    """
+
+    def __init__(self, modalities: Sequence[str], channels: int, hidden: int, top_k: int) -> None:
+        super().__init__()
+        self.slots = {name: slot for slot, name in enumerate(modalities)}
+        self.channels = channels
+        self.top_k = top_k
+        self.input = nn.Linear(len(modalities) * channels, hidden)
+        self.output = nn.Linear(hidden, len(modalities))
+
+    def forward(self, features: Tensor, present: Sequence[str]) -> Tensor:
+        """Weigh the present modalities.
+
+        Args:
+            features: (M, B, C, h, w), one slice for each name in `present`.
+            present: The M present modalities.
+
+        Returns:
+            (B, M) weights, at most `top_k` of them non-zero, that sum to 1.
+        """
+        pooled = features.mean(dim=(-2, -1)).transpose(0, 1)  # Eq. 8
+        slots = torch.tensor([self.slots[name] for name in present], device=features.device)
+        columns = self.input.weight.unflatten(1, (-1, self.channels))[:, slots].flatten(1)
+        hidden = F.gelu(F.linear(pooled.flatten(1), columns, self.input.bias))
+        scores = F.linear(hidden, self.output.weight[slots], self.output.bias[slots])
+        weights = scores.softmax(dim=-1)  # Eq. 9
+        if self.top_k < len(present):  # Eq. 10, renormalised
+            best = weights.topk(self.top_k, dim=-1).indices
+            weights = weights * torch.zeros_like(weights).scatter(-1, best, 1.0)
+            weights = weights / weights.sum(dim=-1, keepdim=True)
+        return weights
+
+
+class GatedFusion(nn.Module):
+    """Average of the present modalities (Eq. 7) combined with the gated sum (Eq. 10).
+
+    Args:
+        modalities: Registered modalities.
+        channels: Channels of the three levels, finest first.
+        spec: Top-k, combination, hidden widths.
+    """
+
+    def __init__(
+        self, modalities: Sequence[str], channels: Sequence[int], spec: FusionSpec
+    ) -> None:
+        super().__init__()
+        self.combination = spec.combination
+        self.gates = nn.ModuleList(
+            Gate(modalities, count, hidden, spec.top_k)
+            for count, hidden in zip(channels, spec.hidden, strict=True)
+        )
+
+    def forward(
+        self, levels: Sequence[Tensor], present: Sequence[str]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Fuse each level.
+
+        Args:
+            levels: Three tensors (M, B, C, h, w), finest first.
+            present: The M present modalities.
+
+        Returns:
+            Three tensors (B, C, h, w), and the gate's weights (3, B, M).
+        """
+        fused, weights = [], []
+        for gate, features in zip(self.gates, levels, strict=True):
+            weight = gate(features, present)
+            share = weight + 1.0 / len(present)
+            if self.combination == 'mean':
+                share = 0.5 * share
+            fused.append((features * share.t()[:, :, None, None, None]).sum(dim=0))
+            weights.append(weight)
+        return fused, torch.stack(weights)
+
+
+class AuxiliaryHead(nn.Module):
+    """Second mask head (Eq. 12): a three-layer per-pixel MLP per level, then linear layers.
+
+    The published order is: bilinear to full size, concatenate, dropout, 1x1 to `width`, 1x1 to
+    classes. All that follows the MLPs is linear per pixel, so it is applied to each level
+    before the upsampling, which gives the same numbers for a fraction of the time.
+
+    Args:
+        channels: Channels of the three levels, finest first.
+        num_classes: Classes.
+        width: Width of the MLPs.
+        dropout: Probability that a channel is dropped in training.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], num_classes: int, width: int = 32, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.mlps = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(count, width, 1),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 1),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 1),
+            )
+            for count in channels
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.fuse = nn.Conv2d(width * len(channels), width, 1)
+        self.classify = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Predict logits.
+
+        Args:
+            levels: Three fused levels (B, C, h, w), finest first.
+            size: Size `(H, W)` of the output, pixels.
+
+        Returns:
+            (B, classes, H, W).
+        """
+        total: Tensor | None = None
+        for mlp, fuse, level in zip(
+            self.mlps, self.fuse.weight.chunk(len(self.mlps), dim=1), levels, strict=True
+        ):
+            x = F.conv2d(self.dropout(mlp(level)), fuse)
+            x = F.conv2d(x, self.classify.weight)
+            x = F.interpolate(x, size=size, mode='bilinear', align_corners=False)
+            total = x if total is None else total + x
+        assert total is not None
+        assert self.fuse.bias is not None
+        assert self.classify.bias is not None
+        bias = self.classify.weight[:, :, 0, 0] @ self.fuse.bias + self.classify.bias
+        return total + bias[:, None, None]
+
+
+class MleSam(nn.Module):
+    """Masks from any non-empty subset of the registered modalities.
+
+    Args:
+        modalities: Channels of each registered modality's image.
+        encoder: Shared encoder with per-modality stems and adapters.
+        fusion: Fusion of the three levels.
+        prompt_encoder: SAM 2's, which provides the padding prompt and the position code.
+        decoder: SAM 2's, with one multimask output per class and high-resolution features.
+        aux_head: Auxiliary head, or None.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, int],
+        encoder: HieraEncoder,
+        fusion: GatedFusion,
+        prompt_encoder: PromptEncoder,
+        decoder: MaskDecoder,
+        aux_head: AuxiliaryHead | None,
+    ) -> None:
+        super().__init__()
+        self.modalities = dict(modalities)
+        self.encoder = encoder
+        self.fusion = fusion
+        self.prompt_encoder = prompt_encoder
+        self.decoder = decoder
+        self.aux_head = aux_head
+
+    def forward(self, inputs: Mapping[str, Tensor], *, with_aux: bool = True) -> MleSamOutput:
+        """Segment a batch in which every item has the same sensors.
+
+        Only the given modalities are encoded, so nothing about an absent one can matter. Their
+        order does not matter either: they are taken in the order of registration.
+
+        Args:
+            inputs: Image (B, C, H, W) of each present modality, normalised, sides multiples of
+                32.
+            with_aux: Whether to run the auxiliary head.
+
+        Returns:
+            Logits of both heads at stride 4, and the gate's weights.
+
+        Raises:
+            ValueError: No modality, an unregistered one, or one with a wrong shape.
+        """
+        self._check(inputs)
+        present = tuple(name for name in self.modalities if name in inputs)
+        fine, middle, deep = self.encoder([(name, inputs[name]) for name in present])
+        convs = (self.decoder.conv_s0, self.decoder.conv_s1)
+        high_res = [
+            conv(level.flatten(0, 1)).unflatten(0, level.shape[:2])
+            for conv, level in zip(convs, (fine, middle), strict=True)
+        ]
+        fused, gate = self.fusion([*high_res, deep], present)
+        logits = self._decode(fused)
+        aux = None
+        if with_aux and self.aux_head is not None:
+            aux = self.aux_head(fused, (logits.shape[-2], logits.shape[-1]))
+        return MleSamOutput(logits, aux, gate, present)
+
+    def _check(self, inputs: Mapping[str, Tensor]) -> None:
+        if not inputs:
+            raise ValueError(f'no modality given, expected some of {sorted(self.modalities)}')
+        first = next(iter(inputs.values()))
+        for name, image in inputs.items():
+            if name not in self.modalities:
+                raise ValueError(
+                    f'modality {name!r} is not registered, expected {sorted(self.modalities)}'
+                )
+            expected = (first.shape[0], self.modalities[name], *first.shape[-2:])
+            if tuple(image.shape) != expected:
+                raise ValueError(
+                    f'modality {name!r} has shape {tuple(image.shape)}, expected {expected}'
+                )
+
+    def _decode(self, fused: Sequence[Tensor]) -> Tensor:
+        """Run the mask decoder without a prompt: one padding point with label -1."""
+        high_0, high_1, deep = fused
+        batch, _, height, width = deep.shape
+        points = deep.new_zeros(batch, 1, 2)
+        labels = -torch.ones(batch, 1, dtype=torch.int32, device=deep.device)
+        sparse, dense = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
+        masks, _, _, _ = self.decoder(
+            image_embeddings=deep,
+            image_pe=self.prompt_encoder.pe_layer((height, width)).unsqueeze(0),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense[:, :, :1, :1].expand(-1, -1, height, width),
+            multimask_output=True,
+            repeat_image=False,
+            high_res_features=[high_0, high_1],
+        )
+        return masks
+
+
+def build_heads(
+    dim: int, num_classes: int, size: tuple[int, int], *, mlp_dim: int = 2048, scores: bool = True
+) -> tuple[PromptEncoder, MaskDecoder]:
+    """Build SAM 2's prompt encoder and its mask decoder with one output per class.
+
+    Args:
+        dim: Channels of the neck and the decoder, a multiple of 8.
+        num_classes: Classes.
+        size: Network input size `(H, W)`, pixels, multiples of 32.
+        mlp_dim: Hidden width of the decoder's transformer.
+        scores: Whether the decoder has SAM 2.1's object score token and head, which the
+            official checkpoints bring.
+
+    Returns:
+        Prompt encoder and mask decoder.
+
+    Raises:
+        ValueError: A size that does not fit.
+    """
+    if dim % 8:
+        raise ValueError(f'decoder width must be a multiple of 8, got {dim}')
+    if size[0] % STRIDE or size[1] % STRIDE:
+        raise ValueError(f'input size must be multiples of {STRIDE}, got {size[0]}x{size[1]}')
+    grid = (size[0] // LEVEL_STRIDES[2], size[1] // LEVEL_STRIDES[2])
+    prompt_encoder = PromptEncoder(
+        embed_dim=dim, image_embedding_size=grid, input_image_size=size, mask_in_chans=16
+    )
+    decoder = MaskDecoder(
+        transformer_dim=dim,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=8, mlp_dim=mlp_dim),
+        num_multimask_outputs=num_classes,
+        iou_head_depth=3,
+        iou_head_hidden_dim=256,
+        use_high_res_features=True,
+        iou_prediction_use_sigmoid=True,
+        pred_obj_scores=scores,
+        pred_obj_scores_mlp=scores,
+    )
+    return prompt_encoder, decoder
