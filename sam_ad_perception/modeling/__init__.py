@@ -1,0 +1,1 @@
+"""Networks that turn aligned sensor images into semantic masks, and the way to run them."""

@@ -1,0 +1,183 @@
+"""From a bundle to the network's inputs, and from its logits to a mask in the camera's view.
+
+Training and driving use this one code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sam_ad_perception.core.depth import project_depth
+from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
+from sam_ad_perception.core.transforms import transform_points
+from sam_ad_perception.modeling.representations import (
+    BadFrameError,
+    Representation,
+    check_cloud,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedBundle:
+    """A bundle as the network takes it.
+
+    Attributes:
+        inputs: For each usable modality, (C, H, W) float32 at the network's size.
+        missing: For each other registered modality, why it is not used.
+    """
+
+    inputs: Mapping[str, NDArray[np.float32]]
+    missing: Mapping[str, str]
+
+
+def prepare_bundle(
+    bundle: SensorBundle, forms: Mapping[str, Representation], size: tuple[int, int]
+) -> PreparedBundle:
+    """Render every usable sensor of a bundle in the camera's view at the network's size.
+
+    The view is stretched to the size, without padding. A frame that cannot be used makes its
+    sensor missing, with the reason; it never spoils the others.
+
+    Args:
+        bundle: The bundle.
+        forms: The form in which the network sees each registered modality.
+        size: Network input size `(H, W)`, pixels.
+
+    Returns:
+        The inputs and the missing sensors.
+    """
+    view = scale_camera(bundle.camera, size)
+    inputs: dict[str, NDArray[np.float32]] = {}
+    missing: dict[str, str] = {}
+    reasons = {str(name): reason for name, reason in bundle.missing.items()}
+    frames = {str(name): frame for name, frame in bundle.frames.items()}
+    transforms = {str(name): T for name, T in bundle.T_camera.items()}
+    for name, form in forms.items():
+        if name not in frames:
+            missing[name] = reasons.get(name, 'not in the bundle')
+            continue
+        try:
+            inputs[name] = form.render(frames[name], view, transforms.get(name))
+        except BadFrameError as error:
+            missing[name] = str(error)
+    for name in frames.keys() - forms.keys():
+        missing[name] = 'the network has no input for it'
+    return PreparedBundle(inputs, missing | {n: r for n, r in reasons.items() if n not in missing})
+
+
+def lidar_depth(bundle: SensorBundle) -> NDArray[np.float32] | None:
+    """Project the bundle's lidar sweep into the camera's view.
+
+    Args:
+        bundle: The bundle.
+
+    Returns:
+        (H, W) float32 at the camera's size, metres, NaN where no point falls (REP 118); None
+        without a usable sweep.
+    """
+    frame = bundle.frames.get(Modality.LIDAR)
+    T_camera_lidar = bundle.T_camera.get(Modality.LIDAR)
+    if frame is None or T_camera_lidar is None:
+        return None
+    try:
+        cloud = check_cloud(frame)
+    except BadFrameError:
+        return None
+    return project_depth(transform_points(T_camera_lidar, cloud.points), bundle.camera)
+
+
+def mask_from_logits(
+    logits: NDArray[np.float32], camera: CameraModel
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Upsample logits to the camera's size and take the best class, in one pass.
+
+    Equal to bilinear interpolation with half-pixel centres (`align_corners=False`), then argmax
+    and softmax, without ever holding the upsampled logits.
+
+    Args:
+        logits: (classes, h, w) float32, at most 254 classes.
+        camera: The view.
+
+    Returns:
+        Label ids (H, W) uint8, and the probability of each times 255, rounded, (H, W) uint8.
+
+    Raises:
+        ValueError: The logits have another shape or dtype.
+    """
+    if logits.ndim != 3 or logits.dtype != np.float32 or not 1 <= len(logits) <= 254:
+        raise ValueError(
+            f'logits must be (classes, h, w) float32, got {logits.shape} {logits.dtype}'
+        )
+    mask = np.empty(camera.size, np.uint8)
+    confidence = np.empty(camera.size, np.uint8)
+    upsample_argmax(np.ascontiguousarray(logits), mask, confidence)
+    return mask, confidence
+
+
+@njit(cache=True, nogil=True)
+def _taps(out_size, in_size):  # type: ignore[no-untyped-def]
+    """Lower index and weight of the upper neighbour for each output position."""
+    low = np.empty(out_size, np.int64)
+    high = np.empty(out_size, np.int64)
+    weight = np.empty(out_size, np.float32)
+    for i in range(out_size):
+        position = max((i + 0.5) * in_size / out_size - 0.5, 0.0)
+        low[i] = min(int(position), in_size - 1)
+        high[i] = min(low[i] + 1, in_size - 1)
+        weight[i] = position - low[i]
+    return low, high, weight
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
+def upsample_argmax(logits, mask, confidence):  # type: ignore[no-untyped-def]
+    """Fill mask and confidence from (classes, h, w) float32 logits; see `mask_from_logits`."""
+    classes, in_height, in_width = logits.shape
+    height, width = mask.shape
+    row_low, row_high, row_weight = _taps(height, in_height)
+    col_low, col_high, col_weight = _taps(width, in_width)
+    column = np.empty(in_width, np.float32)
+    line = np.empty((classes, width), np.float32)
+    best = np.empty(width, np.float32)
+    label = np.empty(width, np.int32)
+    total = np.empty(width, np.float32)
+    for v in range(height):
+        a, b, t = row_low[v], row_high[v], row_weight[v]
+        for c in range(classes):
+            for x in range(in_width):
+                column[x] = logits[c, a, x] + (logits[c, b, x] - logits[c, a, x]) * t
+            for u in range(width):
+                left = column[col_low[u]]
+                line[c, u] = left + (column[col_high[u]] - left) * col_weight[u]
+        for u in range(width):
+            best[u] = line[0, u]
+            label[u] = 0
+            total[u] = np.float32(0)
+        for c in range(1, classes):
+            for u in range(width):
+                better = line[c, u] > best[u]
+                label[u] = c if better else label[u]
+                best[u] = line[c, u] if better else best[u]
+        for c in range(classes):
+            for u in range(width):
+                # (1 + x / 256) ** 256 is e ** x within what 8 bits can show, and vectorises
+                x = max(
+                    np.float32(1) + (line[c, u] - best[u]) * np.float32(1 / 256), np.float32(0)
+                )
+                x *= x
+                x *= x
+                x *= x
+                x *= x
+                x *= x
+                x *= x
+                x *= x
+                x *= x
+                total[u] += x
+        for u in range(width):
+            mask[v, u] = label[u]
+            confidence[v, u] = int(np.float32(255) / total[u] + np.float32(0.5))

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.modeling.preprocessing import prepare_bundle
+from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
+
+SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
+SUBSETS = [s for k in range(1, 5) for s in itertools.combinations(SENSORS, k)]
+
+
+def keep(bundle, subset):
+    frames = {m: f for m, f in bundle.frames.items() if m in subset}
+    missing = {m: 'removed' for m in SENSORS if m not in subset}
+    return dataclasses.replace(bundle, frames=frames, missing=missing)
+
+
+@pytest.fixture
+def segmenter(spec, network):
+    return Segmenter(spec, network)
+
+
+@pytest.mark.parametrize('subset', SUBSETS, ids='+'.join)
+def test_every_subset_gives_a_mask_at_the_camera_size(segmenter, bundle, subset):
+    (result,) = segmenter.segment([keep(bundle, subset)])
+    assert result.mask.shape == result.confidence.shape == (100, 160)
+    assert result.mask.dtype == np.uint8
+    assert result.mask.max() < 19
+    assert result.stamp_ns == bundle.stamp_ns
+    assert result.camera is bundle.camera
+    assert result.used == subset
+    assert set(result.missing) == set(SENSORS) - set(subset)
+    assert sum(result.gate.values()) == pytest.approx(1, abs=1e-5)
+    assert set(result.latency_s) == {'align', 'network', 'mask'}
+    assert (result.depth is not None) == (Modality.LIDAR in subset)
+
+
+def test_mask_is_that_of_the_network(segmenter, spec, network, bundle):
+    (result,) = segmenter.segment([bundle])
+    inputs = prepare_bundle(bundle, spec.inputs, spec.input_size).inputs
+    with torch.no_grad():
+        logits = network({n: torch.from_numpy(i)[None] for n, i in inputs.items()}).logits
+    up = F.interpolate(logits, (100, 160), mode='bilinear', align_corners=False)
+    agreement = (up.argmax(dim=1)[0].numpy() == result.mask).mean()
+    assert agreement > 0.999
+
+
+def test_batching_does_not_change_results(segmenter, bundle):
+    bundles = [bundle, keep(bundle, SENSORS[:1]), keep(bundle, SENSORS[1:]), bundle]
+    together = segmenter.segment(bundles)
+    for one, both in zip(bundles, together, strict=True):
+        (alone,) = segmenter.segment([one])
+        assert alone.used == both.used
+        assert (alone.mask == both.mask).mean() > 0.999
+
+
+def test_time_errors_are_those_of_the_used_sensors(segmenter, bundle):
+    (result,) = segmenter.segment([keep(bundle, SENSORS[:2])])
+    assert result.time_error_ns == {Modality.CAMERA: 0, Modality.THERMAL: 3_000_000}
+
+
+def test_a_bad_frame_is_missing_with_its_reason(segmenter, bundle):
+    frames = dict(bundle.frames)
+    camera = frames[Modality.CAMERA]
+    frames[Modality.CAMERA] = dataclasses.replace(camera, data=np.zeros((0, 0, 3), np.uint8))
+    (result,) = segmenter.segment([dataclasses.replace(bundle, frames=frames)])
+    assert Modality.CAMERA not in result.used
+    assert 'zero size' in result.missing[Modality.CAMERA]
+    (expected,) = segmenter.segment([keep(bundle, SENSORS[1:])])
+    np.testing.assert_array_equal(result.mask, expected.mask)
+
+
+def test_no_usable_sensor_is_an_error_that_says_why(segmenter, bundle):
+    with pytest.raises(SegmentationError, match=r'tiny: no usable sensor \(camera: removed'):
+        segmenter.segment([keep(bundle, ())])
+
+
+def test_a_required_sensor_that_is_missing_is_an_error(spec, network, bundle):
+    needy = Segmenter(dataclasses.replace(spec, required=('camera',)), network)
+    with pytest.raises(SegmentationError, match=r"required \['camera'\] missing"):
+        needy.segment([keep(bundle, SENSORS[1:])])
+
+
+def test_mean_of_both_heads_is_a_switch(spec, network, bundle):
+    arguments = dataclasses.replace(spec.arguments, output='mean')
+    both = Segmenter(dataclasses.replace(spec, arguments=arguments), network)
+    (result,) = both.segment([bundle])
+    inputs = prepare_bundle(bundle, spec.inputs, spec.input_size).inputs
+    with torch.no_grad():
+        output = network({n: torch.from_numpy(i)[None] for n, i in inputs.items()})
+    logits = (output.logits + output.aux_logits) / 2
+    up = F.interpolate(logits, (100, 160), mode='bilinear', align_corners=False)
+    assert (up.argmax(dim=1)[0].numpy() == result.mask).mean() > 0.999
+
+
+def test_warm_up_takes_any_view(segmenter, bundle):
+    segmenter.warm_up(bundle.camera)
+    assert segmenter.segment([]) == []
