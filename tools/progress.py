@@ -39,6 +39,22 @@ def last_lines(log: Path, count: int) -> str:
     return '\n'.join([line for line in lines if line.strip()][-count:])
 
 
+def brief(output: str) -> str:
+    """What pip, or any other command, is doing now, from the last lines that it printed.
+
+    pip names no progress while it unpacks, which takes longest: the count of packages stands in.
+    """
+    lines = [line.strip() for line in output.splitlines() if not line.startswith('WARNING')]
+    line = lines[-1] if lines else ''
+    word, _, rest = line.partition(' ')
+    if word == 'Downloading' and rest:
+        file = rest.split()[0].rsplit('/', 1)[-1]
+        return ' '.join(['downloading', file.split('-')[0], *rest.split()[1:]])
+    if line.startswith('Installing collected packages:'):
+        return f'unpacking {line.count(",") + 1} packages'
+    return line
+
+
 class Display:
     """Prints the steps of one run with the time since its start.
 
@@ -87,7 +103,7 @@ class Display:
         if not self._live:
             self.note(f'{title} ...')
         while not done.wait(0.5 if self._live else _HEARTBEAT_S):
-            text = f'{self._elapsed()}  {title} ... {last_lines(self.log, 1).strip()}'
+            text = f'{self._elapsed()}  {title} ... {brief(last_lines(self.log, 20))}'
             if self._live:
                 self._clear()
                 print(text[: shutil.get_terminal_size().columns - 1], end='', flush=True)

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from tools.environment import ROOT, lacking, requirements, ros_distribution
 from tools.interfaces import build_environment, correct_exported_paths, digest
-from tools.progress import Display, StepError
+from tools.progress import Display, StepError, brief
 
 
 def test_lists_are_those_that_setuptools_installed() -> None:
@@ -125,6 +125,23 @@ def test_failed_step_shows_the_end_of_its_output(
     assert re.search(r'0:0\d  fine: \d s', printed)
     assert 'inside' not in printed
     assert 'inside' in (tmp_path / 'log' / 'setup.log').read_text()
+
+
+@pytest.mark.parametrize(
+    ('output', 'text'),
+    [
+        ('', ''),
+        ('Collecting torch\nWARNING: a mirror is away\n', 'Collecting torch'),
+        (
+            'Collecting x\n  Downloading https://host/a/torch-2.15.0-cp311-linux.whl (890.1 MB)\n',
+            'downloading torch (890.1 MB)',
+        ),
+        ('Installing collected packages: mpmath, sympy, torch\n', 'unpacking 3 packages'),
+        ('-- Configuring done\n', '-- Configuring done'),
+    ],
+)
+def test_output_is_told_in_short(output: str, text: str) -> None:
+    assert brief(output) == text
 
 
 def test_start_up_hook_adds_the_libraries_once(tmp_path: Path) -> None:
