@@ -16,6 +16,7 @@ from sam_ad_perception.simulation.raycast import (
     SKY_HIT,
     TREELINE_HIT,
     Hits,
+    pixel_ray,
 )
 from sam_ad_perception.simulation.road import Road, lateral_offset, marking, region
 from sam_ad_perception.simulation.shadows import ShadowMap, is_shadowed
@@ -46,6 +47,31 @@ def _sky(
 
 
 @njit(cache=True, nogil=True)
+def _treeline(
+    dx: float, dy: float, dz: float, sky: NDArray[np.float64], seed: int
+) -> tuple[float, float, float]:
+    """Radiance of the trees on the horizon, in haze."""
+    gain = 0.12 + 0.06 * noise2(60.0 * np.arctan2(dy, dx), 120.0 * dz, seed)
+    return 0.75 * gain + 0.3 * sky[3], 1.05 * gain + 0.3 * sky[4], 0.7 * gain + 0.3 * sky[5]
+
+
+@njit(cache=True, nogil=True)
+def _ground(
+    x: float,
+    y: float,
+    footprint: float,
+    road: NDArray[np.float64],
+    crossings: NDArray[np.float64],
+    seed: int,
+) -> tuple[float, float, float]:
+    """Reflectance of the ground."""
+    lateral = lateral_offset(x, y, road)
+    where = region(lateral, road)
+    paint = marking(x, lateral, road, crossings) if where == 0 else 0.0
+    return ground_albedo(where, paint, x, y, footprint, seed)
+
+
+@njit(cache=True, nogil=True)
 def _shade(
     geometry: NDArray[np.float64],
     kind: NDArray[np.int64],
@@ -68,32 +94,21 @@ def _shade(
     out: NDArray[np.float32],
 ) -> None:
     """`light` is sun strength, sky strength, 1 / haze length, exposure."""
-    height, width = index.shape
-    for v in range(height):
-        b = (v - K[1, 2]) / K[1, 1]
-        for u in range(width):
-            a = (u - K[0, 2]) / K[0, 0]
-            dx = T[0, 0] * a + T[0, 1] * b + T[0, 2]
-            dy = T[1, 0] * a + T[1, 1] * b + T[1, 2]
-            dz = T[2, 0] * a + T[2, 1] * b + T[2, 2]
+    for v in range(index.shape[0]):
+        for u in range(index.shape[1]):
+            dx, dy, dz = pixel_ray(u, v, K, T)
             hit, t = index[v, u], depth[v, u]
             if hit == SKY_HIT:
                 red, green, blue = _sky(dx, dy, dz, sky, seed)
             elif hit == TREELINE_HIT:
-                angle = np.arctan2(dy, dx)
-                gain = 0.12 + 0.06 * noise2(60.0 * angle, 120.0 * dz, seed)
-                red = 0.75 * gain + 0.3 * sky[3]
-                green, blue = 1.05 * gain + 0.3 * sky[4], 0.7 * gain + 0.3 * sky[5]
+                red, green, blue = _treeline(dx, dy, dz, sky, seed)
             else:
                 length = np.sqrt(dx * dx + dy * dy + dz * dz)
                 x, y, z = T[0, 3] + t * dx, T[1, 3] + t * dy, T[2, 3] + t * dz
                 if hit == GROUND_HIT:
                     nx, ny, nz, z = 0.0, 0.0, 1.0, 0.0
                     footprint = t / K[0, 0] * min(length / -dz, 40.0)
-                    lateral = lateral_offset(x, y, road)
-                    kind_here = region(lateral, road)
-                    paint = marking(x, lateral, road, crossings) if kind_here == 0 else 0.0
-                    red, green, blue = ground_albedo(kind_here, paint, x, y, footprint, seed)
+                    red, green, blue = _ground(x, y, footprint, road, crossings, seed)
                 else:
                     g = geometry[hit]
                     lx, ly, lz, mx, my, nz = local_hit(kind[hit], g, x, y, z)
@@ -101,18 +116,9 @@ def _shade(
                     facing = -(nx * dx + ny * dy + nz * dz) / length
                     footprint = t / K[0, 0] / max(facing, 0.1)
                     red, green, blue = albedo(
-                        material[hit],
-                        texture[hit],
-                        g,
-                        color[hit],
-                        lx,
-                        ly,
-                        lz,
-                        mx,
-                        my,
-                        nz,
-                        footprint,
-                    )
+                        material[hit], texture[hit], g, color[hit],
+                        lx, ly, lz, mx, my, nz, footprint,
+                    )  # fmt: skip
                 direct = nx * sun[0] + ny * sun[1] + nz * sun[2]
                 if direct > 0.0 and is_shadowed(
                     geometry, kind, sun, origin, start, items,
@@ -125,8 +131,7 @@ def _shade(
                 red = clear * power * red + (1.0 - clear) * sky[3]
                 green = clear * power * green + (1.0 - clear) * sky[4]
                 blue = clear * power * blue + (1.0 - clear) * sky[5]
-            out[v, u, 0] = light[3] * red
-            out[v, u, 1] = light[3] * green
+            out[v, u, 0], out[v, u, 1] = light[3] * red, light[3] * green
             out[v, u, 2] = light[3] * blue
 
 
@@ -224,7 +229,6 @@ def _label(
     out: NDArray[np.uint8],
 ) -> None:
     for v in range(index.shape[0]):
-        b = (v - K[1, 2]) / K[1, 1]
         for u in range(index.shape[1]):
             hit, t = index[v, u], depth[v, u]
             if hit >= 0:
@@ -234,9 +238,8 @@ def _label(
             elif hit == TREELINE_HIT:
                 out[v, u] = _VEGETATION
             else:
-                a = (u - K[0, 2]) / K[0, 0]
-                x = T[0, 3] + t * (T[0, 0] * a + T[0, 1] * b + T[0, 2])
-                y = T[1, 3] + t * (T[1, 0] * a + T[1, 1] * b + T[1, 2])
+                dx, dy, _ = pixel_ray(u, v, K, T)
+                x, y = T[0, 3] + t * dx, T[1, 3] + t * dy
                 out[v, u] = region(lateral_offset(x, y, road), road)
 
 

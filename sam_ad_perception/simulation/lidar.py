@@ -27,7 +27,7 @@ from sam_ad_perception.simulation.primitives import (
     VY,
     Primitives,
 )
-from sam_ad_perception.simulation.raycast import bin_rectangles, intersect
+from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT, bin_rectangles, intersect
 from sam_ad_perception.simulation.road import Road, lateral_offset, marking, region
 
 BEAMS, COLUMNS = 64, 900
@@ -148,6 +148,41 @@ def _echo(
 
 
 @njit(cache=True, nogil=True)
+def _first_hit(
+    geometry: NDArray[np.float64],
+    kind: NDArray[np.int64],
+    near: NDArray[np.float64],
+    start: NDArray[np.int64],
+    items: NDArray[np.int64],
+    sector: int,
+    offset_s: float,
+    origin: NDArray[np.float64],
+    dx: float,
+    dy: float,
+    dz: float,
+) -> tuple[float, int]:
+    """Range and solid (or one of the `*_HIT` codes) that a ray meets, `offset_s` after the end."""
+    ox, oy, oz = origin[0], origin[1], origin[2]
+    best, hit = LONGEST, SKY_HIT
+    if dz < 0.0 and -oz / dz < best:
+        best, hit = -oz / dz, GROUND_HIT
+    # A list that wraps around the circle goes on in the second turn.
+    for turn in range(2):
+        cell = sector + turn * _SECTORS
+        for k in range(start[cell], start[cell + 1]):
+            i = items[k]
+            if near[i] >= best:
+                break
+            g = geometry[i]
+            # The solid is where it was at the time of the ray.
+            x, y = ox - g[VX] * offset_s, oy - g[VY] * offset_s
+            t = intersect(kind[i], g, x, y, oz, dx, dy, dz)
+            if t < best:
+                best, hit = t, i
+    return best, hit
+
+
+@njit(cache=True, nogil=True)
 def _sweep(
     geometry: NDArray[np.float64],
     kind: NDArray[np.int64],
@@ -160,8 +195,6 @@ def _sweep(
     items: NDArray[np.int64],
     T: NDArray[np.float64],
     offset_s: NDArray[np.float64],
-    azimuth: NDArray[np.float64],
-    elevation: NDArray[np.float64],
     road: NDArray[np.float64],
     crossings: NDArray[np.float64],
     noise: NDArray[np.float32],
@@ -175,49 +208,33 @@ def _sweep(
     """Casts all rays, column by column; returns the number of points."""
     n = 0
     step = 2.0 * np.pi / _SECTORS
-    for c in range(azimuth.size):
-        ca, sa = np.cos(azimuth[c]), np.sin(azimuth[c])
-        ox, oy, oz = T[c, 0, 3], T[c, 1, 3], T[c, 2, 3]
+    for c in range(COLUMNS):
+        ca, sa = np.cos(AZIMUTH[c]), np.sin(AZIMUTH[c])
         heading = np.arctan2(T[c, 1, 0] * ca + T[c, 1, 1] * sa, T[c, 0, 0] * ca + T[c, 0, 1] * sa)
         sector = int(np.floor(heading / step)) % _SECTORS
-        for b in range(elevation.size):
-            ce, z0 = np.cos(elevation[b]), np.sin(elevation[b])
+        for b in range(BEAMS):
+            ce, z0 = np.cos(ELEVATION[b]), np.sin(ELEVATION[b])
             x0, y0 = ca * ce, sa * ce
             dx = T[c, 0, 0] * x0 + T[c, 0, 1] * y0 + T[c, 0, 2] * z0
             dy = T[c, 1, 0] * x0 + T[c, 1, 1] * y0 + T[c, 1, 2] * z0
             dz = T[c, 2, 0] * x0 + T[c, 2, 1] * y0 + T[c, 2, 2] * z0
-            best, hit = LONGEST, -1
-            if dz < 0.0 and -oz / dz < best:
-                best, hit = -oz / dz, -2
-            # A list that wraps around the circle goes on in the second turn.
-            for turn in range(2):
-                cell = sector + turn * _SECTORS
-                for k in range(start[cell], start[cell + 1]):
-                    i = items[k]
-                    if near[i] >= best:
-                        break
-                    g = geometry[i]
-                    # The solid is where it was at the time of the ray.
-                    t = intersect(
-                        kind[i], g, ox - g[VX] * offset_s[c], oy - g[VY] * offset_s[c], oz,
-                        dx, dy, dz,
-                    )  # fmt: skip
-                    if t < best:
-                        best, hit = t, i
-            if hit == -1 or best < SHORTEST:
+            best, hit = _first_hit(
+                geometry, kind, near, start, items, sector, offset_s[c], T[c, :3, 3], dx, dy, dz
+            )
+            if hit == SKY_HIT or best < SHORTEST:
                 continue
             solid = max(hit, 0)
             g = geometry[solid]
-            shift_x = g[VX] * offset_s[c] if hit >= 0 else 0.0
-            shift_y = g[VY] * offset_s[c] if hit >= 0 else 0.0
-            x, y, z = ox + best * dx - shift_x, oy + best * dy - shift_y, oz + best * dz
+            moved_s = offset_s[c] if hit >= 0 else 0.0
+            x = T[c, 0, 3] + best * dx - g[VX] * moved_s
+            y = T[c, 1, 3] + best * dy - g[VY] * moved_s
+            z = T[c, 2, 3] + best * dz
             echo, glass = _echo(
                 hit, g, kind[solid], material[solid], texture[solid], reflectivity[solid],
                 x, y, z, dx, dy, dz, road, crossings,
             )  # fmt: skip
-            lost = (
-                0.02 + 0.55 * glass + max(0.0, best - 40.0) / 60.0 * (1.0 - min(1.0, 2.0 * echo))
-            )
+            faint = max(0.0, best - 40.0) / 60.0 * (1.0 - min(1.0, 2.0 * echo))
+            lost = 0.02 + 0.55 * glass + faint
             if chance[c, b] < lost:
                 continue
             distance = best + NOISE * noise[c, b, 0]
@@ -274,8 +291,6 @@ def measure_lidar(
         items,
         np.ascontiguousarray(T_world_lidar),
         offset_s,
-        AZIMUTH,
-        ELEVATION,
         road.parameters,
         road.crossings,
         rng.standard_normal((COLUMNS, BEAMS, 2), dtype=np.float32),

@@ -249,6 +249,19 @@ def treeline(dx: float, dy: float, dz: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def pixel_ray(
+    u: int, v: int, K: NDArray[np.float64], T: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """World direction of a pixel's ray, scaled so that its parameter is the depth."""
+    a, b = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
+    return (
+        T[0, 0] * a + T[0, 1] * b + T[0, 2],
+        T[1, 0] * a + T[1, 1] * b + T[1, 2],
+        T[2, 0] * a + T[2, 1] * b + T[2, 2],
+    )
+
+
+@njit(cache=True, nogil=True)
 def _cast(
     geometry: NDArray[np.float64],
     kind: NDArray[np.int64],
@@ -264,13 +277,8 @@ def _cast(
     columns = (width + TILE - 1) // TILE
     ox, oy, oz = T[0, 3], T[1, 3], T[2, 3]
     for v in range(height):
-        b = (v - K[1, 2]) / K[1, 1]
         for u in range(width):
-            a = (u - K[0, 2]) / K[0, 0]
-            # The ray has z = 1 in the camera's frame, so its parameter is the depth.
-            dx = T[0, 0] * a + T[0, 1] * b + T[0, 2]
-            dy = T[1, 0] * a + T[1, 1] * b + T[1, 2]
-            dz = T[2, 0] * a + T[2, 1] * b + T[2, 2]
+            dx, dy, dz = pixel_ray(u, v, K, T)
             best, hit = np.inf, SKY_HIT
             if dz < 0.0 and -oz / dz < FAR:
                 best, hit = -oz / dz, GROUND_HIT

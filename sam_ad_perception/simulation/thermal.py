@@ -20,7 +20,7 @@ from sam_ad_perception.simulation.materials import (
     window,
 )
 from sam_ad_perception.simulation.primitives import COS, HX, SIN, Primitives
-from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT, TREELINE_HIT, Hits
+from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT, TREELINE_HIT, Hits, pixel_ray
 from sam_ad_perception.simulation.road import Road, lateral_offset, marking, region
 
 COUNTS_PER_KELVIN = 100.0
@@ -93,12 +93,8 @@ def _warmth(
     out: NDArray[np.float32],
 ) -> None:
     for v in range(index.shape[0]):
-        b = (v - K[1, 2]) / K[1, 1]
         for u in range(index.shape[1]):
-            a = (u - K[0, 2]) / K[0, 0]
-            dx = T[0, 0] * a + T[0, 1] * b + T[0, 2]
-            dy = T[1, 0] * a + T[1, 1] * b + T[1, 2]
-            dz = T[2, 0] * a + T[2, 1] * b + T[2, 2]
+            dx, dy, dz = pixel_ray(u, v, K, T)
             hit, t = index[v, u], depth[v, u]
             length = np.sqrt(dx * dx + dy * dy + dz * dz)
             if hit == SKY_HIT:
