@@ -1,0 +1,72 @@
+"""Recorded event packets: their counts and sums are known from elsewhere."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from sam_ad_perception.core.events import EventDecoder, EventPacket, packet_from_message
+
+MS, S = 1_000_000, 1_000_000_000
+MESSAGE = """
+std_msgs/Header header
+uint32 height
+uint32 width
+uint64 seq
+uint64 time_base
+string encoding
+bool is_bigendian
+uint8[] events
+"""
+
+
+def recorded_packets(database: Path) -> Iterator[EventPacket]:
+    """The event packets of a rosbag2 database, in the order of their arrival."""
+    name = 'event_camera_msgs/msg/EventPacket'
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg(MESSAGE, name))
+    with sqlite3.connect(f'file:{database}?immutable=1', uri=True) as connection:
+        for (raw,) in connection.execute('SELECT data FROM messages ORDER BY timestamp'):
+            yield packet_from_message(store.deserialize_cdr(raw, name))
+
+
+@pytest.mark.data
+def test_recorded_evt3_counts(sample_data: Path) -> None:
+    decoder = EventDecoder()
+    packets = list(recorded_packets(sample_data / 'events/test_events_1/test_events_1.db3'))
+    decoded = [decoder.decode(packet) for packet in packets]
+    on = sum(int(events.polarity.sum()) for events in decoded)
+    off = sum(int((~events.polarity).sum()) for events in decoded)
+    assert (off, on) == (218_291, 125_183)
+    assert 'lost_packets' not in decoder.counters
+    assert decoder.counters['events'] == 343_474
+    times = np.concatenate([events.t_ns for events in decoded])
+    assert np.all(np.diff(times) >= 0)
+    # The host cannot receive an event before it happened, nor does the driver hold one for long.
+    delays = np.array([p.stamp_ns - e.t_ns[-1] for p, e in zip(packets, decoded, strict=True)])
+    assert delays.min() >= 0
+    assert delays.max() < 10 * MS
+
+
+@pytest.mark.data
+def test_recorded_libcaer_rollover_counts(sample_data: Path) -> None:
+    decoder = EventDecoder()
+    folder = sample_data / 'events/test_data_libcaer_rollover'
+    packets = list(recorded_packets(folder / 'libcaer_rollover_0.db3'))
+    decoded = [decoder.decode(packet) for packet in packets]
+    sums = [
+        sum(int(column.sum()) for column in columns)
+        for columns in zip(*((e.x, e.y, e.polarity) for e in decoded), strict=True)
+    ]
+    assert sum(e.x.size for e in decoded) == 334_331
+    assert sums == [111_651_612, 82_801_007, 181_908]
+    assert packets[0].time_base_ns != packets[-1].time_base_ns, 'the sensor clock wraps in here'
+    times = np.concatenate([e.t_ns for e in decoded])
+    assert np.all(np.diff(times) >= 0)
+    assert np.diff(times).max() < MS, 'no gap at the rollover'
+    assert times[-1] - times[0] == pytest.approx(2 * S, rel=0.01)
