@@ -20,11 +20,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 
-from sam_ad_perception.reporting.page import QualityRow
+if TYPE_CHECKING:
+    from sam_ad_perception.reporting.page import QualityRow
 
 OUTPUT_TOPICS = (
     'semantic/image',
