@@ -193,11 +193,22 @@ class BagReader:
                 self.typestore.register(_parse(each))
             except TypesysError as err:
                 self._refused[kind] = f'{each.topic}: {err}'
-            known = kind in self.typestore.types
-            if known and each.digest and each.digest != self.typestore.hash_rihs01(kind):
+            if kind not in self.typestore.types:
+                continue
+            digest = self._hash(kind)
+            if not digest:
+                self._refused[kind] = f'{each.topic}: the definition of {kind} lacks a part'
+            elif each.digest and each.digest != digest:
                 self._refused[kind] = (
                     f'{each.topic}: type {kind} differs from the one of ROS 2 Jazzy'
                 )
+
+    def _hash(self, kind: str) -> str:
+        """RIHS01 hash of a type; '' where a type that it is made of is unknown."""
+        try:
+            return self.typestore.hash_rihs01(kind)
+        except KeyError:
+            return ''
 
     def _merge(self, connections: list[Connection]) -> tuple[BagTopic, ...]:
         """Describe topics; one that several files or publishers share counts once."""
@@ -211,7 +222,7 @@ class BagReader:
                 )
             digest = each.digest or known.digest
             if not digest and each.msgtype in self.typestore.types:
-                digest = self.typestore.hash_rihs01(each.msgtype)
+                digest = self._hash(each.msgtype)
             merged[each.topic] = BagTopic(
                 each.topic,
                 each.msgtype,
@@ -228,7 +239,7 @@ def _parse(connection: Connection) -> Typesdict:
     """Read the definition that a bag embeds; none where it cannot be read."""
     form, text = connection.msgdef
     try:
-        if form is MessageDefinitionFormat.MSG:
+        if form is MessageDefinitionFormat.MSG and text.strip():
             return get_types_from_msg(text, connection.msgtype)
         parsed: Typesdict = {}
         if form is MessageDefinitionFormat.IDL:
