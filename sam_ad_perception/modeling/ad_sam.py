@@ -277,19 +277,28 @@ class AdSamArguments:
     Attributes:
         backbone: SAM's encoder.
         resnet: Trained encoder.
+        resnet_weights: `resnet50` to start from torchvision's ImageNet weights (a key of
+            `weights.WEIGHT_FILES`); empty starts from scratch.
         output: `main`; there is one head.
 
     Raises:
-        ValueError: Another output.
+        ValueError: Another output, or weights that do not fit.
     """
 
     backbone: SamBackboneSpec
     resnet: ResNetSpec = ResNetSpec()
+    resnet_weights: str = ''
     output: str = 'main'
 
     def __post_init__(self) -> None:
         if self.output != 'main':
             raise ValueError(f"output must be 'main', got {self.output!r}")
+        if self.resnet_weights not in ('', 'resnet50'):
+            raise ValueError(
+                f"resnet_weights must be 'resnet50' or empty, got {self.resnet_weights!r}"
+            )
+        if self.resnet_weights and self.resnet != ResNetSpec():
+            raise ValueError(f'resnet_weights resnet50 do not fit {self.resnet}')
 
 
 def build_ad_sam(

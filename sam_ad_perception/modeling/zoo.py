@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 import yaml
@@ -16,7 +17,9 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from sam_ad_perception.modeling.ad_sam import AdSamArguments, build_ad_sam
 from sam_ad_perception.modeling.encoders import HIERA_SPECS, STRIDE, HieraEncoder
+from sam_ad_perception.modeling.fusion_sam import FusionSamArguments, build_fusion_sam
 from sam_ad_perception.modeling.lora import LoraSpec
 from sam_ad_perception.modeling.mle_sam import (
     AuxiliaryHead,
@@ -27,6 +30,7 @@ from sam_ad_perception.modeling.mle_sam import (
 )
 from sam_ad_perception.modeling.records import build_record
 from sam_ad_perception.modeling.representations import REPRESENTATIONS, Representation
+from sam_ad_perception.modeling.sam_vit import EncoderPool
 
 OUTPUTS = ('main', 'mean')
 
@@ -71,6 +75,9 @@ class MleSamArguments:
             raise ValueError(f'output must be one of {OUTPUTS}, got {self.output!r}')
         if self.output == 'mean' and not self.aux_head:
             raise ValueError('output mean needs aux_head')
+
+
+Arguments = MleSamArguments | AdSamArguments | FusionSamArguments
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ class ModelSpec:
 
     key: str
     builder: str
-    arguments: MleSamArguments
+    arguments: Arguments
     inputs: Mapping[str, Representation]
     input_size: tuple[int, int]
     label_space: str
@@ -149,6 +156,11 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.builder not in BUILDERS:
             raise ValueError(f'builder must be one of {list(BUILDERS)}, got {self.builder!r}')
+        if type(self.arguments) is not BUILDERS[self.builder]:
+            raise ValueError(
+                f'{self.builder} takes {BUILDERS[self.builder].__name__}, '
+                f'got {type(self.arguments).__name__}'
+            )
         if not self.inputs:
             raise ValueError('modalities must name at least one, got none')
         stray = sorted(set(self.required) - set(self.inputs))
@@ -179,7 +191,7 @@ class _Entry:
     """An entry as it is written in the file."""
 
     builder: str
-    arguments: MleSamArguments
+    arguments: Mapping[str, Any]
     modalities: Mapping[str, Mapping[str, object]]
     input_size: tuple[int, int]
     label_space: str
@@ -228,11 +240,15 @@ def _spec_of(key: str, mapping: object) -> ModelSpec:
                 f'{list(REPRESENTATIONS)}, got {form!r}'
             )
         inputs[name] = build_record(REPRESENTATIONS[form], options, f'{where}.modalities.{name}')
+    if entry.builder not in BUILDERS:
+        raise ValueError(f'{where}.builder must be one of {list(BUILDERS)}, got {entry.builder!r}')
+    kind = BUILDERS[entry.builder]
+    arguments = build_record(kind, entry.arguments, f'{where}.arguments')
     try:
         return ModelSpec(
             key=key,
             builder=entry.builder,
-            arguments=entry.arguments,
+            arguments=arguments,
             inputs=inputs,
             input_size=entry.input_size,
             label_space=entry.label_space,
@@ -259,6 +275,7 @@ def build_mle_sam(spec: ModelSpec) -> MleSam:
         ValueError: A pattern of `frozen` or `trained` matches no parameter.
     """
     arguments = spec.arguments
+    assert isinstance(arguments, MleSamArguments)
     shape = HIERA_SPECS[arguments.encoder]
     num_classes = len(spec.labels.classes)
     dim = shape.neck_dim
@@ -283,23 +300,33 @@ def build_mle_sam(spec: ModelSpec) -> MleSam:
     return network
 
 
-BUILDERS = MappingProxyType({'mle_sam': build_mle_sam})
-"""The networks that an entry may name."""
+BUILDERS: Mapping[str, type[Arguments]] = MappingProxyType(
+    {'mle_sam': MleSamArguments, 'ad_sam': AdSamArguments, 'fusion_sam': FusionSamArguments}
+)
+"""The networks that an entry may name, each with what it is built from."""
 
 
-def build_model(spec: ModelSpec) -> MleSam:
+def build_model(spec: ModelSpec, pool: EncoderPool | None = None) -> Any:
     """Build the network of an entry, with fresh weights.
 
     Args:
         spec: The entry.
+        pool: Frozen SAM encoders that the networks of several entries share; None builds the
+            entry's own.
 
     Returns:
-        The network in training mode.
+        The network in training mode: an `MleSam`, `AdSam` or `FusionSam`.
 
     Raises:
         ValueError: The entry cannot be built; the message names the field.
     """
-    return BUILDERS[spec.builder](spec)
+    arguments, num_classes = spec.arguments, len(spec.labels.classes)
+    pool = EncoderPool() if pool is None else pool
+    if isinstance(arguments, AdSamArguments):
+        return build_ad_sam(arguments, spec.channels, num_classes, pool)
+    if isinstance(arguments, FusionSamArguments):
+        return build_fusion_sam(arguments, spec.channels, num_classes, spec.input_size, pool)
+    return build_mle_sam(spec)
 
 
 def _set_trained(network: nn.Module, patterns: tuple[str, ...], trained: bool) -> None:
