@@ -54,7 +54,7 @@ class DemoPlan:
 
     out: Path
     seed: int = 7
-    duration_s: float = 12.0
+    duration_s: float = 8.0
     model: str = 'mle_sam_demo'
     threads: int = 2
 
