@@ -154,13 +154,8 @@ class ModelSpec:
     description: str = ''
 
     def __post_init__(self) -> None:
-        if self.builder not in BUILDERS:
-            raise ValueError(f'builder must be one of {list(BUILDERS)}, got {self.builder!r}')
-        if type(self.arguments) is not BUILDERS[self.builder]:
-            raise ValueError(
-                f'{self.builder} takes {BUILDERS[self.builder].__name__}, '
-                f'got {type(self.arguments).__name__}'
-            )
+        if type(self.arguments) is not BUILDERS.get(self.builder):
+            raise ValueError(f'builder {self.builder!r} does not take {type(self.arguments)}')
         if not self.inputs:
             raise ValueError('modalities must name at least one, got none')
         stray = sorted(set(self.required) - set(self.inputs))
@@ -242,8 +237,7 @@ def _spec_of(key: str, mapping: object) -> ModelSpec:
         inputs[name] = build_record(REPRESENTATIONS[form], options, f'{where}.modalities.{name}')
     if entry.builder not in BUILDERS:
         raise ValueError(f'{where}.builder must be one of {list(BUILDERS)}, got {entry.builder!r}')
-    kind = BUILDERS[entry.builder]
-    arguments = build_record(kind, entry.arguments, f'{where}.arguments')
+    arguments = build_record(BUILDERS[entry.builder], entry.arguments, f'{where}.arguments')
     try:
         return ModelSpec(
             key=key,
@@ -311,8 +305,7 @@ def build_model(spec: ModelSpec, pool: EncoderPool | None = None) -> Any:
 
     Args:
         spec: The entry.
-        pool: Frozen SAM encoders that the networks of several entries share; None builds the
-            entry's own.
+        pool: Frozen SAM encoders that several networks share; None builds the entry's own.
 
     Returns:
         The network in training mode: an `MleSam`, `AdSam` or `FusionSam`.
@@ -321,7 +314,7 @@ def build_model(spec: ModelSpec, pool: EncoderPool | None = None) -> Any:
         ValueError: The entry cannot be built; the message names the field.
     """
     arguments, num_classes = spec.arguments, len(spec.labels.classes)
-    pool = EncoderPool() if pool is None else pool
+    pool = pool or EncoderPool()
     if isinstance(arguments, AdSamArguments):
         return build_ad_sam(arguments, spec.channels, num_classes, pool)
     if isinstance(arguments, FusionSamArguments):
