@@ -165,6 +165,7 @@ class SegmentationNode(LifecycleNode):
     def close(self) -> bool:
         """End the worker; False where it is stuck in a native call."""
         self._active = False
+        gc.unfreeze()  # else extension modules find their objects alive at exit, and complain
         return self._worker.stop(STOP_TIMEOUT_S)
 
     def _autostart(self) -> None:

@@ -1,0 +1,382 @@
+"""One bag on its way out: simulated time, pacing, and waiting for answers in lockstep."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import GetParameters
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from sam_ad_perception.bags.reader import BagReader
+from sam_ad_perception.core.conversions import (
+    ConversionError,
+    make,
+    ns_to_stamp,
+    status_from_message,
+)
+from sam_ad_perception.nodes import topics
+from sam_ad_perception.nodes.replay_schedule import (
+    NS,
+    Drop,
+    Item,
+    Lead,
+    Plan,
+    first_items,
+    header_stamp,
+    ordered_items,
+)
+from sam_ad_perception.nodes.replay_summary import Ledger
+from sam_ad_perception.nodes.ros import OUTPUT_QOS, STATUS_QOS, message_type
+
+CLOCK_STEP_NS = 5_000_000
+MARGIN_NS = 15_000_000
+DEADLINE_PARAMETER = 'bundler.sync.deadline_s'
+DEFAULT_DEADLINE_S = 0.05
+ASK_TIMEOUT_S = 15.0
+ACK_TIMEOUT_S = 0.5
+HOLD_S = 0.02
+CREEP_AFTER_S = 1.0
+CREEP_RATE = 0.05
+
+
+class ReplayError(ValueError):
+    """The replay cannot go on, in one sentence."""
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What the user asked for.
+
+    Attributes:
+        rate: Speed, times real time.
+        loop: Start again at the end, until stopped.
+        lockstep: See the module's text.
+        drops: What to leave out when.
+        start_s: Begin so long after the start of the bag, seconds.
+        duration_s: End after so much of the bag, seconds; None for all of it.
+        wait_s: Longest wait for the nodes before the start, seconds; 0 for none.
+        timeout_s: Longest wait for an answer in lockstep, seconds.
+        deadline_s: The node's deadline; None asks the node.
+    """
+
+    rate: float = 1.0
+    loop: bool = False
+    lockstep: bool = False
+    drops: tuple[Drop, ...] = ()
+    start_s: float = 0.0
+    duration_s: float | None = None
+    wait_s: float = 60.0
+    timeout_s: float = 30.0
+    deadline_s: float | None = None
+
+
+class Replay:
+    """One bag on its way out.
+
+    Attributes:
+        ledger: What went out and came back.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        executor: SingleThreadedExecutor,
+        reader: BagReader,
+        plan: Plan,
+        options: ReplayOptions,
+    ) -> None:
+        """Advertise the topics and listen for masks.
+
+        Args:
+            node: Publishes.
+            executor: Spins the node.
+            reader: The bag.
+            plan: Where each topic goes.
+            options: What the user asked for.
+        """
+        self._node = node
+        self._executor = executor
+        self._reader = reader
+        self._plan = plan
+        self._options = options
+        self.ledger = Ledger()
+        self._deadline_ns = 0
+        self._start_ns = reader.start_ns + int(options.start_s * NS)
+        self._stop_ns = (
+            None if options.duration_s is None else self._start_ns + int(options.duration_s * NS)
+        )
+        self._now_ns = self._start_ns
+        self._told_clock_ns = -1
+        self._anchor = (self._now_ns, time.monotonic())
+        # Subscriptions first: who finds our publishers shall have found these, too.
+        self._listeners = [
+            node.create_subscription(
+                message_type('sensor_msgs/msg/Image'),
+                topics.MASK,
+                self._take_mask,
+                OUTPUT_QOS,
+                raw=True,
+            ),
+            node.create_subscription(
+                message_type('diagnostic_msgs/msg/DiagnosticArray'),
+                topics.STATUS,
+                self._take_status,
+                STATUS_QOS,
+            ),
+        ]
+        clock = message_type('rosgraph_msgs/msg/Clock')
+        self._clock = node.create_publisher(clock, '/clock', 10)
+        self._publishers = self._advertise()
+        leaders = [m for m in topics.SENSOR_TOPICS if plan.route_of(m) is not None]
+        self._leader = plan.route_of(leaders[0]) if leaders else None
+
+    def run(self, tell: Callable[[float], object]) -> None:
+        """Publish the bag.
+
+        Args:
+            tell: Told now and then how much of the bag is out, seconds.
+
+        Raises:
+            ReplayError: Nobody is there to listen, or no answer comes.
+        """
+        self._wait_for_nodes()
+        while True:
+            for item in first_items(self._reader, self._plan, self._start_ns):
+                self._publish(item)
+            self._settle()
+            self._run_once(tell)
+            if not self._options.loop or not rclpy.ok():
+                return
+            self._now_ns = self._start_ns
+            self._told_clock_ns = -1
+
+    def finish(self, quiet_s: float = 1.0, limit_s: float = 10.0) -> None:
+        """Wait for answers that are still on their way, while any come.
+
+        Args:
+            quiet_s: Stop when none came for so long, seconds.
+            limit_s: Stop anyhow, seconds.
+        """
+        end = time.monotonic() + limit_s
+        last, seen = time.monotonic(), -1
+        while self.ledger.unanswered and time.monotonic() < end and rclpy.ok():
+            if self.ledger.unanswered != seen:
+                last, seen = time.monotonic(), self.ledger.unanswered
+            if time.monotonic() - last > quiet_s:
+                return
+            self._executor.spin_once(0.02)
+
+    # Setting up
+
+    def _advertise(self) -> dict[str, Publisher]:
+        """Make one publisher per target; two topics with one target share it."""
+        publishers: dict[str, Publisher] = {}
+        for route in self._plan.routes.values():
+            if route.target in publishers:
+                continue
+            depth = 1000 if route.type.endswith('EventPacket') else 100 if route.latched else 20
+            profile = QoSProfile(
+                depth=depth,
+                reliability=ReliabilityPolicy.RELIABLE,
+                durability=(
+                    DurabilityPolicy.TRANSIENT_LOCAL
+                    if route.latched
+                    else DurabilityPolicy.VOLATILE
+                ),
+            )
+            publishers[route.target] = self._node.create_publisher(
+                message_type(route.type), route.target, profile
+            )
+        return publishers
+
+    def _wait_for_nodes(self) -> None:
+        """Wait until the leading sensor is listened to and, in lockstep, masks are published."""
+        end = time.monotonic() + self._options.wait_s
+        told = time.monotonic()
+        while self._options.wait_s and (lacking := self._lacking()) and rclpy.ok():
+            now = time.monotonic()
+            if now > end:
+                raise ReplayError(f'waited {self._options.wait_s:g} s, but {lacking}')
+            if now - told > 3.0:
+                told = now
+                print(f'waiting: {lacking}', flush=True)
+            self._publish_clock()
+            self._executor.spin_once(0.05)
+        self._deadline_ns = int(NS * self._ask_deadline())
+
+    def _lacking(self) -> str:
+        """What is not there yet, in words; empty when all is."""
+        wanted = [self._leader] if self._leader is not None else []
+        wanted += [r for r in self._plan.routes.values() if r.target == topics.CAMERA_INFO]
+        for route in wanted:
+            publisher = self._publishers[route.target]
+            if not publisher.get_subscription_count():
+                return f'nobody subscribes to {publisher.topic_name}'
+        if self._options.lockstep:
+            for listener in self._listeners:
+                if not listener.get_publisher_count():
+                    return f'nobody publishes {listener.topic_name}'
+        return ''
+
+    def _ask_deadline(self) -> float:
+        """The node's own deadline, seconds."""
+        if self._options.deadline_s is not None:
+            return self._options.deadline_s
+        if not self._options.lockstep:
+            return DEFAULT_DEADLINE_S
+        client = self._node.create_client(GetParameters, 'segmentation/get_parameters')
+        request = GetParameters.Request(names=[DEADLINE_PARAMETER])
+        end = time.monotonic() + ASK_TIMEOUT_S
+        deadline_s = None
+        while deadline_s is None and time.monotonic() < end and rclpy.ok():
+            # A busy node answers late, and one that has not found us answers nobody: ask again.
+            if not client.wait_for_service(ASK_TIMEOUT_S / 5):
+                continue
+            future = client.call_async(request)
+            self._executor.spin_until_future_complete(future, ASK_TIMEOUT_S / 5)
+            values = future.result().values if future.done() else []
+            if values and values[0].type == ParameterType.PARAMETER_DOUBLE:
+                deadline_s = float(values[0].double_value)
+            elif future.done():
+                break
+        self._node.destroy_client(client)
+        if deadline_s is None:
+            print(
+                f'no segmentation node told its {DEADLINE_PARAMETER}, '
+                f'{DEFAULT_DEADLINE_S} s is assumed (--deadline tells another)',
+                flush=True,
+            )
+        return DEFAULT_DEADLINE_S if deadline_s is None else deadline_s
+
+    def _settle(self) -> None:
+        """Let transforms and simulated time reach everybody before the first measurement."""
+        for route in self._plan.routes.values():
+            if route.latched:
+                self._publishers[route.target].wait_for_all_acked()
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end and rclpy.ok():
+            self._publish_clock()
+            self._executor.spin_once(0.02)
+        self._anchor = (self._now_ns, time.monotonic())
+
+    # Running
+
+    def _run_once(self, tell: Callable[[float], object]) -> None:
+        """Publish the bag from start to end."""
+        lead = Lead(self._plan, self._deadline_ns / NS)
+        pending: tuple[int, int, bool] | None = None  # stamp, received, whether surely a reference
+        for item in self._items():
+            route, message = item.route, item.message
+            leads = route.sensor is not None and lead.leads(route.sensor, message.received_ns)
+            if leads and pending is not None and self._options.lockstep:
+                self._await_answer(*pending)
+                pending = None
+            self._advance(message.received_ns)
+            if not rclpy.ok():
+                return
+            stamp_ns = header_stamp(message.data) if leads else None
+            if stamp_ns is not None:
+                self._publish_clock()
+                self.ledger.send(stamp_ns, time.monotonic())
+                sure = route is self._leader
+                pending = (stamp_ns, message.received_ns, sure)
+                if not sure and not self._options.lockstep:
+                    self.ledger.withdraw(stamp_ns)
+            self._publish(item)
+            if stamp_ns is not None and self._options.lockstep:
+                self._hold(self._publishers[route.target])
+            tell((message.received_ns - self._start_ns) / NS)
+        if pending is not None and self._options.lockstep:
+            self._await_answer(*pending)
+
+    def _items(self) -> Iterator[Item]:
+        return ordered_items(
+            self._reader, self._plan, self._options.drops, self._start_ns, self._stop_ns
+        )
+
+    def _advance(self, to_ns: int) -> None:
+        """Let time pass at the chosen rate until `to_ns`; time never goes back."""
+        while self._now_ns < to_ns and rclpy.ok():
+            from_ns, since = self._anchor
+            elapsed_ns = int((time.monotonic() - since) * self._options.rate * NS)
+            self._now_ns = min(max(from_ns + elapsed_ns, self._now_ns), to_ns)
+            if self._now_ns - self._told_clock_ns >= CLOCK_STEP_NS:
+                self._publish_clock()
+            if self._now_ns < to_ns:
+                left = (to_ns - self._now_ns) / NS / self._options.rate
+                self._executor.spin_once(min(left, CLOCK_STEP_NS / NS / self._options.rate))
+
+    def _await_answer(self, stamp_ns: int, received_ns: int, sure: bool) -> None:
+        """Wait for the mask or the drop of a reference frame, while time runs to its deadline.
+
+        Raises:
+            ReplayError: It did not come.
+        """
+        begin = time.monotonic()
+        from_ns = self._now_ns
+        limit_ns = max(received_ns + self._deadline_ns + MARGIN_NS, from_ns)
+        median_s = statistics.median(self.ledger.round_trips or [0.5])
+        # Whether another sensor's frame leads is for the node to decide; most often it answers.
+        patience_s = self._options.timeout_s if sure else max(0.5, 3 * median_s)
+        while self.ledger.is_open(stamp_ns) and rclpy.ok():
+            waited_s = time.monotonic() - begin
+            if waited_s > patience_s:
+                if sure:
+                    raise ReplayError(self._no_answer(stamp_ns))
+                self.ledger.withdraw(stamp_ns)
+                break
+            # A frame that was held up on its way has a later deadline: far behind any usual
+            # answer, time creeps on until it passes.
+            creep_s = max(waited_s - max(CREEP_AFTER_S, 3 * median_s), 0.0) * CREEP_RATE
+            elapsed_ns = int(waited_s * self._options.rate * NS)
+            self._now_ns = min(from_ns + elapsed_ns, limit_ns) + int(creep_s * NS)
+            self._publish_clock()
+            self._executor.spin_once(CLOCK_STEP_NS / NS)
+        self._anchor = (self._now_ns, time.monotonic())
+
+    def _no_answer(self, stamp_ns: int) -> str:
+        mask, status = (listener.topic_name for listener in self._listeners)
+        return (
+            f'neither a mask on {mask} nor a drop on {status} came within '
+            f'{self._options.timeout_s:g} s for the frame of {stamp_ns / NS:.3f} s'
+        )
+
+    def _hold(self, publisher: Publisher) -> None:
+        """Let a reference frame arrive before time goes on: its deadline counts from there."""
+        publisher.wait_for_all_acked(Duration(seconds=ACK_TIMEOUT_S))
+        end = time.monotonic() + HOLD_S
+        while time.monotonic() < end and rclpy.ok():
+            self._executor.spin_once(HOLD_S / 4)
+        self._anchor = (self._now_ns, time.monotonic())
+
+    def _publish(self, item: Item) -> None:
+        self.ledger.messages[item.route.target] += 1
+        self._publishers[item.route.target].publish(item.message.data)
+
+    def _publish_clock(self) -> None:
+        stamp = ns_to_stamp(message_type, self._now_ns)
+        self._clock.publish(make(message_type, 'rosgraph_msgs/msg/Clock', clock=stamp))
+        self._told_clock_ns = self._now_ns
+
+    def _take_mask(self, data: bytes) -> None:
+        stamp_ns = header_stamp(data)
+        if stamp_ns is not None:
+            self.ledger.take_mask(stamp_ns, time.monotonic())
+
+    def _take_status(self, message: Any) -> None:
+        try:
+            status = status_from_message(message)
+        except ConversionError:
+            return  # somebody else's status on this topic
+        if status.dropped is not None:
+            self.ledger.take_drop(status.stamp_ns, status.dropped)

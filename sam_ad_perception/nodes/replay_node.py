@@ -1,0 +1,264 @@
+"""Publishes a recorded bag over ROS 2, with simulated time, faults on demand, and in lockstep.
+
+Lockstep: a reference frame goes out when the mask of the last one came back, or the status that
+counts it as dropped. All other messages go out at their time in between. While it waits, /clock
+runs on to the node's deadline after the last reference and stands still there, so that deadlines
+in ROS time can pass, and no more time passes than that.
+
+DDS keeps the order of the messages of one topic, not between topics. What has the same time goes
+out in a fixed order (transforms, geometry, measurements, the leading sensor last), but a node may
+still see a large sweep after a small image. `config/replay.param.yaml` makes the node wait for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sam_ad_perception.bags.reader import BagReader
+from sam_ad_perception.bags.topics import ROLES, guess_topics
+from sam_ad_perception.nodes.environment import prepare_environment
+from sam_ad_perception.nodes.replay import Replay, ReplayError, ReplayOptions
+from sam_ad_perception.nodes.replay_schedule import Drop, Plan, parse_drop, plan_routes
+from sam_ad_perception.nodes.ros import message_type
+
+WRONG_INPUT = 2
+
+
+def refused_types(reader: BagReader) -> dict[str, str]:
+    """Find the types of a bag that cannot be published here.
+
+    Args:
+        reader: The bag.
+
+    Returns:
+        Type to the reason in words.
+    """
+    refused = {}
+    for topic in reader.topics:
+        try:
+            message_type(topic.type)
+        except (ImportError, AttributeError):
+            refused[topic.type] = f'type {topic.type} is not installed'
+            continue
+        known = topic.type in reader.typestore.types
+        if known and topic.digest and topic.digest != reader.typestore.hash_rihs01(topic.type):
+            refused[topic.type] = f'type {topic.type} differs from the one that is installed'
+    return refused
+
+
+def describe(plan: Plan, mapping_rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Tell what goes where.
+
+    Args:
+        plan: The routes.
+        mapping_rows: `TopicMapping.rows`.
+
+    Returns:
+        The text, line by line.
+    """
+    remarks = {topic: (role, remark) for role, topic, remark in mapping_rows}
+    lines = []
+    for source, route in plan.routes.items():
+        role, remark = remarks.get(source, ('', ''))
+        note = f' ({"; ".join(filter(None, (role, remark)))})' if role else ''
+        lines.append(f'{source} -> {route.target}{note}')
+    lines += [f'{source} not published: {why}' for source, why in plan.left_out.items()]
+    return lines
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Replay a bag.
+
+    Args:
+        argv: Command line; the process's own by default.
+
+    Returns:
+        Exit code: 0 done or stopped by the user, 1 nobody listened or answered, 2 a wrong bag or
+        option.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    split = arguments.index('--ros-args') if '--ros-args' in arguments else len(arguments)
+    parsed = _parse(arguments[:split])
+    options = _options(parsed)
+    prepare_environment()
+    try:
+        with BagReader(parsed.bag) as reader:
+            mapping = guess_topics(reader.topics, dict(parsed.topic))
+            plan = plan_routes(reader.topics, mapping, refused_types(reader))
+            _check(options, plan, reader)
+            for line in describe(plan, mapping.rows()):
+                print(line)
+            sys.stdout.flush()
+            return _replay(reader, plan, options, arguments[split:])
+    except (ValueError, OSError) as err:
+        print(f'replay: {err}', file=sys.stderr)
+        return WRONG_INPUT
+
+
+def _replay(
+    reader: BagReader, plan: Plan, options: ReplayOptions, ros_arguments: Sequence[str]
+) -> int:
+    """Start ROS, publish, tell what came back."""
+    rclpy.init(args=[sys.argv[0], *ros_arguments])
+    node = rclpy.create_node('replay')
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    replay = Replay(node, executor, reader, plan, options)
+    code = 0
+    try:
+        with _progress(reader, options) as tell:
+            replay.run(tell)
+        replay.finish()
+    except ReplayError as err:
+        print(f'replay: {err}', file=sys.stderr)
+        code = 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    for line in replay.ledger.lines():
+        print(line)
+    return code
+
+
+class _progress:  # noqa: N801  (used like a function, in a `with` block)
+    """A bar over the seconds of the bag, on a terminal."""
+
+    def __init__(self, reader: BagReader, options: ReplayOptions) -> None:
+        total = reader.duration_s - options.start_s
+        if options.duration_s is not None:
+            total = min(total, options.duration_s)
+        console = Console()
+        columns = (
+            TextColumn('replay'),
+            BarColumn(),
+            TextColumn('{task.completed:.1f} / {task.total:.1f} s'),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task('replay', total=total)
+
+    def __enter__(self) -> Callable[[float], object]:
+        self._bar.start()
+        return lambda seconds: self._bar.update(self._task, completed=seconds)
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+
+def _check(options: ReplayOptions, plan: Plan, reader: BagReader) -> None:
+    """Refuse what would silently do nothing.
+
+    Raises:
+        ValueError: Says what.
+    """
+    if options.start_s >= reader.duration_s > 0:
+        raise ValueError(
+            f'--start must be before the end of the bag at {reader.duration_s:.2f} s, '
+            f'got {options.start_s:g}'
+        )
+    sensors = {str(r.sensor) for r in plan.routes.values() if r.sensor is not None}
+    for drop in options.drops:
+        if drop.sensor not in {*sensors, *plan.routes}:
+            raise ValueError(
+                f'--drop names {drop.sensor!r}, which the bag does not have; '
+                f'it has {sorted(sensors)}'
+            )
+    if options.lockstep and not sensors:
+        raise ValueError('--lockstep needs a bag with a sensor: no topic was taken for one')
+
+
+def _options(parsed: argparse.Namespace) -> ReplayOptions:
+    return ReplayOptions(
+        rate=parsed.rate,
+        loop=parsed.loop,
+        lockstep=parsed.lockstep,
+        drops=tuple(parsed.drop),
+        start_s=parsed.start,
+        duration_s=parsed.duration,
+        wait_s=parsed.wait,
+        timeout_s=parsed.timeout,
+        deadline_s=parsed.deadline,
+    )
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='sam_ad replay',
+        description='Publish a rosbag2 recording (MCAP or SQLite) over ROS 2 with /clock. Which '
+        'topic is which sensor is guessed and printed. Start the nodes with use_sim_time.',
+        epilog='What follows --ros-args goes to ROS, for example -r __ns:=/vehicle.',
+    )
+    add = parser.add_argument
+    add('bag', type=Path, help='folder, or .mcap or .db3 file')
+    add('--rate', type=_positive, default=1.0, help='times real time, default: %(default)s')
+    add('--loop', action='store_true', help='start again at the end, until stopped')
+    add(
+        '--drop', type=_drop, action='append', default=[], metavar='SENSOR@START-END',
+        help='leave a sensor out, in seconds after the start of the bag; repeatable',
+    )  # fmt: skip
+    add('--lockstep', action='store_true', help='wait for the mask, or the drop, of each frame')
+    add(
+        '--topic', type=_assignment, action='append', default=[], metavar='ROLE:=NAME',
+        help=f'take NAME as ROLE, one of {", ".join(ROLES)}; without NAME: leave ROLE out',
+    )  # fmt: skip
+    add('--start', type=_not_negative, default=0.0, help='skip so many seconds of the bag')
+    add('--duration', type=_positive, help='publish only so many seconds of the bag')
+    add(
+        '--wait', type=_not_negative, default=60.0,
+        help='longest wait for the nodes, seconds; 0 for none; default: %(default)s',
+    )  # fmt: skip
+    add(
+        '--timeout', type=_positive, default=30.0,
+        help='longest wait for an answer in lockstep, seconds; default: %(default)s',
+    )  # fmt: skip
+    add(
+        '--deadline', type=_not_negative,
+        help="the node's deadline in seconds; by default the node is asked",
+    )  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def _drop(text: str) -> Drop:
+    try:
+        return parse_drop(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    role, given, name = text.partition(':=')
+    if not given:
+        raise argparse.ArgumentTypeError(f'expected ROLE:=NAME, got {text!r}')
+    return role, name
+
+
+def _positive(text: str) -> float:
+    value = _not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f'expected a number above 0, got {text!r}')
+    return value
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError(f'expected a number from 0, got {text!r}')
+    return value
+
+
+if __name__ == '__main__':
+    sys.exit(main())
