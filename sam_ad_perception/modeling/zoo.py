@@ -77,9 +77,6 @@ class MleSamArguments:
             raise ValueError('output mean needs aux_head')
 
 
-Arguments = MleSamArguments | AdSamArguments | FusionSamArguments
-
-
 @dataclass(frozen=True)
 class CheckpointSpec:
     """Where weights are and how to know that they are the right ones.
@@ -143,7 +140,7 @@ class ModelSpec:
 
     key: str
     builder: str
-    arguments: Arguments
+    arguments: MleSamArguments | AdSamArguments | FusionSamArguments
     inputs: Mapping[str, Representation]
     input_size: tuple[int, int]
     label_space: str
@@ -237,7 +234,7 @@ def _spec_of(key: str, mapping: object) -> ModelSpec:
         inputs[name] = build_record(REPRESENTATIONS[form], options, f'{where}.modalities.{name}')
     if entry.builder not in BUILDERS:
         raise ValueError(f'{where}.builder must be one of {list(BUILDERS)}, got {entry.builder!r}')
-    arguments = build_record(BUILDERS[entry.builder], entry.arguments, f'{where}.arguments')
+    arguments: Any = build_record(BUILDERS[entry.builder], entry.arguments, f'{where}.arguments')
     try:
         return ModelSpec(
             key=key,
@@ -294,7 +291,7 @@ def build_mle_sam(spec: ModelSpec) -> MleSam:
     return network
 
 
-BUILDERS: Mapping[str, type[Arguments]] = MappingProxyType(
+BUILDERS: Mapping[str, type] = MappingProxyType(
     {'mle_sam': MleSamArguments, 'ad_sam': AdSamArguments, 'fusion_sam': FusionSamArguments}
 )
 """The networks that an entry may name, each with what it is built from."""
