@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from sam_ad_perception.modeling.zoo import CheckpointSpec, build_model, load_checkpoint
+from training.augmentation import augment_batch, choose_subset
+from training.checkpoint import load_run
+from training.config import ScheduleConfig, TrainConfig, load_config, to_mapping
+from training.datasets.simulated import Batch, FrameCache, start_rendering
+from training.optimization import WeightAverage, learning_rate
+from training.train import Trainer, resize_inputs, share_weights, total_loss
+
+ROOT = Path(__file__).parents[2]
+NAMES = ['camera', 'thermal', 'event', 'lidar']
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    places = [
+        f'zoo={ROOT}/training/configs/debug_zoo.yaml',
+        f'cache_dir={tmp_path}/cache',
+        f'output_dir={tmp_path}/run',
+    ]
+    return load_config(ROOT / 'training' / 'configs' / 'debug.yaml', places)
+
+
+@pytest.fixture
+def trainer(config: TrainConfig) -> Trainer:
+    return Trainer(config, Console(quiet=True))
+
+
+def random_batch(size: tuple[int, int] = (64, 96), seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    channels = dict(zip(NAMES, (3, 1, 2, 3), strict=True))
+    inputs = {n: torch.randn(2, c, *size, generator=generator) for n, c in channels.items()}
+    coarse = torch.randint(0, 6, (2, 5, 8), generator=generator)
+    labels = coarse.repeat_interleave(80, 1).repeat_interleave(80, 2)
+    return Batch(inputs, labels)
+
+
+@pytest.fixture(scope='module')
+def frames(tmp_path_factory) -> tuple[Path, Path]:
+    """The frames of debug.yaml, rendered once by a spawned worker, as training does it."""
+    folder = tmp_path_factory.mktemp('frames')
+    zoo = ROOT / 'training' / 'configs' / 'debug_zoo.yaml'
+    data = load_config(ROOT / 'training' / 'configs' / 'debug.yaml').data
+    for process in start_rendering(folder, zoo, 'debug', data):
+        process.join(240)
+        assert process.exitcode == 0
+    return folder, zoo
+
+
+def test_a_spawned_worker_renders_what_the_simulator_shows(frames, config):
+    from sam_ad_perception.modeling.preprocessing import prepare_bundle
+    from sam_ad_perception.modeling.zoo import load_zoo
+    from sam_ad_perception.simulation.drive import Drive, DriveConfig
+
+    folder, zoo = frames
+    spec = load_zoo(zoo)['debug']
+    cache = FrameCache(folder, spec, config.data)
+    assert cache.rendered().tolist() == [0, 1, 2, 3]
+    drive = Drive(DriveConfig(seed=1001, duration_s=2.0))
+    bundle, truth = drive.bundle(drive.config.start_ns + cache._times(1001)[1])
+    batch = cache.read([3])
+    np.testing.assert_array_equal(batch.labels[0].numpy(), truth.labels)
+    prepared = prepare_bundle(bundle, spec.inputs, spec.input_size)
+    assert set(batch.inputs) == set(prepared.inputs)
+    for name, image in prepared.inputs.items():
+        np.testing.assert_allclose(batch.inputs[name][0].numpy(), image, atol=2e-3)
+
+
+def test_debug_run_makes_two_steps_and_its_weights_load(frames, config):
+    folder, _ = frames
+    trainer = Trainer(config, Console(quiet=True))
+    cache = FrameCache(folder, trainer.spec, config.data)
+    digest = trainer.run(cache)
+    assert trainer.step == 2
+    network = build_model(trainer.spec)
+    checkpoint = CheckpointSpec('debug.safetensors', digest)
+    load_checkpoint(network, checkpoint, Path(config.output_dir))
+    exported = trainer.average.network.state_dict()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, exported[name].half().float()), name
+
+
+def test_loss_falls_on_a_repeated_batch(trainer):
+    batch = random_batch()
+    fast = dataclasses.replace(trainer.config.optimizer, lr=1e-2, warmup_steps=1)
+    schedule = dataclasses.replace(trainer.config.schedule, steps=100)
+    trainer.config = dataclasses.replace(trainer.config, optimizer=fast, schedule=schedule)
+    losses = [trainer.train_step([batch, batch]) for _ in range(12)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_replicas_give_the_gradient_of_the_mean_loss(trainer):
+    batches = [random_batch(seed=1), random_batch(seed=2)]
+    reference = build_model(trainer.spec).eval()
+    reference.load_state_dict(trainer.network.state_dict())
+    offset = np.zeros(2, np.int64)
+    loss = trainer.config.loss
+    total = sum(total_loss(reference(b.inputs), b.labels, loss, offset) for b in batches) / 2
+    total.backward()
+    replicas = [trainer.network.eval(), share_weights(trainer.network).eval()]
+    for replica, batch in zip(replicas, batches, strict=True):
+        (total_loss(replica(batch.inputs), batch.labels, loss, offset) / 2).backward()
+    for name, expected in reference.named_parameters():
+        if expected.grad is not None:
+            parts = [dict(r.named_parameters())[name].grad for r in replicas]
+            got = sum(part for part in parts if part is not None)
+            torch.testing.assert_close(got, expected.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_a_step_moves_all_replicas(trainer):
+    trainer.train_step([random_batch(), random_batch()])
+    first, second = trainer.replicas
+    for own, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert own.data_ptr() == other.data_ptr()
+
+
+def test_resumed_run_equals_an_uninterrupted_one(config):
+    schedule = dataclasses.replace(config.schedule, steps=4)
+    config = dataclasses.replace(config, schedule=schedule)
+    batches = [[random_batch(seed=i), random_batch(seed=i + 9)] for i in range(4)]
+
+    def train(trainer: Trainer, part: slice) -> None:
+        for pair in batches[part]:
+            torch.manual_seed(trainer.step)  # of the dropout
+            trainer.rng = np.random.default_rng(trainer.step)
+            trainer.pool = InOrder()
+            trainer.train_step(pair)
+
+    straight = Trainer(config, Console(quiet=True))
+    train(straight, slice(0, 4))
+    first = Trainer(config, Console(quiet=True))
+    train(first, slice(0, 2))
+    first.save()
+    second = Trainer(config, Console(quiet=True))
+    assert second.step == 2
+    train(second, slice(2, 4))
+    for (name, got), expected in zip(
+        second.network.state_dict().items(), straight.network.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(got, expected, msg=name)
+
+
+class InOrder:
+    """Runs the replicas one after the other, so that their dropout draws in a fixed order."""
+
+    map = staticmethod(map)
+
+
+def test_checkpoint_is_whole_or_absent(trainer, tmp_path):
+    trainer.save()
+    files = sorted(p.name for p in (tmp_path / 'run').iterdir())
+    assert files == ['debug.safetensors', 'run.pt']
+    assert load_run(tmp_path / 'run' / 'run.pt')['step'] == 0
+
+
+def test_mirroring_keeps_sensors_and_labels_together():
+    rng = np.random.default_rng(0)
+    ramp = torch.arange(96.0).expand(8, 1, 64, 96)
+    labels = torch.arange(640).expand(8, 400, 640)
+    batch = Batch({'event': ramp.repeat(1, 2, 1, 1), 'lidar': ramp.repeat(1, 3, 1, 1)}, labels)
+    out = augment_batch(batch, rng)
+    mirrored = out.labels[:, 0, 0] == 639
+    assert 0 < int(mirrored.sum()) < 8
+    for i in range(8):
+        event = out.inputs['event'][i, 0, 0]
+        lidar = out.inputs['lidar'][i, 0].amax(dim=0)
+        assert bool(event[0] > event[-1]) == bool(mirrored[i])
+        assert bool(lidar[0] > lidar[-1]) == bool(mirrored[i])
+
+
+def test_subsets_are_never_empty_and_all_occur():
+    rng = np.random.default_rng(0)
+    seen = {tuple(choose_subset(NAMES, 0.25, 0.15, rng)) for _ in range(2000)}
+    assert len(seen) == 15
+    assert () not in seen
+    everything = choose_subset(NAMES, 0.0, 0.0, rng)
+    assert everything == NAMES
+
+
+def test_learning_rate_warms_up_and_ends_low(config):
+    optimizer = dataclasses.replace(config.optimizer, lr=1.0, warmup_steps=10, final_lr_ratio=0.1)
+    assert learning_rate(optimizer, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate(optimizer, 9, 0.0) == pytest.approx(1.0)
+    assert learning_rate(optimizer, 99, 0.5) == pytest.approx(0.55)
+    assert learning_rate(optimizer, 99, 1.0) == pytest.approx(0.1)
+
+
+def test_average_is_exponential(trainer):
+    average = WeightAverage(trainer.network, 0.9)
+    start = trainer.network.aux_head.classify.bias.detach().clone()
+    with torch.no_grad():
+        trainer.network.aux_head.classify.bias.add_(1.0)
+    average.update(trainer.network, step=1000)
+    torch.testing.assert_close(average.network.aux_head.classify.bias, start + 0.1)
+
+
+def test_sparse_lidar_is_picked_not_averaged():
+    image = torch.zeros(1, 3, 64, 96)
+    image[:, :, ::2, ::2] = 5.0
+    small = resize_inputs({'lidar': image}, (32, 48))['lidar']
+    assert set(small.unique().tolist()) <= {0.0, 5.0}
+    assert resize_inputs({'lidar': image}, None)['lidar'] is image
+
+
+def test_schedule_gives_sizes_in_turn():
+    schedule = ScheduleConfig(sizes=((32, 32), (64, 64)), size_ends=(0.5, 0.75))
+    assert [schedule.input_size(p) for p in (0.0, 0.5, 0.75)] == [(32, 32), (64, 64), None]
+    with pytest.raises(ValueError, match='one rising share per size'):
+        ScheduleConfig(sizes=((32, 32),), size_ends=())
+
+
+@pytest.mark.parametrize('name', ['mle_sam_demo.yaml', 'debug.yaml'])
+def test_shipped_configurations_round_trip(name, tmp_path):
+    import yaml
+
+    config = load_config(ROOT / 'training' / 'configs' / name)
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump(dict(to_mapping(config))))
+    assert load_config(path) == config
+    assert set(range(*config.data.seeds)).isdisjoint(range(100))
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('speed=1', r"unknown fields \['speed'\]"),
+        ('optimizer.lr=fast', r'optimizer\.lr must be float'),
+        ('optimizer.lr.x=1', "'lr' is a value, not a section"),
+        ('data.seeds=[5, 9]', '0-99 are held back'),
+        ('data.workers=-1', 'workers 0 or more'),
+        ('schedule.batch_size=0', 'must be 1 or more'),
+        ('nonsense', 'must be name=value'),
+    ],
+)
+def test_wrong_overrides_are_refused(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(ROOT / 'training' / 'configs' / 'debug.yaml', [override])
+
+
+def test_unknown_model_is_refused(config):
+    with pytest.raises(ValueError, match=r"model must be one of \['debug'\], got 'big'"):
+        Trainer(dataclasses.replace(config, model='big'), Console(quiet=True))

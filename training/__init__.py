@@ -1,0 +1,1 @@
+"""Offline scripts that train and measure the networks; run from the repository root."""

@@ -1,0 +1,80 @@
+"""Random changes to a batch that keep its sensors consistent with each other and the labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.datasets.simulated import Batch
+
+
+def augment_batch(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Mirror some frames, and vary contrast, brightness and noise per sensor.
+
+    Args:
+        batch: A batch of any sensors.
+        rng: Source of randomness.
+
+    Returns:
+        A new batch of the same shapes.
+    """
+    count = len(batch.labels)
+    flip = torch.from_numpy(rng.random(count) < 0.5)
+    inputs = {name: _mirror(image, flip) for name, image in batch.inputs.items()}
+    for name, change in (('camera', _vary_camera), ('thermal', _vary_thermal)):
+        if name in inputs:
+            inputs[name] = change(inputs[name], rng)
+    if 'event' in inputs:
+        inputs['event'] = inputs['event'] * _uniform(rng, 0.8, 1.25, (count, 1, 1, 1))
+    if 'lidar' in inputs:
+        keep = _uniform(rng, 0, 1, (count, 1, *inputs['lidar'].shape[-2:])) > 0.05
+        inputs['lidar'] = inputs['lidar'] * keep
+    return Batch(inputs, _mirror(batch.labels, flip))
+
+
+def choose_subset(
+    present: list[str], drop: float, single: float, rng: np.random.Generator
+) -> list[str]:
+    """Choose the sensors that a batch keeps.
+
+    Args:
+        present: Sensors of the batch, at least one.
+        drop: Probability that each is dropped; at least one stays.
+        single: Probability that exactly one is kept.
+        rng: Source of randomness.
+
+    Returns:
+        The kept sensors, in order.
+    """
+    if rng.random() < single:
+        return [present[rng.integers(len(present))]]
+    kept = [name for name in present if rng.random() >= drop]
+    return kept or [present[rng.integers(len(present))]]
+
+
+def _mirror(image: Tensor, flip: Tensor) -> Tensor:
+    shape = (-1, *[1] * (image.ndim - 1))
+    return torch.where(flip.view(shape), image.flip(-1), image)
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float, shape: tuple[int, ...]) -> Tensor:
+    return low + (high - low) * torch.from_numpy(rng.random(shape, dtype=np.float32))
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+
+
+def _vary_camera(image: Tensor, rng: np.random.Generator) -> Tensor:
+    count = len(image)
+    image = image * _uniform(rng, 0.7, 1.3, (count, 1, 1, 1))
+    image = image + 0.3 * _normal(rng, (count, 1, 1, 1)) + 0.1 * _normal(rng, (count, 3, 1, 1))
+    return image + 0.05 * _normal(rng, tuple(image.shape))
+
+
+def _vary_thermal(image: Tensor, rng: np.random.Generator) -> Tensor:
+    count = len(image)
+    image = image * _uniform(rng, 0.8, 1.2, (count, 1, 1, 1))
+    image = image + 0.15 * _normal(rng, (count, 1, 1, 1))
+    return image + 0.03 * _normal(rng, tuple(image.shape))

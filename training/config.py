@@ -1,0 +1,220 @@
+"""Facts of a training run, from YAML and the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sam_ad_perception.modeling.records import build_record
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which simulated frames are rendered.
+
+    Attributes:
+        seeds: First seed, and the one after the last. Seeds 0-99 are held back for evaluation.
+        frames_per_drive: Frames at random times of each drive.
+        duration_s: Length of each drive, seconds.
+        workers: Processes that render; 0 where another process does.
+        min_frames: Training starts when so many are rendered, and takes the rest as they come.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    seeds: tuple[int, int] = (1000, 1400)
+    frames_per_drive: int = 8
+    duration_s: float = 20.0
+    workers: int = 1
+    min_frames: int = 200
+
+    def __post_init__(self) -> None:
+        if not 100 <= self.seeds[0] < self.seeds[1]:
+            raise ValueError(
+                f'seeds must be a range from 100 on (0-99 are held back), got {self.seeds}'
+            )
+        if min(self.frames_per_drive, self.min_frames, self.workers + 1) < 1:
+            raise ValueError(
+                'frames_per_drive and min_frames must be 1 or more, workers 0 or more'
+            )
+
+
+@dataclass(frozen=True)
+class SubsetConfig:
+    """Which sensors each batch keeps.
+
+    Attributes:
+        drop: Probability that a modality is dropped; at least one always stays.
+        single: Probability that a batch has one modality only.
+    """
+
+    drop: float = 0.25
+    single: float = 0.15
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and a cosine to `final_lr_ratio`.
+
+    Attributes:
+        lr: Highest learning rate.
+        weight_decay: Of parameters with two or more dimensions.
+        warmup_steps: Steps of the warm-up.
+        final_lr_ratio: Last learning rate relative to `lr`.
+        clip: Largest gradient norm.
+        ema: Decay of the running average of the weights, which is what is exported.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 100
+    final_lr_ratio: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.995
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms (Eq. 13-14 have main and auxiliary OHEM at 1 and 1).
+
+    Attributes:
+        main: OHEM cross-entropy of the main head.
+        aux: OHEM cross-entropy of the auxiliary head.
+        dice: Dice of the main head over the classes present.
+        ohem_threshold: Pixels whose true class has at least this probability are easy.
+        stride: The loss is taken on every n-th label pixel, at an offset drawn per step.
+    """
+
+    main: float = 1.0
+    aux: float = 1.0
+    dice: float = 0.0
+    ohem_threshold: float = 0.7
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long the run is.
+
+    Attributes:
+        steps: Most optimizer steps.
+        max_minutes: Most wall time of training, over all resumptions; 0 for no limit.
+        batch_size: Frames per forward pass; they share a subset.
+        replicas: Batches per step, each with its own subset, run at once in as many threads that
+            share the weights. With `threads: 1` this keeps as many CPU cores busy without the
+            waiting that operators split over threads bring.
+        sizes: Smaller network input sizes `(H, W)` of the first parts of the run, pixels, which
+            learn more per minute; the last part is at the entry's own size.
+        size_ends: Share of the run at which each of `sizes` ends, rising.
+        checkpoint_minutes: Time between checkpoints.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    steps: int = 10000
+    max_minutes: float = 0.0
+    batch_size: int = 4
+    replicas: int = 1
+    sizes: tuple[tuple[int, int], ...] = ()
+    size_ends: tuple[float, ...] = ()
+    checkpoint_minutes: float = 3.0
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, self.replicas) < 1:
+            raise ValueError('steps, batch_size and replicas must be 1 or more')
+        if len(self.sizes) != len(self.size_ends) or list(self.size_ends) != sorted(
+            self.size_ends
+        ):
+            raise ValueError(
+                f'size_ends must give one rising share per size, got {self.size_ends} '
+                f'for {len(self.sizes)} sizes'
+            )
+
+    def input_size(self, progress: float) -> tuple[int, int] | None:
+        """Network input size at a share of the run; None for the entry's own."""
+        for size, end in zip(self.sizes, self.size_ends, strict=True):
+            if progress < end:
+                return size
+        return None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One experiment.
+
+    Attributes:
+        model: Key of the zoo entry.
+        cache_dir: Where the rendered frames are kept; many gigabytes for a long run.
+        output_dir: Where checkpoints and logs go.
+        zoo: Path of the zoo.
+        seed: Of weights and batches.
+        threads: Threads of torch; 0 keeps its own number.
+    """
+
+    model: str
+    cache_dir: str
+    output_dir: str
+    zoo: str = 'models/zoo.yaml'
+    seed: int = 0
+    threads: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    subsets: SubsetConfig = field(default_factory=SubsetConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a run's configuration.
+
+    Args:
+        path: YAML file.
+        overrides: `dotted.name=value` each; the value is read as YAML.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: An unknown or ill-typed field, or an override that is not `name=value`.
+        OSError: The file cannot be read.
+    """
+    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} must hold a mapping, got {content!r}')
+    for override in overrides:
+        name, separator, value = override.partition('=')
+        if not separator or not name:
+            raise ValueError(f'an override must be name=value, got {override!r}')
+        *parents, leaf = name.split('.')
+        place = content
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f'override {name!r}: {parent!r} is a value, not a section')
+        place[leaf] = yaml.safe_load(value)
+    return build_record(TrainConfig, content, path.name)
+
+
+def to_mapping(config: TrainConfig) -> Mapping[str, Any]:
+    """Turn a configuration into plain values that `load_config` reads back.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        Nested mapping of YAML values.
+    """
+    return _plain(dataclasses.asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,191 @@
+"""Simulated drives, rendered once into arrays on disk and read in random batches.
+
+Rendering may go on in other processes while training reads what is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam_ad_perception.modeling.preprocessing import prepare_bundle
+from sam_ad_perception.modeling.zoo import ModelSpec
+from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from training.config import DataConfig
+
+LABEL_SIZE = (400, 640)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames that have the same sensors.
+
+    Attributes:
+        inputs: (B, C, H, W) float32 of each modality that all of them have.
+        labels: (B, 400, 640) int64 ids.
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+
+
+class FrameCache:
+    """Rendered frames on disk: one array file per modality, one for labels, one for progress.
+
+    The folder's name holds a fingerprint of everything the content depends on, so that a change
+    of representation never meets old frames.
+
+    Args:
+        folder: Parent folder; made where absent.
+        spec: Zoo entry, whose preprocessing makes the inputs.
+        config: Which frames.
+    """
+
+    def __init__(self, folder: Path, spec: ModelSpec, config: DataConfig) -> None:
+        self.spec = spec
+        self.config = config
+        self.drives = config.seeds[1] - config.seeds[0]
+        self.length = self.drives * config.frames_per_drive
+        self.folder = folder / self._fingerprint()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = list(spec.inputs)
+        height, width = spec.input_size
+        self.inputs = {
+            name: self._array(name, np.float16, (channels, height, width))
+            for name, channels in spec.channels.items()
+        }
+        self.labels = self._array('labels', np.uint8, LABEL_SIZE)
+        # 0 not rendered, else bit i+1 set when modality i is present, and bit 0 always
+        self.state = self._array('state', np.uint8, ())
+        self.names = names
+
+    def _fingerprint(self) -> str:
+        forms = {n: (type(f).__name__, dataclasses.asdict(f)) for n, f in self._forms()}  # type: ignore[call-overload]
+        facts = {
+            'forms': forms,
+            'size': self.spec.input_size,
+            'seeds': self.config.seeds,
+            'frames': self.config.frames_per_drive,
+            'duration': self.config.duration_s,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _forms(self) -> list[tuple[str, object]]:
+        return list(self.spec.inputs.items())
+
+    def _array(
+        self, name: str, dtype: type[np.generic], shape: tuple[int, ...]
+    ) -> NDArray[np.generic]:
+        path = self.folder / f'{name}.bin'
+        full = (self.length, *shape)
+        size = int(np.prod(full)) * np.dtype(dtype).itemsize
+        if not path.exists() or path.stat().st_size != size:
+            with path.open('ab') as file:
+                file.truncate(size)  # sparse: costs nothing until it is written
+        return np.memmap(path, dtype, 'r+', shape=full)
+
+    def rendered(self) -> NDArray[np.int64]:
+        """Indices of the frames that are there."""
+        return np.flatnonzero(self.state.copy())  # others write while we count
+
+    def render_drive(self, drive: int) -> None:
+        """Render all frames of one drive that are not there yet.
+
+        Args:
+            drive: Index of the drive, from 0.
+        """
+        first = drive * self.config.frames_per_drive
+        indices = range(first, first + self.config.frames_per_drive)
+        if all(self.state[i] for i in indices):
+            return
+        seed = self.config.seeds[0] + drive
+        simulation = Drive(DriveConfig(seed=seed, duration_s=self.config.duration_s))
+        for index, elapsed_ns in zip(indices, self._times(seed), strict=True):
+            bundle, truth = simulation.bundle(simulation.config.start_ns + elapsed_ns)
+            prepared = prepare_bundle(bundle, self.spec.inputs, self.spec.input_size)
+            state = 1
+            for bit, name in enumerate(self.names, start=1):
+                if name in prepared.inputs:
+                    self.inputs[name][index] = prepared.inputs[name]
+                    state |= 1 << bit
+            self.labels[index] = truth.labels
+            self.state[index] = state
+
+    def _times(self, seed: int) -> list[int]:
+        rng = np.random.default_rng(seed)
+        times = rng.uniform(0.2, self.config.duration_s - 0.2, self.config.frames_per_drive)
+        return [int(t * 1e9) for t in np.sort(times)]
+
+    def read(self, indices: Sequence[int]) -> Batch:
+        """Read frames; only modalities that all of them have are returned.
+
+        Args:
+            indices: Rendered frames.
+
+        Returns:
+            The batch.
+        """
+        picked = np.asarray(indices)
+        common = int(np.bitwise_and.reduce(self.state[picked]))
+        inputs = {
+            name: torch.from_numpy(self.inputs[name][picked].astype(np.float32))
+            for bit, name in enumerate(self.names, start=1)
+            if common >> bit & 1
+        }
+        return Batch(inputs, torch.from_numpy(self.labels[picked].astype(np.int64)))
+
+
+def render_share(
+    folder: Path, zoo_path: Path, model: str, config: DataConfig, share: int, shares: int
+) -> None:
+    """Render every `shares`-th drive, as one of several processes.
+
+    Args:
+        folder: Parent folder of the cache.
+        zoo_path: The zoo.
+        model: Key of the entry.
+        config: Which frames.
+        share: Number of this process, from 0.
+        shares: Number of processes.
+    """
+    from sam_ad_perception.modeling.zoo import load_zoo
+
+    os.nice(5)
+    cache = FrameCache(folder, load_zoo(zoo_path)[model], config)
+    for drive in range(share, cache.drives, shares):
+        cache.render_drive(drive)
+
+
+def start_rendering(
+    folder: Path, zoo_path: Path, model: str, config: DataConfig
+) -> list[multiprocessing.process.BaseProcess]:
+    """Start the processes that fill a cache; finished frames are kept.
+
+    Args:
+        folder: Parent folder of the cache.
+        zoo_path: The zoo.
+        model: Key of the entry.
+        config: Which frames, and how many processes.
+
+    Returns:
+        The processes, started as daemons.
+    """
+    context = multiprocessing.get_context('spawn')
+    processes = []
+    for share in range(config.workers):
+        arguments = (folder, zoo_path, model, config, share, config.workers)
+        process = context.Process(target=render_share, args=arguments, daemon=True)
+        process.start()
+        processes.append(process)
+    return list(processes)
