@@ -146,7 +146,8 @@ def guess_topics(
             image = data or (found[0] if found and modality is Modality.CAMERA else '')
             info = given.get(role, _find_info(modality, image, infos, taken))
         if data or (info and modality is Modality.CAMERA):
-            flat = (rectified or {}).get(modality, _is_rectified(image))
+            # A camera that is known by its CameraInfo alone is taken as the node takes it.
+            flat = (rectified or {}).get(modality, not image or _is_rectified(image))
             sensors[modality] = SensorTopics(data, info, flat)
     return TopicMapping(
         sensors,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,3 +94,49 @@ def drive_facts():
     return SimpleNamespace(
         START=START, PERIOD=PERIOD, SIZE=SIZE, K=K, T_CAMERA_LIDAR=T_CAMERA_LIDAR, TOPICS=TOPICS
     )
+
+
+ZOO = """
+models:
+  tiny:
+    builder: mle_sam
+    arguments:
+      encoder: micro
+      lora: {rank: 2, dims: out}
+      fusion: {top_k: 2, combination: mean, hidden: [8, 8, 8]}
+      decoder_mlp_dim: 16
+      object_scores: false
+    modalities:
+      camera: {representation: rgb}
+      thermal: {representation: thermal_percentile}
+      event: {representation: event_counts}
+      lidar: {representation: lidar_image}
+    input_size: [64, 96]
+    label_space: cityscapes
+    checkpoint: {file: tiny.safetensors}
+"""
+
+
+@pytest.fixture(scope='session')
+def tiny_zoo(tmp_path_factory) -> Path:
+    """A zoo of one small network with random weights; the checkpoint lies beside it."""
+    import torch
+    from safetensors.torch import save_file
+
+    from sam_ad_perception.modeling.zoo import build_model, load_zoo
+
+    folder = tmp_path_factory.mktemp('zoo')
+    path = folder / 'zoo.yaml'
+    path.write_text(ZOO)
+    torch.manual_seed(0)
+    network = build_model(load_zoo(path)['tiny'])
+    save_file(network.state_dict(), folder / 'tiny.safetensors')
+    return path
+
+
+@pytest.fixture(scope='session')
+def segmenter(tiny_zoo):
+    """The real segmenter with that network."""
+    from sam_ad_perception.modeling.segmenter import Segmenter
+
+    return Segmenter.from_zoo(tiny_zoo, 'tiny', tiny_zoo.parent, threads=1)
