@@ -2,18 +2,28 @@ import cv2
 import numpy as np
 import pytest
 
+from sam_ad_perception.core.depth import project_depth
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.rendering import (
     EVENT_OFF,
     EVENT_ON,
     colorize,
+    label_sweep,
     overlay,
     paint_points,
     picture_depth,
     picture_events,
     picture_thermal,
 )
-from sam_ad_perception.core.sensors import CameraModel, Events
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    Events,
+    Modality,
+    PointCloud,
+    Segmentation,
+    SensorBundle,
+    SensorFrame,
+)
 
 SPACE = LABEL_SPACES['cityscapes']
 ROAD, PERSON = SPACE.id_of('road'), SPACE.id_of('person')
@@ -111,3 +121,21 @@ def test_event_picture_colours_by_the_last_polarity():
     assert tuple(picture[0, 1]) == EVENT_OFF
     assert tuple(picture[1, 2]) == EVENT_ON
     assert np.count_nonzero(np.any(picture != 255, axis=2)) == 2
+
+
+def test_a_sweep_gets_its_labels_through_its_own_extrinsics(camera, rng):
+    """Turned by 90 degrees, as a lidar stands to a camera: x forward becomes z forward."""
+    T = np.array([[0.0, -1, 0, 0.1], [0, 0, -1, -0.2], [1, 0, 0, 0.3], [0, 0, 0, 1]])
+    points = rng.uniform([2, -5, -3], [30, 5, 3], (300, 3)).astype(np.float32)
+    seen = (points @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+    mask = rng.integers(0, 19, camera.size, dtype=np.uint8)
+    depth = project_depth(seen, camera)
+    frames = {Modality.LIDAR: SensorFrame(Modality.LIDAR, 0, 'lidar', PointCloud(points))}
+    bundle = SensorBundle(0, Modality.LIDAR, camera, frames, T_camera={Modality.LIDAR: T})
+    result = Segmentation(
+        0, camera, mask, np.zeros_like(mask), 'x', (Modality.LIDAR,), depth=depth
+    )
+    labels = label_sweep(bundle, result)
+    np.testing.assert_array_equal(labels, paint_points(seen, camera, mask, depth))
+    assert 0 < np.count_nonzero(labels == 255) < 300
+    assert label_sweep(SensorBundle(0, Modality.CAMERA, camera, {}), result) is None
