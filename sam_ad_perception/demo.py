@@ -143,23 +143,24 @@ def drive_live(plan: DemoPlan, console: Console) -> None:
     Raises:
         ValueError: A node does not start or does not end well; its log is named.
     """
-    from sam_ad_perception.nodes.environment import prepare_environment
+    from sam_ad_perception.nodes.environment import prepare_environment, share_folder
 
     prepare_environment()
     # A domain of its own keeps other ROS systems on this machine and network out of the demo.
     os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 100))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     sim_time = ['--ros-args', '-p', 'use_sim_time:=true']
+    in_lockstep = ['--params-file', str(share_folder('config') / 'replay.param.yaml')]
     model = ['-p', f'model.key:={plan.model}', '-p', f'model.threads:={plan.threads}']
     with ExitStack() as nodes:
-        nodes.enter_context(_node(plan, 'segmentation_node', [*sim_time, *model]))
+        nodes.enter_context(_node(plan, 'segmentation_node', [*sim_time, *in_lockstep, *model]))
         nodes.enter_context(_node(plan, 'visualization_node', sim_time))
         arguments = [str(plan.labelled), *OUTPUT_TOPICS, *sim_time]
         recorder = nodes.enter_context(_node(plan, 'recorder_node', arguments))
         console.print('nodes started; loading the network ...')
         _await_line(recorder, plan.out / 'logs' / 'recorder_node.log', 'recording')
         cuts = [f'--drop={cut}' for cut in plan.cuts]
-        _run_cli('replay', str(plan.drive), '--lockstep', *cuts)
+        _run_cli('replay', str(plan.drive), '--lockstep', '--timeout=120', *cuts)
 
 
 @contextmanager
