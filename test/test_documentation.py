@@ -65,17 +65,22 @@ def test_links_and_files_exist() -> None:
 def test_topics_are_those_of_the_running_node(node: str, free_domain_id: int) -> None:
     """Starts the node as a process and asks the graph.
 
-    An image topic is subscribed to as raw or compressed, whichever is published; here raw is.
+    The observer offers every input and wants every output, for a node subscribes to what its
+    wanted outputs need; an image topic as raw or compressed, whichever is published: here raw.
     """
     import rclpy
+    from rclpy.qos import qos_profile_sensor_data
 
     documented = TOPICS[node]
     expected = {topic for topic in documented if not topic.name.endswith('/compressed')}
     rclpy.init()
     observer = rclpy.create_node('observer')
     for topic in expected:
+        kind, name = message_class(topic.type), absolute(topic.name)
         if topic.direction == 'in':
-            observer.create_publisher(message_class(topic.type), absolute(topic.name), 1)
+            observer.create_publisher(kind, name, 1)
+        else:
+            observer.create_subscription(kind, name, print, qos_profile_sensor_data)
     module = f'sam_ad_perception.nodes.{node}_node'
     process = subprocess.Popen([sys.executable, '-m', module], cwd=ROOT)
     seen: set[Topic] = set()
