@@ -1,0 +1,182 @@
+"""Launch files against the code: executables, topics, arguments and parameters. Without ROS."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sam_ad_perception.core.parameters import leaves, load
+from sam_ad_perception.nodes import topics
+from sam_ad_perception.nodes.configuration import (
+    DepthProjectionConfig,
+    SegmentationConfig,
+    VisualizationConfig,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = {
+    'segmentation': SegmentationConfig,
+    'depth_projection': DepthProjectionConfig,
+    'visualization': VisualizationConfig,
+}
+INPUTS = {
+    'segmentation': {*topics.SENSOR_TOPICS.values(), *topics.INFO_TOPICS.values()},
+    'depth_projection': {topics.CAMERA_INFO, topics.POINTS},
+    'visualization': {topics.CAMERA_IMAGE, topics.CAMERA_INFO, topics.POINTS},
+}
+
+
+def tree_of(name: str) -> ast.Module:
+    return ast.parse((ROOT / 'launch' / f'{name}.launch.py').read_text())
+
+
+def constants(name: str) -> dict[str, object]:
+    """The module-level constants of a launch file; they call nothing."""
+    found = {}
+    for each in tree_of(name).body:
+        if isinstance(each, ast.Assign) and isinstance(each.targets[0], ast.Name):
+            value = compile(ast.Expression(each.value), name, 'eval')
+            found[each.targets[0].id] = eval(value, {'__builtins__': {}}, found)
+    return found
+
+
+def executables() -> set[str]:
+    setup = ast.parse((ROOT / 'setup.py').read_text())
+    for each in setup.body:
+        if isinstance(each, ast.Assign) and getattr(each.targets[0], 'id', '') == 'EXECUTABLES':
+            assert isinstance(each.value, ast.Dict)
+            return {ast.literal_eval(key) for key in each.value.keys}
+    raise AssertionError('setup.py has no EXECUTABLES')
+
+
+def node_calls(name: str) -> list[dict[str, object]]:
+    """The literal keyword arguments of every `Node(...)` in a launch file."""
+    calls = []
+    for each in ast.walk(tree_of(name)):
+        if isinstance(each, ast.Call) and getattr(each.func, 'id', '') == 'Node':
+            literal = {}
+            for keyword in each.keywords:
+                if isinstance(keyword.value, ast.Constant):
+                    literal[keyword.arg] = keyword.value.value
+            calls.append(literal)
+    return calls
+
+
+def all_names() -> list[str]:
+    return sorted(p.name.removesuffix('.launch.py') for p in (ROOT / 'launch').glob('*.launch.py'))
+
+
+@pytest.mark.parametrize('name', sorted(CONFIGS))
+def test_a_node_file_starts_an_installed_executable_under_its_own_name(name):
+    told = constants(name)
+    assert told['EXECUTABLE'] in executables()
+    assert told['NAME'] == name
+    module = (ROOT / 'sam_ad_perception' / 'nodes' / f'{told["EXECUTABLE"]}.py').read_text()
+    assert f"super().__init__('{name}'" in module
+
+
+@pytest.mark.parametrize('name', sorted(CONFIGS))
+def test_a_node_file_remaps_exactly_the_inputs_of_its_node(name):
+    told = constants(name)
+    assert set(told['INPUTS'].values()) == INPUTS[name]
+    images = {k for k, topic in told['INPUTS'].items() if topic.endswith('image_rect')}
+    assert set(told['COMPRESSED']) == images
+
+
+@pytest.mark.parametrize('name', sorted(CONFIGS))
+def test_a_node_file_sets_parameters_that_exist(name):
+    known = leaves(CONFIGS[name])
+    for parameter in constants(name)['PARAMETERS'].values():
+        assert parameter in known
+        assert known[parameter].type is str
+
+
+@pytest.mark.parametrize('name', sorted(CONFIGS))
+def test_the_shipped_parameters_are_the_defaults_and_all_of_them(name):
+    path = ROOT / 'config' / f'{name}.param.yaml'
+    assert load(CONFIGS[name], path) == CONFIGS[name]()
+    flat = set()
+
+    def walk(prefix, tree):
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(f'{prefix}{key}.', value)
+            else:
+                flat.add(f'{prefix}{key}')
+
+    walk('', yaml.safe_load(path.read_text())['/**']['ros__parameters'])
+    assert flat == set(leaves(CONFIGS[name]))
+
+
+def test_the_replay_parameters_load_over_the_defaults():
+    config = load(SegmentationConfig, ROOT / 'config' / 'replay.param.yaml')
+    assert config.bundler.sync.lidar.policy == 'nearest'
+    assert config.qos.reliability == 'reliable'
+
+
+def test_perception_passes_only_arguments_that_it_declares_and_that_are_taken():
+    told = constants('perception')
+    assert set(told['NODES']) == set(told['PASSED']) == set(CONFIGS)
+    for name, passed in told['PASSED'].items():
+        own = constants(name)
+        taken = {'namespace', *own['INPUTS'], *own['PARAMETERS'], *own['FLAGS']}
+        assert set(passed) <= set(told['ARGUMENTS'])
+        # Nothing that a node can be told stays out of reach of the front door.
+        assert set(passed) == taken
+
+
+def test_perception_leaves_topics_where_the_nodes_have_them():
+    told = constants('perception')
+    for name in CONFIGS:
+        for argument, topic in constants(name)['INPUTS'].items():
+            assert told['ARGUMENTS'][argument][0] == topic
+
+
+def test_replay_passes_only_arguments_of_perception():
+    assert set(constants('replay')['PASSED']) <= set(constants('perception')['ARGUMENTS'])
+
+
+@pytest.mark.parametrize('name', all_names())
+def test_every_node_of_ours_is_installed(name):
+    for call in node_calls(name):
+        if call.get('package') == 'sam_ad_perception' and 'executable' in call:
+            assert call['executable'] in executables()
+        else:
+            assert call.get('package') in ('sam_ad_perception', 'rviz2')
+
+
+def test_rviz_shows_topics_that_are_published():
+    displays = yaml.safe_load((ROOT / 'config' / 'perception.rviz').read_text())
+    shown = {
+        each['Topic']['Value']
+        for each in displays['Visualization Manager']['Displays']
+        if 'Topic' in each
+    }
+    assert shown == {
+        topics.LABELLED_POINTS,
+        topics.OVERLAY,
+        topics.COLOR,
+        topics.DEPTH_RECT,
+        topics.CAMERA_IMAGE,
+    }
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize('name', all_names())
+def test_launch_itself_reads_every_file(name, monkeypatch):
+    # Not `launch`: the folder of that name beside us is importable as a namespace package.
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed (not in the wheels)')
+    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+    try:
+        get_package_share_directory('sam_ad_perception')
+    except PackageNotFoundError:
+        pytest.skip('sam_ad_perception is not installed with its data files')
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / 'launch' / f'{name}.launch.py', submodule_search_locations=[]
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.generate_launch_description().entities
