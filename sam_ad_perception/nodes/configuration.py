@@ -24,6 +24,11 @@ class ImageConfig:
         True,
         'Whether the images are rectified: geometry from P of camera_info, else from K and D.',
     )
+    own_centre: bool = parameter(
+        False,
+        'Whether the camera frame sits in its own centre although P of camera_info has an offset '
+        '(the second camera of a stereo pair).',
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,11 @@ class DepthProjectionConfig:
     rectified: bool = parameter(
         True,
         'Whether the camera image is rectified: geometry from P of camera_info, else K and D.',
+    )
+    own_centre: bool = parameter(
+        False,
+        'Whether the camera frame sits in its own centre although P of camera_info has an offset '
+        '(the second camera of a stereo pair).',
     )
     diagnostics_period_s: float = parameter(
         1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'

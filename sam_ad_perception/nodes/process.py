@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -55,10 +56,19 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     if not ended:
         # The worker is inside a native call (loading, inference). Python's own teardown would
         # pull the libraries from under it; leaving at once is clean for everybody else.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        leave(code)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, without taking down the interpreter; ROS must be closed.
+
+    Args:
+        code: The exit code.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _close(node: Node | None) -> bool:

@@ -8,14 +8,13 @@ its reason on `semantic/status`.
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -29,7 +28,7 @@ from sam_ad_perception.nodes.configuration import SegmentationConfig
 from sam_ad_perception.nodes.health import ERROR, OK, WARN, Diagnosis, ReasonCounter
 from sam_ad_perception.nodes.model_loading import LoadedModel, load_model
 from sam_ad_perception.nodes.parameters import NodeParameters
-from sam_ad_perception.nodes.process import run_node
+from sam_ad_perception.nodes.process import leave, run_node
 from sam_ad_perception.nodes.ros import STEADY, DiagnosticsPublisher
 from sam_ad_perception.nodes.segmentation_outputs import SegmentationOutputs
 from sam_ad_perception.nodes.sensor_inputs import SensorInputs
@@ -165,7 +164,6 @@ class SegmentationNode(LifecycleNode):
     def close(self) -> bool:
         """End the worker; False where it is stuck in a native call."""
         self._active = False
-        gc.unfreeze()  # else extension modules find their objects alive at exit, and complain
         return self._worker.stop(STOP_TIMEOUT_S)
 
     def _autostart(self) -> None:
@@ -339,17 +337,18 @@ class SegmentationNode(LifecycleNode):
         return Diagnosis('output', level, message, tuple(values))
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the node.
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the node, and end the process with the exit code.
 
     Args:
         args: Command line without the program's name; the process's own by default.
 
     Returns:
-        The exit code.
+        Never: taking down an interpreter that has torch in it can last ten seconds on a busy
+        machine, longer than `ros2 launch` waits before it kills.
     """
-    return run_node(SegmentationNode, args)
+    leave(run_node(SegmentationNode, args))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

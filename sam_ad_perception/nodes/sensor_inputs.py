@@ -21,7 +21,7 @@ from sam_ad_perception.core.conversions import (
     stamp_of,
 )
 from sam_ad_perception.core.sensors import Modality, SensorFrame
-from sam_ad_perception.nodes.configuration import SegmentationConfig
+from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
 from sam_ad_perception.nodes.health import TopicMonitor
 from sam_ad_perception.nodes.image_input import ImageInput
 from sam_ad_perception.nodes.ros import TransformInput, guard, message_type, sensor_qos
@@ -152,17 +152,19 @@ class SensorInputs:
         """Subscribe to one sensor's geometry."""
         monitor = TopicMonitor(f'camera_info/{modality}', float('inf'))
         self.monitors[monitor.name] = monitor
-        rectified = {
-            Modality.CAMERA: self._config.camera.rectified,
-            Modality.THERMAL: self._config.thermal.rectified,
-            Modality.EVENT: self._config.event.rectified,
-        }[modality]
+        inputs: dict[Modality, ImageConfig | EventConfig] = {
+            Modality.CAMERA: self._config.camera,
+            Modality.THERMAL: self._config.thermal,
+            Modality.EVENT: self._config.event,
+        }
+        rectified = inputs[modality].rectified
+        own_centre = getattr(inputs[modality], 'own_centre', False)
 
         def take(message: Any) -> None:
             content = _content(message)
             if content == self._info_contents.get(modality):
                 return
-            camera = camera_from_message(message, rectified=rectified)
+            camera = camera_from_message(message, rectified=rectified, own_centre=own_centre)
             self._info_contents[modality] = content
             self._on_results(self._bundler.set_camera(modality, camera))
 

@@ -1,0 +1,288 @@
+"""Masks for people: coloured, laid over the image, and painted on the lidar points.
+
+Nothing is computed, nor even subscribed, for a topic that nobody listens to. `semantic/points`
+has stamp and frame of the sweep; a point gets the label of the pixel that it falls on, unless the
+sweep itself shows something nearer there.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.subscription import Subscription
+
+from sam_ad_perception.core.calibration import load_calibration
+from sam_ad_perception.core.conversions import (
+    array_to_image,
+    camera_from_message,
+    cloud_from_message,
+    cloud_to_message,
+    decode_image,
+    frame_of,
+    image_to_array,
+    labelled_points,
+    stamp_of,
+)
+from sam_ad_perception.core.depth import project_depth
+from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from sam_ad_perception.core.rendering import colorize, overlay, paint_points
+from sam_ad_perception.core.sensors import CameraModel, Modality
+from sam_ad_perception.core.synchronizer_config import to_ns
+from sam_ad_perception.core.transforms import TransformTree, transform_points
+from sam_ad_perception.nodes import topics
+from sam_ad_perception.nodes.configuration import VisualizationConfig
+from sam_ad_perception.nodes.health import TopicMonitor
+from sam_ad_perception.nodes.history import History
+from sam_ad_perception.nodes.image_input import ImageInput
+from sam_ad_perception.nodes.parameters import NodeParameters
+from sam_ad_perception.nodes.process import run_node
+from sam_ad_perception.nodes.ros import (
+    LATCHED_QOS,
+    OUTPUT_QOS,
+    STEADY,
+    Callback,
+    DiagnosticsPublisher,
+    TransformInput,
+    guard,
+    message_type,
+    sensor_qos,
+)
+
+CHANGEABLE = (
+    'overlay.alpha',
+    'points.tolerance_m',
+    'points.relative_tolerance',
+    'points.max_age_s',
+)
+
+
+class VisualizationNode(Node):
+    """See the module's text; parameters are those of `VisualizationConfig`."""
+
+    def __init__(self, **options: Any) -> None:
+        """Advertise; subscribe when somebody listens.
+
+        Args:
+            **options: Of `rclpy.node.Node`.
+
+        Raises:
+            ValueError: A parameter is refused, or the calibration file is malformed.
+            OSError: The calibration file cannot be read.
+        """
+        super().__init__('visualization', **options)
+        self._settings = NodeParameters(self, VisualizationConfig, CHANGEABLE)
+        config = self._settings.config
+        self._labels = _label_space(config.label_space)
+        tree = TransformTree()
+        self._camera: CameraModel | None = None
+        if config.calibration:
+            calibration = load_calibration(Path(config.calibration))
+            calibration.fill(tree)
+            self._camera = calibration.cameras.get(Modality.CAMERA)
+        age_ns, size = to_ns(config.history_s), config.history_mb * 2**19
+        self._images: History[Any] = History(age_ns, size)
+        self._clouds: History[Any] = History(age_ns, size)
+        self._masks: History[Any] = History(age_ns, size)
+        names = ('mask', 'camera', 'lidar', 'camera_info', 'label_info')
+        self._monitors = {name: TopicMonitor(name, float('inf')) for name in names}
+        self._diagnostics = DiagnosticsPublisher(self)
+        self._transforms = TransformInput(self, tree)
+        self._subscribe('label_info', 'vision_msgs/msg/LabelInfo', topics.LABEL_INFO, LATCHED_QOS)
+        self._inputs: dict[str, Subscription | ImageInput] = {}
+        matched = PublisherEventCallbacks(matched=lambda _: self._match())
+        image = message_type('sensor_msgs/msg/Image')
+        cloud = message_type('sensor_msgs/msg/PointCloud2')
+        self._color = self.create_publisher(
+            image, topics.COLOR, OUTPUT_QOS, event_callbacks=matched
+        )
+        self._overlay = self.create_publisher(
+            image, topics.OVERLAY, OUTPUT_QOS, event_callbacks=matched
+        )
+        self._points = self.create_publisher(
+            cloud, topics.LABELLED_POINTS, OUTPUT_QOS, event_callbacks=matched
+        )
+        self.create_timer(config.diagnostics_period_s, self._diagnose, clock=STEADY)
+
+    # Subscriptions follow the demand
+
+    def _match(self) -> None:
+        """Subscribe to what the topics that are listened to are made of, and to nothing else."""
+        config = self._settings.config
+        overlay_wanted, points_wanted = _listened(self._overlay), _listened(self._points)
+        image_qos = sensor_qos(config.qos)
+        wanted: dict[str, Any] = {}
+        if points_wanted:
+            kind = 'sensor_msgs/msg/CameraInfo'
+            wanted['camera_info'] = (kind, topics.CAMERA_INFO, image_qos)
+            wanted['lidar'] = ('sensor_msgs/msg/PointCloud2', topics.POINTS, image_qos)
+        if overlay_wanted:
+            wanted['camera'] = None
+        if points_wanted or overlay_wanted or _listened(self._color):
+            wanted['mask'] = ('sensor_msgs/msg/Image', topics.MASK, OUTPUT_QOS)
+        for name in self._inputs.keys() - wanted.keys():
+            unwanted = self._inputs.pop(name)
+            if isinstance(unwanted, ImageInput):
+                unwanted.destroy()
+            else:
+                self.destroy_subscription(unwanted)
+        for name, description in wanted.items():
+            if name in self._inputs:
+                continue
+            if description is None:
+                take = guard(self, self._monitors[name], self._take_image)
+                transport = config.camera.transport
+                self._inputs[name] = ImageInput(
+                    self, topics.CAMERA_IMAGE, transport, image_qos, take
+                )
+            else:
+                self._inputs[name] = self._subscribe(name, *description)
+
+    def _subscribe(self, name: str, kind: str, topic: str, qos: Any) -> Subscription:
+        handlers: dict[str, Callback] = {
+            'mask': self._take_mask,
+            'lidar': self._take_cloud,
+            'camera_info': self._take_info,
+            'label_info': self._take_labels,
+        }
+        callback = guard(self, self._monitors[name], handlers[name])
+        return self.create_subscription(message_type(kind), topic, callback, qos)
+
+    # Inputs
+
+    def _take_labels(self, message: Any) -> None:
+        if self._settings.config.label_space != 'auto':
+            return
+        told = {int(each.class_id): str(each.class_name) for each in message.class_map}
+        for space in LABEL_SPACES.values():
+            if {each.id: each.name for each in space.classes} == told:
+                self._labels = space
+                return
+        raise ValueError(
+            f'semantic/label_info names {len(told)} classes that are no label space known here, '
+            f'one of {sorted(LABEL_SPACES)}'
+        )
+
+    def _take_info(self, message: Any) -> None:
+        camera = self._settings.config.camera
+        self._camera = camera_from_message(
+            message, rectified=camera.rectified, own_centre=camera.own_centre
+        )
+
+    def _take_image(self, message: Any) -> None:
+        # Decoded when its mask is there: of images that no mask comes for, nothing is decoded.
+        stamp_ns = stamp_of(message)
+        self._images.add(stamp_ns, message, len(message.data))
+        mask = self._masks.at(stamp_ns)
+        if mask is not None:
+            self._publish_overlay(mask)
+
+    def _take_cloud(self, message: Any) -> None:
+        self._clouds.add(stamp_of(message), message, len(message.data))
+
+    def _take_mask(self, message: Any) -> None:
+        pixels, encoding = image_to_array(message)
+        if encoding != 'mono8':
+            raise ValueError(f'{topics.MASK} must be mono8, got {encoding}')
+        if self._labels is None:
+            raise ValueError(
+                f'colours are not known: {topics.LABEL_INFO} has not come, and label_space is auto'
+            )
+        if _listened(self._color):
+            self._color.publish(_like(message, colorize(pixels, self._labels)))
+        if _listened(self._overlay):
+            if self._images.at(stamp_of(message)) is not None:
+                self._publish_overlay(message)
+            else:
+                self._masks.add(stamp_of(message), message, len(message.data))
+        if _listened(self._points):
+            self._publish_points(message, pixels, self._labels)
+
+    # Outputs
+
+    def _publish_overlay(self, mask: Any) -> None:
+        image = decode_image(self._images.at(stamp_of(mask)), Modality.CAMERA)
+        pixels, _ = image_to_array(mask)
+        assert self._labels is not None
+        alpha = self._settings.config.overlay.alpha
+        self._overlay.publish(_like(mask, overlay(image, pixels, self._labels, alpha)))
+
+    def _publish_points(self, mask: Any, pixels: NDArray[np.uint8], labels: LabelSpace) -> None:
+        config = self._settings.config.points
+        stamp_ns = stamp_of(mask)
+        sweep = self._clouds.nearest(stamp_ns, to_ns(config.max_age_s))
+        if sweep is None:
+            return
+        if self._camera is None:
+            raise ValueError('points cannot be painted: no camera_info came')
+        cloud, _ = cloud_from_message(sweep)
+        T_camera_lidar = self._transforms.tree.lookup(
+            self._camera.frame_id, frame_of(sweep), stamp_ns
+        )
+        points = transform_points(T_camera_lidar, cloud.points).astype(np.float32, copy=False)
+        ids = paint_points(
+            points,
+            self._camera,
+            pixels,
+            project_depth(points, self._camera),
+            tolerance_m=config.tolerance_m,
+            relative_tolerance=config.relative_tolerance,
+        )
+        joined = labelled_points(cloud.points, ids, labels)
+        self._points.publish(
+            cloud_to_message(message_type, joined, stamp_of(sweep), frame_of(sweep))
+        )
+
+    def _diagnose(self) -> None:
+        self._match()
+        for each in self._inputs.values():
+            if isinstance(each, ImageInput):
+                each.choose()
+        now = time.monotonic()
+        used = {*self._inputs, 'label_info'}
+        monitors = [monitor for name, monitor in self._monitors.items() if name in used]
+        self._diagnostics.publish([monitor.diagnose(now) for monitor in monitors])
+
+
+def _label_space(name: str) -> LabelSpace | None:
+    """Find a label space; None for `auto`."""
+    if name == 'auto':
+        return None
+    if name not in LABEL_SPACES:
+        raise ValueError(
+            f"parameter 'label_space' must be auto or one of {sorted(LABEL_SPACES)}, got {name!r}"
+        )
+    return LABEL_SPACES[name]
+
+
+def _like(mask: Any, picture: NDArray[np.uint8]) -> Any:
+    """Make an rgb8 image with the header of a mask."""
+    return array_to_image(message_type, picture, 'rgb8', stamp_of(mask), frame_of(mask))
+
+
+def _listened(publisher: Publisher) -> bool:
+    return bool(publisher.get_subscription_count())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node.
+
+    Args:
+        args: Command line without the program's name; the process's own by default.
+
+    Returns:
+        The exit code.
+    """
+    return run_node(VisualizationNode, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
