@@ -34,7 +34,9 @@ class LogitsOnly(nn.Module):
         return logits
 
 
-def export_onnx(network: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> None:
+def export_onnx(
+    network: nn.Module, inputs: Mapping[str, Tensor], path: Path, *, optimize: bool = True
+) -> None:
     """Write a network for the shapes and the modalities of example inputs.
 
     The file's inputs are named by modality, its output `logits`. All sizes are fixed.
@@ -43,6 +45,7 @@ def export_onnx(network: nn.Module, inputs: Mapping[str, Tensor], path: Path) ->
         network: The network in inference mode, on the CPU.
         inputs: Example image (B, C, H, W) of each modality.
         path: File to write; weights are inside it.
+        optimize: Whether to fold constants here; a runtime does it too, when it loads the file.
 
     Raises:
         ImportError: `onnxscript` is not installed.
@@ -57,6 +60,7 @@ def export_onnx(network: nn.Module, inputs: Mapping[str, Tensor], path: Path) ->
             dynamo=True,
             opset_version=OPSET,
             custom_translation_table=dict(onnx_translations()),
+            optimize=optimize,
             verbose=False,
         )
     assert program is not None

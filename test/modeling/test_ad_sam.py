@@ -37,10 +37,10 @@ def step(network: AdSam) -> dict[str, torch.Tensor]:
 
 
 def test_the_published_network_has_the_published_parameter_counts():
-    start = time.perf_counter()
+    start = time.process_time()
     with torch.device('meta'):
         network = AdSam(SamVit(SAM_VIT_SPECS['vit_h']).freeze(), ResNet(ResNetSpec()), 19)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert sum(p.numel() for p in network.parameters()) == 663_968_368
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 26_942_320
     parts = {
@@ -147,7 +147,7 @@ def test_onnx_runtime_gives_the_same_mask(tmp_path: Path):
     step(network)
     network.eval()
     inputs = {'camera': torch.randn(1, 3, 64, 96)}
-    export_onnx(network, inputs, tmp_path / 'net.onnx')
+    export_onnx(network, inputs, tmp_path / 'net.onnx', optimize=False)
     session = onnxruntime.InferenceSession(tmp_path / 'net.onnx')
     (got,) = session.run(['logits'], {'camera': inputs['camera'].numpy()})
     with torch.inference_mode():

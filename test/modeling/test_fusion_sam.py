@@ -243,7 +243,7 @@ def test_onnx_runtime_gives_the_same_mask(tmp_path: Path):
     step(network)
     network.eval()
     inputs = batch(1)
-    export_onnx(network, inputs, tmp_path / 'net.onnx')
+    export_onnx(network, inputs, tmp_path / 'net.onnx', optimize=False)
     session = onnxruntime.InferenceSession(tmp_path / 'net.onnx')
     (got,) = session.run(['logits'], {name: x.numpy() for name, x in inputs.items()})
     with torch.inference_mode():
@@ -255,13 +255,13 @@ def test_onnx_runtime_gives_the_same_mask(tmp_path: Path):
 
 def test_paper_size_builds_at_once_and_shares_its_encoder_with_ad_sam():
     pool, backbone = EncoderPool(), SamBackboneSpec('vit_h')
-    start = time.perf_counter()
+    start = time.process_time()
     with torch.device('meta'):
         fusion_sam = build_fusion_sam(
             FusionSamArguments(backbone), {'camera': 3, 'thermal': 1}, 15, (256, 256), pool
         )
         ad_sam = build_ad_sam(AdSamArguments(backbone), {'camera': 3}, 19, pool)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert fusion_sam.encoder is ad_sam.encoder
     both = torch.nn.ModuleList([fusion_sam, ad_sam])
     total = sum(p.numel() for p in both.parameters())
