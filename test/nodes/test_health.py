@@ -1,0 +1,65 @@
+"""Counting by reason and telling rate, age and silence."""
+
+import threading
+
+from sam_ad_perception.nodes.health import MAX_REASONS, OK, WARN, ReasonCounter, TopicMonitor
+
+
+def test_texts_that_differ_in_numbers_are_one_reason_and_are_logged_once_per_period():
+    now = [0.0]
+    counter = ReasonCounter(period=10.0, clock=lambda: now[0])
+    assert counter.add('data holds 12 bytes, expected 40')
+    assert not counter.add('data holds 13.5 bytes, expected 40')
+    assert counter.add('unknown encoding')
+    now[0] = 9.9
+    assert not counter.add('data holds 99 bytes, expected 40')
+    now[0] = 10.1
+    assert counter.add('data holds 99 bytes, expected 40')
+    assert counter.counts == {'data holds # bytes, expected #': 4, 'unknown encoding': 1}
+    assert counter.total == 5
+
+
+def test_reasons_are_bounded():
+    counter = ReasonCounter()
+    words = [a + b for a in 'abcdefgh' for b in 'ijklmnop']
+    for word in words:
+        counter.add(word)
+    assert len(counter.counts) == MAX_REASONS + 1
+    assert counter.counts['other reasons'] == len(words) - MAX_REASONS
+    assert counter.total == len(words)
+
+
+def test_counting_from_many_threads_loses_nothing():
+    counter = ReasonCounter()
+    threads = [
+        threading.Thread(target=lambda: [counter.add('x') for _ in range(2000)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counter.total == 8000
+
+
+def test_a_monitor_tells_not_received_rate_silence_and_bad_messages():
+    monitor = TopicMonitor('camera', timeout=0.5)
+    told = monitor.diagnose(0.0)
+    assert (told.level, told.message) == (WARN, 'NotReceived')
+    for i in range(10):
+        monitor.tick(0.1 * i + 0.05)
+    told = monitor.diagnose(1.0, {'used': 7})
+    values = dict(told.values)
+    assert (told.level, told.message) == (OK, 'OK')
+    assert values == {'received': '10', 'rate_hz': '10.00', 'age_s': '0.050', 'used': '7'}
+    told = monitor.diagnose(2.15)
+    assert told.level == WARN
+    assert told.message == 'Timeout: silent for 1.2 s'
+    assert dict(told.values)['rate_hz'] == '0.00'
+    monitor.tick(2.4)
+    monitor.tick(2.5)
+    monitor.bad.add('no x')
+    told = monitor.diagnose(2.6)
+    assert (told.level, told.message) == (WARN, '1 of 2 messages could not be read')
+    assert dict(told.values)['bad: no x'] == '1'
+    monitor.tick(2.7)
+    assert monitor.diagnose(2.8).level == OK

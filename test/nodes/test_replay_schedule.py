@@ -1,0 +1,211 @@
+"""What a replay publishes, where, in which order, and who leads. Without ROS."""
+
+import pytest
+
+from sam_ad_perception.bags.reader import BagReader, BagTopic
+from sam_ad_perception.bags.topics import guess_topics
+from sam_ad_perception.bags.writer import BagWriter
+from sam_ad_perception.core import conversions
+from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.nodes.replay_schedule import (
+    NS,
+    Drop,
+    Lead,
+    first_items,
+    header_stamp,
+    ordered_items,
+    parse_drop,
+    plan_routes,
+)
+from sam_ad_perception.nodes.replay_summary import Ledger
+
+IMAGE, INFO = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
+CLOUD, TF = 'sensor_msgs/msg/PointCloud2', 'tf2_msgs/msg/TFMessage'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+BAG_TOPICS = [
+    BagTopic('/front/image_rect/compressed', COMPRESSED, 5),
+    BagTopic('/front/camera_info', INFO, 5),
+    BagTopic('/rear/image_rect', IMAGE, 5),
+    BagTopic('/flir/image_raw', IMAGE, 5),
+    BagTopic('/velodyne_points', CLOUD, 5),
+    BagTopic('/tf_static', TF, 1),
+    BagTopic('/semantic/image', IMAGE, 5),
+    BagTopic('/clock', 'rosgraph_msgs/msg/Clock', 5),
+    BagTopic('/odd', 'odd_msgs/msg/Odd', 5),
+    BagTopic('/points', CLOUD, 5),
+    BagTopic('/empty', IMAGE, 0),
+]
+
+
+@pytest.fixture
+def plan():
+    mapping = guess_topics(BAG_TOPICS, {'lidar': '/velodyne_points'})
+    return plan_routes(BAG_TOPICS, mapping, {'odd_msgs/msg/Odd': 'type is not installed'})
+
+
+def test_sensors_go_to_the_inputs_and_the_rest_keeps_its_name(plan):
+    targets = {source: route.target for source, route in plan.routes.items()}
+    assert targets == {
+        '/front/image_rect/compressed': 'camera/image_rect/compressed',
+        '/front/camera_info': 'camera/camera_info',
+        '/rear/image_rect': '/rear/image_rect',
+        '/flir/image_raw': 'thermal/image_rect',
+        '/velodyne_points': 'points',
+        '/tf_static': '/tf_static',
+    }
+    assert plan.routes['/tf_static'].latched
+
+
+def test_what_is_left_out_says_why(plan):
+    assert plan.left_out['/odd'] == 'type is not installed'
+    assert 'nodes publish' in plan.left_out['/semantic/image']
+    assert 'own' in plan.left_out['/clock']
+    assert 'mapped to this name' in plan.left_out['/points']
+    assert '/empty' not in {**plan.left_out, **plan.routes}
+
+
+@pytest.mark.parametrize(
+    ('text', 'drop'),
+    [
+        ('thermal@2-4', Drop('thermal', 2.0, 4.0)),
+        ('camera@.5-', Drop('camera', 0.5, float('inf'))),
+        ('/velodyne_points@0-1.25', Drop('/velodyne_points', 0.0, 1.25)),
+    ],
+)
+def test_a_drop_is_read(text, drop):
+    assert parse_drop(text) == drop
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('thermal', 'SENSOR@START-END'),
+        ('thermal@4-2', 'end after it starts'),
+        ('thermal@a-b', 'SENSOR@START-END'),
+        ('radar@1-2', "camera.*got 'radar'"),
+        ('thermal@1-2-3', 'SENSOR@START-END'),
+        ('', 'SENSOR@START-END'),
+    ],
+)
+def test_a_drop_that_is_wrong_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_drop(text)
+
+
+def write_bag(path):
+    """Two rounds in which everything is received at one time, in the worst order."""
+    import numpy as np
+
+    with BagWriter(path) as writer:
+        types = writer.types
+        pixels = np.zeros((4, 4, 3), np.uint8)
+        camera = conversions.CameraModel(4, 4, np.eye(3), frame_id='c')
+        points = np.zeros(1, [('x', '<f4'), ('y', '<f4'), ('z', '<f4')])
+        link = ('base', 'c', 0, np.eye(4))
+        messages = {
+            '/camera/image_rect': (IMAGE, lambda t: image(t, 'c')),
+            '/thermal/image_rect': (IMAGE, lambda t: image(t, 't')),
+            '/points': (CLOUD, lambda t: conversions.cloud_to_message(types, points, t, 'l')),
+            '/camera/camera_info': (
+                INFO,
+                lambda t: conversions.camera_to_message(types, camera, t),
+            ),
+            '/tf': (TF, lambda t: conversions.transforms_to_message(types, [link])),
+        }
+
+        def image(t, frame):
+            return conversions.array_to_image(types, pixels, 'rgb8', t, frame)
+
+        for name, (kind, _) in messages.items():
+            writer.add_topic(name, kind)
+        writer.add_topic('/tf_static', TF, latched=True)
+        for received in (10 * NS, 11 * NS):
+            for name, (_, build) in messages.items():
+                writer.write(name, build(received - 7), received)
+        writer.write('/tf_static', conversions.transforms_to_message(types, [link]), 11 * NS)
+    return path
+
+
+def test_messages_of_one_time_go_out_with_the_leader_last(tmp_path):
+    with BagReader(write_bag(tmp_path / 'bag')) as reader:
+        made = plan_routes(reader.topics, guess_topics(reader.topics), {})
+        names = [i.message.topic for i in ordered_items(reader, made, [], reader.start_ns, None)]
+        once = [
+            '/tf',
+            '/camera/camera_info',
+            '/points',
+            '/thermal/image_rect',
+            '/camera/image_rect',
+        ]
+        assert names == once * 2
+        # Fixed transforms come before everything, wherever they were recorded.
+        first = first_items(reader, made, reader.start_ns)
+        assert [item.message.topic for item in first] == ['/tf_static']
+
+
+def test_drops_leave_out_measurements_but_not_geometry(tmp_path):
+    with BagReader(write_bag(tmp_path / 'bag')) as reader:
+        made = plan_routes(reader.topics, guess_topics(reader.topics), {})
+        drops = [parse_drop('camera@0.5-2'), parse_drop('/tf@0-0.5')]
+        items = list(ordered_items(reader, made, drops, reader.start_ns, None))
+        names = [i.message.topic for i in items]
+        assert names.count('/camera/image_rect') == 1
+        assert names.count('/camera/camera_info') == 2
+        assert names.count('/tf') == 1
+        until = ordered_items(reader, made, [], reader.start_ns, reader.start_ns + NS)
+        assert len(list(until)) == 5
+
+
+def test_the_header_stamp_is_read_from_serialized_bytes(tmp_path):
+    with BagReader(write_bag(tmp_path / 'bag')) as reader:
+        for message in reader.messages(['/camera/image_rect', '/points']):
+            expected = conversions.stamp_of(reader.deserialize(message))
+            assert header_stamp(message.data) == expected == message.received_ns - 7
+    assert header_stamp(b'\x00\x01\x00\x00') is None
+
+
+def test_the_first_choice_leads_until_it_is_silent():
+    topics = [
+        BagTopic('/camera/image_rect', IMAGE, 9),
+        BagTopic('/thermal/image_rect', IMAGE, 9),
+    ]
+    lead = Lead(plan_routes(topics, guess_topics(topics), {}), grace_s=0.05)
+    leads = []
+    for tenth in range(20):
+        now = tenth * NS // 10
+        if not 6 <= tenth < 12:
+            leads.append(('camera', tenth, lead.leads(Modality.CAMERA, now)))
+        leads.append(('thermal', tenth, lead.leads(Modality.THERMAL, now + 5_000_000)))
+    expected = {('camera', t) for t in range(20) if not 6 <= t < 12}
+    # The last image came at 0.5 s; it is overdue from 0.65 s on.
+    expected |= {('thermal', t) for t in range(7, 12)}
+    assert {(who, t) for who, t, led in leads if led} == expected
+
+
+def test_a_leader_that_never_comes_is_replaced():
+    topics = [
+        BagTopic('/camera/image_rect', IMAGE, 9),
+        BagTopic('/thermal/image_rect', IMAGE, 9),
+    ]
+    lead = Lead(plan_routes(topics, guess_topics(topics), {}), grace_s=0.05)
+    led = [t for t in range(10) if lead.leads(Modality.THERMAL, t * NS // 10)]
+    assert led == [6, 7, 8, 9]
+
+
+def test_the_ledger_accounts_for_every_frame():
+    ledger = Ledger()
+    for stamp in range(5):
+        ledger.send(stamp, now=float(stamp))
+    ledger.take_mask(0, 0.25)
+    ledger.take_mask(0, 0.5)  # once more: not one of ours
+    ledger.take_drop(1, 'no camera geometry for 12 s')
+    ledger.take_drop(77, 'not ours')
+    ledger.withdraw(2)
+    ledger.take_mask(3, 3.75)
+    assert ledger.is_open(4)
+    assert (ledger.sent, ledger.masks, ledger.unanswered, ledger.others) == (4, 2, 1, 1)
+    assert ledger.drops == {'no camera geometry for # s': 1}
+    assert ledger.percentile(50) == 0.75
+    text = '\n'.join(ledger.lines())
+    assert '4 reference frames, 2 masks, 1 drops, 1 unanswered' in text
+    assert 'p50 750' in text
