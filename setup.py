@@ -29,6 +29,8 @@ REQUIRES = [
     'jinja2>=3.1',
     'rich>=13.0',
 ]
+# Networks as ONNX files.
+EXPORT = ['onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20']
 TEST = ['pytest>=8', 'hypothesis>=6.100', 'torchmetrics>=1.4']
 # colcon calls setup.py in a way that setuptools 80 dropped.
 DEVELOP = ['ruff>=0.9', 'mypy>=1.15', 'types-PyYAML>=6.0', 'setuptools<80', 'wheel']
@@ -104,6 +106,7 @@ setup(
     ],
     install_requires=REQUIRES,
     extras_require={
+        'export': EXPORT,
         'test': TEST,
         'dev': DEVELOP,
         'wheels': ROS_WHEELS,

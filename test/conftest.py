@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +66,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def repository() -> Path:
     """The root of the working tree."""
     return ROOT
+
+
+@pytest.fixture(scope='session')
+def setup_metadata() -> dict[str, Any]:
+    """What setuptools makes of setup.py: names, versions, requirements, entry points."""
+    script = """
+import json, sys
+from distutils.core import run_setup
+made = run_setup('setup.py', stop_after='init')
+names = ('install_requires', 'extras_require', 'entry_points')
+told = {name: getattr(made, name) for name in names}
+told |= {name: getattr(made.metadata, name) for name in ('name', 'version', 'license')}
+json.dump(told, sys.stdout)
+"""
+    # setuptools first: it brings distutils where Python no longer does
+    command = [sys.executable, '-W', 'ignore', '-c', f'import setuptools{script}']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 @pytest.fixture(scope='session')

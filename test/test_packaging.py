@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -24,25 +25,6 @@ PACKAGE = 'sam_ad_perception'
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 NEEDS = requirements(ROOT / 'setup.py')
-
-
-def stated(*options: str) -> list[str]:
-    """What setup.py says about itself, one line per option."""
-    command = [sys.executable, 'setup.py', '--quiet', *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.split('\n')[: len(options)]
-
-
-def executables() -> dict[str, str]:
-    """The console scripts of setup.py: name to `module:function`."""
-    for statement in ast.parse((ROOT / 'setup.py').read_text()).body:
-        if (
-            isinstance(statement, ast.Assign)
-            and ast.unparse(statement.targets[0]) == 'EXECUTABLES'
-        ):
-            source = ast.unparse(statement.value)
-            return dict(eval(source, {'PACKAGE': PACKAGE}))
-    raise AssertionError('setup.py assigns no EXECUTABLES')
 
 
 def third_party_imports() -> set[str]:
@@ -71,10 +53,10 @@ def normal(name: str) -> str:
     return re.sub(r'[-_.]+', '-', name).lower()
 
 
-def test_package_xml_and_setup_agree() -> None:
-    name, version, licence = stated('--name', '--version', '--license')
-    assert (MANIFEST.findtext('name'), MANIFEST.findtext('version')) == (name, version)
-    assert (MANIFEST.findtext('license'), name) == (licence, PACKAGE)
+def test_package_xml_and_setup_agree(setup_metadata: dict[str, Any]) -> None:
+    assert setup_metadata['name'] == PACKAGE
+    for field in ('name', 'version', 'license'):
+        assert MANIFEST.findtext(field) == setup_metadata[field]
     assert MANIFEST.findtext('export/build_type') == 'ament_python'
     assert (ROOT / 'resource' / PACKAGE).read_bytes() == b''
     script_folder = configparser.ConfigParser()
@@ -91,18 +73,17 @@ def test_changelog_begins_with_this_version() -> None:
     assert heading[1] in {MANIFEST.findtext('version'), 'Forthcoming'}
 
 
-def test_extra_test_lets_colcon_find_pytest() -> None:
+def test_extra_test_lets_colcon_find_pytest(setup_metadata: dict[str, Any]) -> None:
     """Without it `colcon test` falls back to unittest, runs no test and reports success."""
-    extras = importlib.metadata.requires(PACKAGE) or []
-    marked = [Requirement(line) for line in extras if re.search(r'extra\s*==\s*.test', line)]
-    assert 'pytest' in {normal(item.name) for item in marked}
+    extra = [Requirement(line) for line in setup_metadata['extras_require']['test']]
+    assert 'pytest' in {item.name for item in extra}
 
 
 def test_every_third_party_import_is_declared() -> None:
     providers = importlib.metadata.packages_distributions()
-    declared = {normal(Requirement(line).name) for line in NEEDS['REQUIRES']}
+    declared = {normal(Requirement(line).name) for line in NEEDS['REQUIRES'] + NEEDS['EXPORT']}
     ros = {depend.text for depend in MANIFEST.findall('exec_depend')}
-    optional = {'cv_bridge', 'onnx', 'onnxscript', 'onnxruntime'}  # used where they are installed
+    optional = {'cv_bridge'}  # used where a ROS installation has it
     undeclared = {
         module
         for module in third_party_imports() - ros - optional
@@ -122,17 +103,27 @@ def test_constraints_cover_what_is_needed_and_hold_here() -> None:
         normal(item.name): item
         for item in (Requirement(line) for line in lines if line and not line.startswith('#'))
     }
-    needed = {normal(Requirement(line).name) for line in NEEDS['REQUIRES'] + NEEDS['TEST']}
+    needed = {
+        normal(Requirement(line).name)
+        for line in NEEDS['REQUIRES'] + NEEDS['EXPORT'] + NEEDS['TEST']
+    }
     assert needed <= set(bounds)
     for name in needed:
         assert bounds[name].specifier.contains(importlib.metadata.version(name)), name
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize('name', executables())
-def test_entry_point_imports(name: str) -> None:
-    module, function = executables()[name].split(':')
-    assert callable(getattr(import_module(module), function))
+def test_entry_points_import(executables: dict[str, str]) -> None:
+    for target in executables.values():
+        module, function = target.split(':')
+        assert callable(getattr(import_module(module), function))
+
+
+@pytest.fixture
+def executables(setup_metadata: dict[str, Any]) -> dict[str, str]:
+    """The console scripts: name to `module:function`."""
+    lines = setup_metadata['entry_points']['console_scripts']
+    return dict(line.split(' = ') for line in lines)
 
 
 @pytest.fixture(scope='module')
@@ -180,15 +171,16 @@ def test_only_the_package_is_importable(installed: Path) -> None:
         assert (site_packages / file.relative_to(ROOT)).is_file(), f'{file} is not installed'
 
 
-@pytest.mark.parametrize('name', executables())
-def test_ros2_run_finds_the_executable(installed: Path, name: str) -> None:
-    wrapper = installed / 'lib' / PACKAGE / name
-    assert os.access(wrapper, os.X_OK)
-    script = installed / 'bin' / name
-    script.write_text('#!/bin/sh\necho "$0" "$@"\n')  # which file is reached, and with what
-    done = subprocess.run([wrapper, '--ros-args', 'a b'], capture_output=True, text=True)
-    assert Path(done.stdout.split(' --ros-args ')[0]).samefile(script)
-    assert done.stdout.endswith(' --ros-args a b\n')
+def test_ros2_run_finds_the_executables(installed: Path, executables: dict[str, str]) -> None:
+    for name in executables:
+        wrapper = installed / 'lib' / PACKAGE / name
+        assert os.access(wrapper, os.X_OK)
+        script = installed / 'bin' / name
+        script.write_text('#!/bin/sh\necho "$0" "$@"\n')  # which file is reached, and with what
+        done = subprocess.run([wrapper, '--ros-args', 'a b'], capture_output=True, text=True)
+        reached, told = done.stdout.split(' ', 1)
+        assert Path(reached).samefile(script)
+        assert told == '--ros-args a b\n'
 
 
 def test_training_is_ours_in_spawned_workers_too() -> None:

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
 
 from tools.environment import ROOT, lacking, requirements, ros_distribution
 from tools.interfaces import build_environment, correct_exported_paths, digest
 from tools.progress import Display, StepError, brief
 
 
-def test_lists_are_those_that_setuptools_installed() -> None:
+def test_lists_are_those_that_setuptools_reads(setup_metadata: dict[str, Any]) -> None:
     lists = requirements(ROOT / 'setup.py')
-    told = [Requirement(line) for line in importlib.metadata.requires('sam_ad_perception') or []]
-
-    def of(extra: str) -> set[str]:
-        found = [item for item in told if item.marker and item.marker.evaluate({'extra': extra})]
-        return {f'{item.name}{item.specifier}' for item in found}
-
-    assert {str(item) for item in told if item.marker is None} == set(lists['REQUIRES'])
-    assert of('test') == set(lists['TEST'])
-    assert of('dev') == set(lists['DEVELOP'])
-    assert of('wheels') == set(lists['ROS_WHEELS'])
+    assert setup_metadata['install_requires'] == lists['REQUIRES']
+    extras = setup_metadata['extras_require']
+    assert extras['export'] == lists['EXPORT']
+    assert extras['test'] == lists['TEST']
+    assert extras['dev'] == lists['DEVELOP']
+    assert extras['wheels'] == lists['ROS_WHEELS']
+    assert extras['interfaces'] == lists['INTERFACE_TOOLS'] + lists['INTERFACE_WHEELS']
 
 
 def test_this_machine_lacks_nothing() -> None:
