@@ -361,7 +361,8 @@ class Synchronizer(Generic[K, T]):
             at = track.find(head.stamp) if key == head.key else track.candidate(head.stamp)
             if at >= 0:
                 found[key] = at
-            elif key != head.key:
+            elif key != head.key and (track.enabled or track.config.required):
+                # A sensor that is switched off is not missing, unless somebody requires it.
                 absent[key] = track.why_absent(head.stamp, now)
                 if track.config.required:
                     lacking.append(f'{key} is required: {absent[key]}')
