@@ -71,6 +71,18 @@ def summarize_segmentation(segmentation: Segmentation) -> FrameStatus:
     )
 
 
+def total_latency_ms(latency_ms: Mapping[str, float]) -> float:
+    """The time from a frame's arrival to its mask.
+
+    Args:
+        latency_ms: Of one frame, per stage.
+
+    Returns:
+        The stage `total` where the writer measured it, else the sum of the stages; milliseconds.
+    """
+    return latency_ms['total'] if 'total' in latency_ms else sum(latency_ms.values())
+
+
 def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
     """The status as `diagnostic_msgs/KeyValue` pairs, in a fixed order.
 

@@ -19,7 +19,7 @@ from sam_ad_perception.core.rendering import (
     picture_thermal,
 )
 from sam_ad_perception.core.sensors import Events, Modality, SensorBundle
-from sam_ad_perception.core.status import FrameStatus
+from sam_ad_perception.core.status import FrameStatus, total_latency_ms
 from sam_ad_perception.reporting.drive_log import DriveLog, FrameLog
 from sam_ad_perception.reporting.page import LatencyRow, Moment, QualityRow
 from sam_ad_perception.reporting.pictures import Tile, Video, compose_tiles, encode_jpeg
@@ -161,19 +161,20 @@ def rate_quality(
 
 
 def rate_latency(statuses: Sequence[FrameStatus]) -> list[LatencyRow]:
-    """Percentiles of every stage that the statuses report, and of their sum.
+    """Percentiles of every stage that the statuses report, and of the whole.
 
     Args:
         statuses: Those of dropped frames, which have no latency, are left out.
 
     Returns:
-        One row per stage in the order of the first status, then `all stages`.
+        One row per stage in the order of the first status, then `total`.
     """
     timed = [status.latency_ms for status in statuses if status.latency_ms]
     stages = list(dict.fromkeys(stage for latency in timed for stage in latency))
     columns = {stage: [latency.get(stage, 0.0) for latency in timed] for stage in stages}
     if timed:
-        columns['all stages'] = [sum(latency.values()) for latency in timed]
+        columns.pop('total', None)  # it comes last
+        columns['total'] = [total_latency_ms(latency) for latency in timed]
     return [
         LatencyRow(stage, *(float(p) for p in np.percentile(values, (50, 95, 99))))
         for stage, values in columns.items()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from sam_ad_perception.core.status import FrameStatus
+from sam_ad_perception.core.status import FrameStatus, total_latency_ms
 from sam_ad_perception.reporting.drive_log import FrameLog
 
 WIDTH = 960
-LABEL_WIDTH = 90
+LABEL_WIDTH = 120
 ROW_HEIGHT = 22
 CURVE_HEIGHT = 70
 USED = '#2e7d32'
@@ -61,7 +61,7 @@ def draw_timeline(frames: Sequence[FrameLog], sensors: Sequence[str]) -> str:
         parts.append(_curve('mIoU %', miou, axis, y, 100.0, '#1565c0'))
         y += CURVE_HEIGHT
     latency = [
-        (f.status.stamp_ns, sum(f.status.latency_ms.values()))
+        (f.status.stamp_ns, total_latency_ms(f.status.latency_ms))
         for f in frames
         if f.status.dropped is None
     ]

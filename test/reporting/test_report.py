@@ -69,7 +69,13 @@ def test_latency_percentiles_are_those_of_numpy(frames):
     assert (rows['network'].p50, rows['network'].p95, rows['network'].p99) == pytest.approx(
         tuple(expected)
     )
-    assert rows['all stages'].p50 == pytest.approx(expected[0] + 10.0)
+    assert rows['total'].p50 == pytest.approx(expected[0] + 10.0)
+
+
+def test_a_measured_total_is_not_added_up_again():
+    status = FrameStatus(0, 'demo', ('camera',), latency_ms={'network': 80.0, 'total': 95.0})
+    rows = {row.stage: row.p50 for row in rate_latency([status])}
+    assert rows == {'network': 80.0, 'total': 95.0}
 
 
 def test_the_page_is_whole_and_loads_nothing(frames):
