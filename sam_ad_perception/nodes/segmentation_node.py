@@ -166,6 +166,12 @@ class SegmentationNode(LifecycleNode):
         self._active = False
         return self._worker.stop(STOP_TIMEOUT_S)
 
+    def destroy_node(self) -> None:
+        """Let go of all ROS entities, the DDS participant and its shared memory included."""
+        super().destroy_node()
+        # It holds the node's handle, and is otherwise freed with the interpreter (see `main`).
+        self._state_machine.destroy_when_not_in_use()
+
     def _autostart(self) -> None:
         self._autostart_timer.cancel()
         if self.trigger_configure() == SUCCESS:

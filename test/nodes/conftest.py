@@ -1,12 +1,21 @@
 """Real ROS 2 for the tests: a domain of their own, nodes of their own, and bounded waiting."""
 
 import fcntl
-import os
+import signal
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+
+from sam_ad_perception.core import conversions
+from sam_ad_perception.core.event_encoding import encode_packet
+from sam_ad_perception.core.sensors import CameraModel, Events
 
 
 @pytest.fixture(scope='module')
@@ -81,7 +90,290 @@ def graph(ros_domain):
     made.close()
 
 
+TINY_ZOO = """
+models:
+  tiny:
+    builder: mle_sam
+    arguments:
+      encoder: micro
+      lora: {rank: 2, dims: out}
+      fusion: {top_k: 2, combination: mean, hidden: [8, 8, 8]}
+      decoder_mlp_dim: 16
+      object_scores: false
+    modalities:
+      camera: {representation: rgb}
+      thermal: {representation: thermal_percentile}
+      event: {representation: event_counts}
+      lidar: {representation: lidar_image}
+    input_size: [64, 96]
+    label_space: cityscapes
+    checkpoint: {file: tiny.safetensors}
+"""
+
+
 @pytest.fixture(scope='session')
-def node_environment():
-    """Environment of a child process."""
-    return dict(os.environ)
+def tiny_model(tmp_path_factory):
+    """Arguments that make the segmentation node run an untrained network of 0.2 M parameters."""
+    from safetensors.torch import save_file
+
+    from sam_ad_perception.modeling.zoo import build_model, load_zoo
+
+    folder = tmp_path_factory.mktemp('tiny')
+    (folder / 'zoo.yaml').write_text(TINY_ZOO)
+    state = build_model(load_zoo(folder / 'zoo.yaml')['tiny']).state_dict()
+    save_file({k: v.contiguous() for k, v in state.items()}, folder / 'tiny.safetensors')
+    values = {
+        'model.key': 'tiny',
+        'model.zoo': folder / 'zoo.yaml',
+        'model.checkpoint_dir': folder,
+        'model.threads': 1,
+    }
+    return [argument for name, value in values.items() for argument in ('-p', f'{name}:={value}')]
+
+
+class NodeProcess:
+    """A node as a process of its own, with its output in a file."""
+
+    def __init__(self, log: Path, name: str, arguments: list[str]) -> None:
+        self.log = log
+        with log.open('wb') as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, '-m', f'sam_ad_perception.nodes.{name}', *arguments],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it printed so far."""
+        return self.log.read_text(errors='replace')
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self.process.poll() is None
+
+    def shared_memory(self) -> set[str]:
+        """Files in /dev/shm that it has mapped."""
+        maps = Path(f'/proc/{self.process.pid}/maps').read_text().splitlines()
+        return {line.split()[-1] for line in maps if '/dev/shm/fastrtps_' in line}
+
+    def end(self, number: int = signal.SIGINT, timeout: float = 20.0) -> tuple[int, float]:
+        """Send a signal; return the exit code and the seconds it took to leave."""
+        begin = time.monotonic()
+        if self.running:
+            self.process.send_signal(number)
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(f'the node did not leave within {timeout} s:\n{self.output}')
+        return code, time.monotonic() - begin
+
+
+@pytest.fixture(scope='module')
+def start(ros_domain, tmp_path_factory):
+    """Starts nodes as processes in the module's domain; ends them with the module."""
+    started: list[NodeProcess] = []
+
+    def start_node(
+        name: str, *arguments: str, ros: tuple[str, ...] | list[str] = ()
+    ) -> NodeProcess:
+        log = tmp_path_factory.mktemp('node') / f'{name}.log'
+        ros_arguments = ['--ros-args', *ros] if ros else []
+        started.append(NodeProcess(log, name, [*arguments, *ros_arguments]))
+        return started[-1]
+
+    yield start_node
+    for each in started:
+        code, _ = each.end()
+        assert code in (0, 1, 2), each.output
+
+
+class Vehicle:
+    """The sensors of a small vehicle, and ears for what perception says about them.
+
+    Attributes:
+        heard: Messages by topic, in the order of arrival.
+    """
+
+    size = (48, 64)
+    frames = ('camera', 'thermal', 'event')
+    outputs: ClassVar = {
+        'semantic/image': 'sensor_msgs/msg/Image',
+        'semantic/confidence': 'sensor_msgs/msg/Image',
+        'semantic/status': 'diagnostic_msgs/msg/DiagnosticArray',
+        'depth_registered/image_rect': 'sensor_msgs/msg/Image',
+        'depth_registered/camera_info': 'sensor_msgs/msg/CameraInfo',
+        'semantic/label_info': 'vision_msgs/msg/LabelInfo',
+        '/diagnostics': 'diagnostic_msgs/msg/DiagnosticArray',
+    }
+
+    def __init__(self, graph: Graph, outputs: dict[str, str] | None = None) -> None:
+        from sam_ad_perception.nodes.ros import LATCHED_QOS, message_type
+
+        self.graph = graph
+        self.types = message_type
+        self.rng = np.random.default_rng(0)
+        self.seq = 0
+        self.stamp_ns = time.time_ns()
+        kinds = {
+            'camera/image_rect': 'sensor_msgs/msg/Image',
+            'camera/camera_info': 'sensor_msgs/msg/CameraInfo',
+            'thermal/image_rect': 'sensor_msgs/msg/Image',
+            'thermal/camera_info': 'sensor_msgs/msg/CameraInfo',
+            'events': 'event_camera_msgs/msg/EventPacket',
+            'events/camera_info': 'sensor_msgs/msg/CameraInfo',
+            'points': 'sensor_msgs/msg/PointCloud2',
+            '/tf_static': 'tf2_msgs/msg/TFMessage',
+        }
+        self.publishers = {
+            name: graph.node.create_publisher(
+                message_type(kind), name, LATCHED_QOS if name == '/tf_static' else 100
+            )
+            for name, kind in kinds.items()
+        }
+        self.heard: dict[str, list[Any]] = {}
+        for name, kind in (outputs or self.outputs).items():
+            self.listen(name, kind)
+
+    def listen(self, name: str, kind: str) -> None:
+        """Subscribe to one more topic."""
+        from sam_ad_perception.nodes.ros import LATCHED_QOS
+
+        self.heard[name] = []
+        self.graph.node.create_subscription(
+            self.types(kind),
+            name,
+            self.heard[name].append,
+            LATCHED_QOS if name == 'semantic/label_info' else 100,
+        )
+
+    def camera(self, name: str) -> CameraModel:
+        """Geometry of an image-like sensor."""
+        height, width = self.size
+        K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+        return CameraModel(width, height, K, frame_id=f'{name}_optical')
+
+    def publish(self, topic: str, message: Any) -> None:
+        """Publish any message."""
+        self.publishers[topic].publish(message)
+
+    def place_sensors(self) -> None:
+        """Publish the fixed transforms: 5 cm between all sensors, the lidar turned to REP 103."""
+        links = []
+        for i, child in enumerate(('camera_optical', 'thermal_optical', 'event_optical', 'lidar')):
+            T = np.eye(4)
+            T[0, 3] = 0.05 * i
+            if child != 'lidar':
+                T[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+            links.append(('base_link', child, 0, T))
+        self.publish('/tf_static', conversions.transforms_to_message(self.types, links))
+
+    def image(self, name: str, stamp_ns: int) -> Any:
+        """Make a picture of noise."""
+        if name == 'camera':
+            pixels = self.rng.integers(0, 255, (*self.size, 3)).astype(np.uint8)
+            encoding = 'rgb8'
+        else:
+            pixels = self.rng.integers(28000, 31000, self.size).astype(np.uint16)
+            encoding = 'mono16'
+        frame = f'{name}_optical'
+        return conversions.array_to_image(self.types, pixels, encoding, stamp_ns, frame)
+
+    def cloud(self, stamp_ns: int, points: np.ndarray | None = None) -> Any:
+        """Make a sweep of points ahead of the vehicle, lidar frame (x forward)."""
+        if points is None:
+            points = self.rng.uniform((3, -4, -2), (40, 4, 2), (400, 3))
+        cloud = np.zeros(len(points), [(axis, '<f4') for axis in 'xyz'] + [('intensity', '<f4')])
+        for axis, column in zip('xyz', np.asarray(points).T, strict=True):
+            cloud[axis] = column
+        return conversions.cloud_to_message(self.types, cloud, stamp_ns, 'lidar')
+
+    def packet(self, stamp_ns: int) -> Any:
+        """Make a packet of the last 30 ms."""
+        height, width = self.size
+        count = 200
+        t_ns = np.sort(self.rng.integers(stamp_ns - 29_000_000, stamp_ns - 1_000_000, count))
+        events = Events(
+            self.rng.integers(0, width, count).astype(np.uint16),
+            self.rng.integers(0, height, count).astype(np.uint16),
+            self.rng.random(count) < 0.5,
+            t_ns // 1000 * 1000,
+            self.size,
+        )
+        self.seq += 1
+        packet = encode_packet(
+            events, 'evt3', seq=self.seq, end_ns=stamp_ns, frame_id='event_optical'
+        )
+        return conversions.packet_to_message(self.types, packet)
+
+    def tell_geometry(self, stamp_ns: int, names: tuple[str, ...] = frames) -> None:
+        """Publish camera_info."""
+        topics = {'camera': 'camera/', 'thermal': 'thermal/', 'event': 'events/'}
+        for name in names:
+            info = conversions.camera_to_message(self.types, self.camera(name), stamp_ns)
+            self.publish(f'{topics[name]}camera_info', info)
+
+    def drive(self, sensors: tuple[str, ...], geometry: tuple[str, ...] = frames) -> int:
+        """Publish one round of measurements, stamped now; return the stamp."""
+        # The camera is the first that could lead: after a pause whoever comes first does.
+        self.stamp_ns = max(time.time_ns(), self.stamp_ns + 50_000_000)
+        stamp_ns = self.stamp_ns
+        self.tell_geometry(stamp_ns, geometry)
+        makers: dict[str, tuple[str, Callable[[int], Any]]] = {
+            'lidar': ('points', self.cloud),
+            'camera': ('camera/image_rect', lambda t: self.image('camera', t)),
+            'thermal': ('thermal/image_rect', lambda t: self.image('thermal', t)),
+            'event': ('events', self.packet),
+        }
+        for sensor, (topic, build) in makers.items():
+            if sensor in sensors:
+                self.publish(topic, build(stamp_ns))
+        return stamp_ns
+
+    def stamps(self, topic: str) -> list[int]:
+        """Stamps heard on a topic."""
+        return [conversions.stamp_of(message) for message in self.heard[topic]]
+
+    def at(self, topic: str, stamp_ns: int) -> Any:
+        """The message of a stamp, or None."""
+        for message in self.heard[topic]:
+            if conversions.stamp_of(message) == stamp_ns:
+                return message
+        return None
+
+    def wait_for_perception(self) -> None:
+        """Wait until every output is matched, and every input has a subscriber."""
+        node = self.graph.node
+
+        def ready() -> bool:
+            return all(p.get_subscription_count() for p in self.publishers.values()) and all(
+                node.count_publishers(node.resolve_topic_name(name)) for name in self.heard
+            )
+
+        self.graph.until(ready, 'perception to be there', timeout=90.0)
+
+    def drive_until(self, done: Callable[[], bool], what: str, sensors: tuple[str, ...]) -> None:
+        """Publish rounds at 10 Hz until something is true."""
+        end = time.monotonic() + 30.0
+        while not done():
+            if time.monotonic() > end:
+                pytest.fail(f'drove 30 s for {what}')
+            self.drive(sensors)
+            self.graph.spin(0.1)
+
+    def diagnosis(self, name: str) -> tuple[int, str, dict[str, str]] | None:
+        """The latest entry of /diagnostics with this name: level, message, values."""
+        for array in reversed(self.heard['/diagnostics']):
+            for entry in array.status:
+                if entry.name.endswith(f': {name}'):
+                    values = {pair.key: pair.value for pair in entry.values}
+                    return int.from_bytes(entry.level, 'little'), entry.message, values
+        return None
+
+
+@pytest.fixture(scope='module')
+def vehicle(graph):
+    return Vehicle(graph)
