@@ -151,6 +151,26 @@ def weights(argv: Sequence[str]) -> int:
     return run(parser.parse_args(argv))
 
 
+def models(argv: Sequence[str]) -> int:
+    """List the networks of the zoo: size, sensors, and whether their weights are there."""
+    parser = argparse.ArgumentParser(prog='sam_ad models', description=models.__doc__)
+    parser.add_argument('--zoo', type=Path, help='zoo file, default: the one of the package')
+    parser.add_argument('--checkpoint-dir', type=Path, help='folder of checkpoints')
+    options = parser.parse_args(argv)
+    from rich.console import Console
+
+    from sam_ad_perception.modeling.model_table import model_table
+    from sam_ad_perception.modeling.zoo import load_zoo
+    from sam_ad_perception.nodes.configuration import ModelConfig
+    from sam_ad_perception.nodes.model_loading import model_files
+
+    zoo, folder = model_files(
+        ModelConfig(zoo=str(options.zoo or ''), checkpoint_dir=str(options.checkpoint_dir or ''))
+    )
+    Console().print(model_table(load_zoo(zoo), folder))
+    return 0
+
+
 def demo(argv: Sequence[str]) -> int:
     """Show all of it on a simulated drive."""
     from sam_ad_perception.demo import main as run
@@ -163,6 +183,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'simulate': ('write a simulated drive with ground truth as a bag', simulate),
     'label': ('write masks, confidence, depth and labelled points beside a bag', label),
     'replay': ('publish a bag over ROS 2, with faults on demand', replay),
+    'models': ('list the networks and the state of their weights', models),
     'weights': ('fetch the official SAM and SAM 2.1 weights', weights),
 }
 
