@@ -64,6 +64,7 @@ EXECUTABLES = {
     'depth_projection_node': f'{PACKAGE}.nodes.depth_projection_node:main',
     'visualization_node': f'{PACKAGE}.nodes.visualization_node:main',
     'replay_node': f'{PACKAGE}.nodes.replay_node:main',
+    'recorder_node': f'{PACKAGE}.nodes.recorder_node:main',
 }
 
 
