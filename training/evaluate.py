@@ -1,6 +1,6 @@
 """Measure a checkpoint on held-back simulated drives, with all sensors and with some removed.
 
-    python -m training.evaluate mle_sam_demo --checkpoint runs/mle_sam_demo [--frames 120]
+    python -m training.evaluate mle_sam_demo [--weights runs/mle_sam_demo/mle_sam_demo.safetensors]
 
 Goes through `Segmenter`, as a vehicle does, at the camera's full size. The table shows the IoU
 of each class; `--out` writes the figures in the form of `results` in `models/zoo.yaml`.
@@ -25,7 +25,13 @@ from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.sensors import Modality, SensorBundle
 from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import MeasuredResult
+from sam_ad_perception.modeling.zoo import (
+    CheckpointSpec,
+    MeasuredResult,
+    build_model,
+    load_checkpoint,
+    load_zoo,
+)
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
 
 HELD_BACK_SEEDS = range(100)
@@ -111,6 +117,28 @@ def measure_subsets(
     ]
 
 
+def load_weights(zoo_path: Path, key: str, weights: Path) -> Segmenter:
+    """Build a segmenter with weights that the zoo does not know yet.
+
+    Args:
+        zoo_path: The zoo.
+        key: The entry.
+        weights: safetensors file of its network, as training exports it.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ValueError: No such entry, or the file does not fit its network.
+    """
+    zoo = load_zoo(zoo_path)
+    if key not in zoo:
+        raise ValueError(f'{zoo_path} has no model {key!r}, expected one of {list(zoo)}')
+    network = build_model(zoo[key])
+    load_checkpoint(network, CheckpointSpec(weights.name), weights.parent)
+    return Segmenter(zoo[key], network)
+
+
 def _summarise(
     subset: Sequence[Modality], matrix: ConfusionMatrix, frames: int, size: tuple[int, int]
 ) -> MeasuredResult:
@@ -136,9 +164,10 @@ def make_table(measurements: Sequence[Measurement], space: LabelSpace) -> Table:
         The table.
     """
     table = Table(title='IoU in percent')
-    table.add_column('class')
+    table.add_column('class', no_wrap=True)
+    everything = max((m.result.subset for m in measurements), key=len)
     for m in measurements:
-        table.add_column('+'.join(name[:2] for name in m.result.subset), justify='right')
+        table.add_column(_heading(m.result.subset, everything), justify='right')
     for index, name in enumerate(space.names):
         values = [m.iou[index] for m in measurements]
         if np.isfinite(values).any():
@@ -147,21 +176,31 @@ def make_table(measurements: Sequence[Measurement], space: LabelSpace) -> Table:
     return table
 
 
+def _heading(subset: Sequence[str], everything: Sequence[str]) -> str:
+    gone = [name for name in everything if name not in subset]
+    if not gone:
+        return 'all'
+    return f'no {gone[0]}' if len(gone) == 1 else ' '.join(subset)
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, prog='python -m training.evaluate')
     parser.add_argument('model')
     parser.add_argument('--zoo', type=Path, default=Path('models/zoo.yaml'))
-    parser.add_argument('--checkpoint', type=Path, default=Path('models/checkpoints'))
-    parser.add_argument('--frames', type=int, default=200)
+    parser.add_argument('--checkpoints', type=Path, default=Path('models/checkpoints'))
+    parser.add_argument('--weights', type=Path, help="a file in place of the zoo entry's own")
+    parser.add_argument('--frames', type=int, default=100)
     parser.add_argument('--quick', action='store_true', help='all sensors only')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--out', type=Path, help='YAML file for the figures')
     arguments = parser.parse_args()
     console = Console()
-    segmenter = Segmenter.from_zoo(
-        arguments.zoo, arguments.model, arguments.checkpoint, threads=arguments.threads
-    )
+    torch.set_num_threads(arguments.threads)
+    if arguments.weights is None:
+        segmenter = Segmenter.from_zoo(arguments.zoo, arguments.model, arguments.checkpoints)
+    else:
+        segmenter = load_weights(arguments.zoo, arguments.model, arguments.weights)
     subsets = standard_subsets([Modality(name) for name in segmenter.spec.inputs])
     subsets = subsets[:1] if arguments.quick else subsets
     measurements = measure_subsets(segmenter, subsets, arguments.frames, console)
