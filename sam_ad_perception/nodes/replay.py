@@ -11,7 +11,6 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import GetParameters
-from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -43,8 +42,8 @@ MARGIN_NS = 15_000_000
 DEADLINE_PARAMETER = 'bundler.sync.deadline_s'
 DEFAULT_DEADLINE_S = 0.05
 ASK_TIMEOUT_S = 15.0
-ACK_TIMEOUT_S = 0.5
-HOLD_S = 0.02
+SETTLE_S = 0.3
+HOLD_S = 0.03
 CREEP_AFTER_S = 1.0
 CREEP_RATE = 0.05
 
@@ -260,10 +259,7 @@ class Replay:
 
     def _settle(self) -> None:
         """Let transforms and simulated time reach everybody before the first measurement."""
-        for route in self._plan.routes.values():
-            if route.latched:
-                self._publishers[route.target].wait_for_all_acked()
-        end = time.monotonic() + 0.2
+        end = time.monotonic() + SETTLE_S
         while time.monotonic() < end and rclpy.ok():
             self._publish_clock()
             self._executor.spin_once(0.02)
@@ -294,7 +290,7 @@ class Replay:
                     self.ledger.withdraw(stamp_ns)
             self._publish(item)
             if stamp_ns is not None and self._options.lockstep:
-                self._hold(self._publishers[route.target])
+                self._hold()
             tell((message.received_ns - self._start_ns) / NS)
         if pending is not None and self._options.lockstep:
             self._await_answer(*pending)
@@ -351,9 +347,11 @@ class Replay:
             f'{self._options.timeout_s:g} s for the frame of {stamp_ns / NS:.3f} s'
         )
 
-    def _hold(self, publisher: Publisher) -> None:
-        """Let a reference frame arrive before time goes on: its deadline counts from there."""
-        publisher.wait_for_all_acked(Duration(seconds=ACK_TIMEOUT_S))
+    def _hold(self) -> None:
+        """Let a reference frame arrive before time goes on: its deadline counts from there.
+
+        Not `wait_for_all_acked`: readers acknowledge with the next heartbeat, seconds later.
+        """
         end = time.monotonic() + HOLD_S
         while time.monotonic() < end and rclpy.ok():
             self._executor.spin_once(HOLD_S / 4)

@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from sam_ad_perception.core.bundler import Bundler, BundleResult, Dropped
+from sam_ad_perception.core.bundler import BundleResult, Dropped
 from sam_ad_perception.core.calibration import Calibration, load_calibration
 from sam_ad_perception.core.event_encoding import warm_up as warm_up_events
 from sam_ad_perception.core.sensors import Modality, SensorBundle
@@ -36,6 +38,8 @@ from sam_ad_perception.nodes.worker import LatestWorker
 
 POLL_PERIOD_S = 0.005
 STOP_TIMEOUT_S = 1.2
+DEACTIVATED = 'the node was deactivated'
+SET_BACK = 'time was set back'
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -50,6 +54,7 @@ class Job:
         frame_id: Frame of the camera image.
         arrived: When the reference frame came, steady seconds; None where unknown.
         submitted: When the bundle was complete, steady seconds.
+        epoch: How often time had been set back.
     """
 
     bundle: SensorBundle
@@ -57,6 +62,7 @@ class Job:
     frame_id: str
     arrived: float | None
     submitted: float
+    epoch: int
 
 
 class SegmentationNode(LifecycleNode):
@@ -84,10 +90,9 @@ class SegmentationNode(LifecycleNode):
         self._active = False
         self._problem = ''
         self._model: LoadedModel | None = None
-        self._bundler: Bundler | None = None
         self._inputs: SensorInputs | None = None
         self._drops = ReasonCounter()
-        self._masks = self._unwanted = 0
+        self._masks = self._unwanted = self._epoch = 0
         self._latencies: deque[float] = deque(maxlen=200)
         self._last_mask: FrameStatus | None = None
         self._last_drop: FrameStatus | None = None
@@ -97,6 +102,11 @@ class SegmentationNode(LifecycleNode):
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
         self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=STEADY)
         self._poll_timer.cancel()
+        backward = Duration(nanoseconds=-to_ns(self.config.bundler.sync.time_jump_s))
+        threshold = JumpThreshold(min_forward=None, min_backward=backward, on_clock_change=False)
+        self._jumps = self.get_clock().create_jump_callback(
+            threshold, post_callback=self._set_back
+        )
         if self.config.autostart:
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=STEADY)
 
@@ -111,10 +121,7 @@ class SegmentationNode(LifecycleNode):
             self._model = self._load()
             if self._model is None:
                 return FAILURE
-            bundler = Bundler(self.config.bundler)
-            calibration.fill(bundler.transforms)
-            for modality, camera in calibration.cameras.items():
-                bundler.set_camera(modality, camera)
+            self._inputs = SensorInputs(self, self.config, calibration, self._take_results)
         except Exception as err:  # rclpy would swallow it without a word
             kind = '' if isinstance(err, ValueError | OSError) else f'{type(err).__name__}: '
             self._problem = f'cannot configure: {kind}{err}'
@@ -122,8 +129,6 @@ class SegmentationNode(LifecycleNode):
             self._diagnose()
             return FAILURE
         self._problem = ''
-        self._bundler = bundler
-        self._inputs = SensorInputs(self, self.config, bundler, self._take_results)
         self._outputs.publish_labels(self._model.labels)
         # What is loaded now stays: the collector need not walk through torch again and again.
         gc.collect()
@@ -200,17 +205,14 @@ class SegmentationNode(LifecycleNode):
         self._poll_timer.cancel()
         if self._inputs is not None:
             self._inputs.stop()
-        if self._bundler is not None:
-            for each in self._bundler.flush():
-                stamp_ns = each.stamp_ns + self._offset_ns[each.reference]
-                self._tell_dropped(stamp_ns, 'the node was deactivated')
+            self._drop_all(self._inputs.restart(), DEACTIVATED)
         self._worker.clear()
 
     def _release(self) -> None:
         self._stop_sensing()
         if self._inputs is not None:
             self._inputs.destroy()
-        self._inputs = self._bundler = self._model = None
+        self._inputs = self._model = None
         gc.unfreeze()
         gc.collect()
 
@@ -218,11 +220,19 @@ class SegmentationNode(LifecycleNode):
 
     def _poll(self) -> None:
         """Give the bundler its deadlines; the timer is steady, the deadlines are in ROS time."""
-        if self._bundler is None or self._inputs is None:
+        if self._inputs is None:
             return
-        deadline_ns, now_ns = self._bundler.next_deadline_ns, self._inputs.now_ns()
+        deadline_ns, now_ns = self._inputs.bundler.next_deadline_ns, self._inputs.now_ns()
         if deadline_ns is not None and now_ns >= deadline_ns:
-            self._take_results(self._bundler.poll(now_ns))
+            self._take_results(self._inputs.bundler.poll(now_ns))
+
+    def _set_back(self, jump: TimeJump) -> None:
+        """Begin anew: a bag loops, a simulator was reset. What is on its way belongs to before."""
+        if self._inputs is None or jump.delta.nanoseconds >= 0:
+            return
+        self._epoch += 1
+        self._drop_all(self._inputs.restart(), SET_BACK)
+        self._worker.clear()
 
     def _take_results(self, results: Sequence[BundleResult]) -> None:
         for result in results:
@@ -234,24 +244,28 @@ class SegmentationNode(LifecycleNode):
             else:
                 self._submit(result, stamp_ns)
 
+    def _drop_all(self, results: Sequence[BundleResult], reason: str) -> None:
+        for each in results:
+            self._tell_dropped(each.stamp_ns + self._offset_ns[each.reference], reason)
+
     def _submit(self, bundle: SensorBundle, stamp_ns: int) -> None:
         assert self._inputs is not None
         camera = bundle.frames.get(Modality.CAMERA)
         frame_id = camera.frame_id if camera is not None else bundle.camera.frame_id
         arrived = self._inputs.arrival(bundle.reference, stamp_ns)
-        self._worker.submit(Job(bundle, stamp_ns, frame_id, arrived, time.monotonic()))
+        self._worker.submit(
+            Job(bundle, stamp_ns, frame_id, arrived, time.monotonic(), self._epoch)
+        )
 
     # Bundles to masks: the worker's thread
 
     def _segment(self, job: Job) -> None:
         model = self._model
-        if model is None or not self._active:
-            self._tell_dropped(job.stamp_ns, 'the node is not active')
+        if model is None or self._is_stale(job):
             return
         begun = time.monotonic()
         result = model.segmenter.segment([job.bundle])[0]
-        if not self._active:
-            self._tell_dropped(job.stamp_ns, 'the node was deactivated')
+        if self._is_stale(job):
             return
         publish_s = self._outputs.publish_images(result, job.stamp_ns, job.frame_id)
         status = summarize_segmentation(result)
@@ -266,9 +280,16 @@ class SegmentationNode(LifecycleNode):
         self._last_mask = status
         self._masks += 1
 
+    def _is_stale(self, job: Job) -> bool:
+        """Drop a job that nobody wants any more; it must not come out as if it were fresh."""
+        if self._active and job.epoch == self._epoch:
+            return False
+        self._tell_dropped(job.stamp_ns, SET_BACK if self._active else DEACTIVATED)
+        return True
+
     def _tell_replaced(self, job: Job) -> None:
-        reason = 'a newer frame took its place' if self._active else 'the node was deactivated'
-        self._tell_dropped(job.stamp_ns, reason)
+        if not self._is_stale(job):
+            self._tell_dropped(job.stamp_ns, 'a newer frame took its place')
 
     def _tell_failed(self, job: Job, err: Exception) -> None:
         if not self.context.ok():
@@ -294,9 +315,9 @@ class SegmentationNode(LifecycleNode):
     def _diagnose(self) -> None:
         now = time.monotonic()
         entries = [self._diagnose_node(now)]
-        if self._inputs is not None and self._bundler is not None:
+        if self._inputs is not None:
             self._inputs.choose_transports()
-            counts = self._bundler.counters
+            counts = self._inputs.counters
             for name, monitor in self._inputs.monitors.items():
                 start = f'{name}.'
                 own = {k.removeprefix(start): n for k, n in counts.items() if k.startswith(start)}
@@ -333,8 +354,9 @@ class SegmentationNode(LifecycleNode):
             ('not wanted', str(self._unwanted)),
         ]
         values += [(f'dropped: {reason}', str(n)) for reason, n in self._drops.counts.items()]
-        if self._bundler is not None:
-            values.append(('time_jumps', str(self._bundler.counters['time_jumps'])))
+        if self._inputs is not None:
+            jumps = self._epoch + self._inputs.counters['time_jumps']
+            values.append(('time_jumps', str(jumps)))
         ordered = sorted(self._latencies)
         if ordered:
             for percent in (50, 95, 99):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 from sam_ad_perception.core.bundler import Bundler, BundleResult
+from sam_ad_perception.core.calibration import Calibration
 from sam_ad_perception.core.conversions import (
     ConversionError,
     camera_from_message,
@@ -21,6 +22,7 @@ from sam_ad_perception.core.conversions import (
     stamp_of,
 )
 from sam_ad_perception.core.sensors import Modality, SensorFrame
+from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
 from sam_ad_perception.nodes.health import TopicMonitor
 from sam_ad_perception.nodes.image_input import ImageInput
@@ -38,6 +40,7 @@ class SensorInputs:
     were made, so what a reference frame needs comes before the camera.
 
     Attributes:
+        bundler: Takes what comes; another one after `restart`.
         monitors: One per sensor, and one per camera_info topic (`camera_info/<sensor>`).
         transforms: The input of `/tf` and `/tf_static`.
     """
@@ -46,7 +49,7 @@ class SensorInputs:
         self,
         node: Node,
         config: SegmentationConfig,
-        bundler: Bundler,
+        calibration: Calibration,
         on_results: Callable[[list[BundleResult]], object],
     ) -> None:
         """Subscribe to geometry and transforms.
@@ -54,13 +57,17 @@ class SensorInputs:
         Args:
             node: Its executor runs the callbacks.
             config: The node's parameters.
-            bundler: Takes what comes.
+            calibration: Transforms and geometry that hold until topics bring others.
             on_results: Told what the bundler returned.
+
+        Raises:
+            TransformError: The transforms contradict each other.
         """
         self._node = node
         self._config = config
-        self._bundler = bundler
         self._on_results = on_results
+        self._cameras = dict(calibration.cameras)
+        self._past: Counter[str] = Counter()
         self._info_contents: dict[Modality, tuple[Any, ...]] = {}
         self._arrivals: OrderedDict[tuple[Modality, int], float] = OrderedDict()
         self._images: list[ImageInput] = []
@@ -70,7 +77,10 @@ class SensorInputs:
             str(m): TopicMonitor(str(m), config.bundler.sync.sensors[m].max_age_s)
             for m in self.sensors
         }
-        self.transforms = TransformInput(node, bundler.transforms)
+        tree = TransformTree()
+        calibration.fill(tree)
+        self.bundler = self._make_bundler(tree)
+        self.transforms = TransformInput(node, tree)
         self._infos = [self._subscribe_info(m) for m in self._info_sensors()]
 
     def start(self) -> None:
@@ -123,6 +133,24 @@ class SensorInputs:
         self._infos = []
         self.transforms.destroy()
 
+    def restart(self) -> list[BundleResult]:
+        """Forget all that was measured: time was set back. Geometry and fixed transforms stay.
+
+        Returns:
+            What had been waiting.
+        """
+        waiting = self.bundler.flush()
+        self._past.update(self.bundler.counters)
+        self.transforms.tree.clear_dynamic()
+        self.bundler = self._make_bundler(self.transforms.tree)
+        self._arrivals.clear()
+        return waiting
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Those of the bundler, over all restarts."""
+        return self._past + Counter(self.bundler.counters)
+
     def choose_transports(self) -> None:
         """Let image topics on `auto` see what is published now."""
         for image in self._images:
@@ -143,6 +171,12 @@ class SensorInputs:
     def now_ns(self) -> int:
         """The node's time, nanoseconds."""
         return int(self._node.get_clock().now().nanoseconds)
+
+    def _make_bundler(self, tree: TransformTree) -> Bundler:
+        bundler = Bundler(self._config.bundler, tree)
+        for modality, camera in self._cameras.items():
+            bundler.set_camera(modality, camera)
+        return bundler
 
     def _info_sensors(self) -> list[Modality]:
         """Sensors whose geometry is needed; the camera's always: it is the view of the mask."""
@@ -166,7 +200,8 @@ class SensorInputs:
                 return
             camera = camera_from_message(message, rectified=rectified, own_centre=own_centre)
             self._info_contents[modality] = content
-            self._on_results(self._bundler.set_camera(modality, camera))
+            self._cameras[modality] = camera
+            self._on_results(self.bundler.set_camera(modality, camera))
 
         return self._node.create_subscription(
             message_type('sensor_msgs/msg/CameraInfo'),
@@ -197,11 +232,11 @@ class SensorInputs:
     def _take_events(self, message: Any) -> None:
         packet = packet_from_message(message)
         self._remember(Modality.EVENT, packet.stamp_ns, time.monotonic())
-        self._on_results(self._bundler.add_event_packet(packet, self.now_ns()))
+        self._on_results(self.bundler.add_event_packet(packet, self.now_ns()))
 
     def _add(self, frame: SensorFrame, arrival: float) -> None:
         self._remember(frame.modality, frame.stamp_ns, arrival)
-        self._on_results(self._bundler.add_frame(frame, self.now_ns()))
+        self._on_results(self.bundler.add_frame(frame, self.now_ns()))
 
     def _remember(self, modality: Modality, stamp_ns: int, arrival: float) -> None:
         self._arrivals[modality, stamp_ns] = arrival

@@ -191,64 +191,20 @@ def start(ros_domain, tmp_path_factory):
         assert code in (0, 1, 2), each.output
 
 
-class Vehicle:
-    """The sensors of a small vehicle, and ears for what perception says about them.
+class Sensors:
+    """Messages of the sensors of a small vehicle, for rclpy or for a bag.
 
-    Attributes:
-        heard: Messages by topic, in the order of arrival.
+    Args:
+        types: Message name to class.
     """
 
     size = (48, 64)
     frames = ('camera', 'thermal', 'event')
-    outputs: ClassVar = {
-        'semantic/image': 'sensor_msgs/msg/Image',
-        'semantic/confidence': 'sensor_msgs/msg/Image',
-        'semantic/status': 'diagnostic_msgs/msg/DiagnosticArray',
-        'depth_registered/image_rect': 'sensor_msgs/msg/Image',
-        'depth_registered/camera_info': 'sensor_msgs/msg/CameraInfo',
-        'semantic/label_info': 'vision_msgs/msg/LabelInfo',
-        '/diagnostics': 'diagnostic_msgs/msg/DiagnosticArray',
-    }
 
-    def __init__(self, graph: Graph, outputs: dict[str, str] | None = None) -> None:
-        from sam_ad_perception.nodes.ros import LATCHED_QOS, message_type
-
-        self.graph = graph
-        self.types = message_type
+    def __init__(self, types: conversions.MessageTypes) -> None:
+        self.types = types
         self.rng = np.random.default_rng(0)
         self.seq = 0
-        self.stamp_ns = time.time_ns()
-        kinds = {
-            'camera/image_rect': 'sensor_msgs/msg/Image',
-            'camera/camera_info': 'sensor_msgs/msg/CameraInfo',
-            'thermal/image_rect': 'sensor_msgs/msg/Image',
-            'thermal/camera_info': 'sensor_msgs/msg/CameraInfo',
-            'events': 'event_camera_msgs/msg/EventPacket',
-            'events/camera_info': 'sensor_msgs/msg/CameraInfo',
-            'points': 'sensor_msgs/msg/PointCloud2',
-            '/tf_static': 'tf2_msgs/msg/TFMessage',
-        }
-        self.publishers = {
-            name: graph.node.create_publisher(
-                message_type(kind), name, LATCHED_QOS if name == '/tf_static' else 100
-            )
-            for name, kind in kinds.items()
-        }
-        self.heard: dict[str, list[Any]] = {}
-        for name, kind in (outputs or self.outputs).items():
-            self.listen(name, kind)
-
-    def listen(self, name: str, kind: str) -> None:
-        """Subscribe to one more topic."""
-        from sam_ad_perception.nodes.ros import LATCHED_QOS
-
-        self.heard[name] = []
-        self.graph.node.create_subscription(
-            self.types(kind),
-            name,
-            self.heard[name].append,
-            LATCHED_QOS if name == 'semantic/label_info' else 100,
-        )
 
     def camera(self, name: str) -> CameraModel:
         """Geometry of an image-like sensor."""
@@ -256,12 +212,12 @@ class Vehicle:
         K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
         return CameraModel(width, height, K, frame_id=f'{name}_optical')
 
-    def publish(self, topic: str, message: Any) -> None:
-        """Publish any message."""
-        self.publishers[topic].publish(message)
+    def geometry(self, name: str, stamp_ns: int) -> Any:
+        """Make a camera_info."""
+        return conversions.camera_to_message(self.types, self.camera(name), stamp_ns)
 
-    def place_sensors(self) -> None:
-        """Publish the fixed transforms: 5 cm between all sensors, the lidar turned to REP 103."""
+    def places(self) -> Any:
+        """The fixed transforms: 5 cm between all sensors, the lidar turned to REP 103."""
         links = []
         for i, child in enumerate(('camera_optical', 'thermal_optical', 'event_optical', 'lidar')):
             T = np.eye(4)
@@ -269,7 +225,7 @@ class Vehicle:
             if child != 'lidar':
                 T[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
             links.append(('base_link', child, 0, T))
-        self.publish('/tf_static', conversions.transforms_to_message(self.types, links))
+        return conversions.transforms_to_message(self.types, links)
 
     def image(self, name: str, stamp_ns: int) -> Any:
         """Make a picture of noise."""
@@ -309,14 +265,77 @@ class Vehicle:
         )
         return conversions.packet_to_message(self.types, packet)
 
-    def tell_geometry(self, stamp_ns: int, names: tuple[str, ...] = frames) -> None:
+
+class Vehicle(Sensors):
+    """The sensors on DDS, and ears for what perception says about them.
+
+    Attributes:
+        heard: Messages by topic, in the order of arrival.
+    """
+
+    outputs: ClassVar = {
+        'semantic/image': 'sensor_msgs/msg/Image',
+        'semantic/confidence': 'sensor_msgs/msg/Image',
+        'semantic/status': 'diagnostic_msgs/msg/DiagnosticArray',
+        'depth_registered/image_rect': 'sensor_msgs/msg/Image',
+        'depth_registered/camera_info': 'sensor_msgs/msg/CameraInfo',
+        'semantic/label_info': 'vision_msgs/msg/LabelInfo',
+        '/diagnostics': 'diagnostic_msgs/msg/DiagnosticArray',
+    }
+
+    def __init__(self, graph: Graph, outputs: dict[str, str] | None = None) -> None:
+        from sam_ad_perception.nodes.ros import LATCHED_QOS, message_type
+
+        super().__init__(message_type)
+        self.graph = graph
+        self.stamp_ns = time.time_ns()
+        kinds = {
+            'camera/image_rect': 'sensor_msgs/msg/Image',
+            'camera/camera_info': 'sensor_msgs/msg/CameraInfo',
+            'thermal/image_rect': 'sensor_msgs/msg/Image',
+            'thermal/camera_info': 'sensor_msgs/msg/CameraInfo',
+            'events': 'event_camera_msgs/msg/EventPacket',
+            'events/camera_info': 'sensor_msgs/msg/CameraInfo',
+            'points': 'sensor_msgs/msg/PointCloud2',
+            '/tf_static': 'tf2_msgs/msg/TFMessage',
+        }
+        self.publishers = {
+            name: graph.node.create_publisher(
+                message_type(kind), name, LATCHED_QOS if name == '/tf_static' else 100
+            )
+            for name, kind in kinds.items()
+        }
+        self.heard: dict[str, list[Any]] = {}
+        for name, kind in (outputs or self.outputs).items():
+            self.listen(name, kind)
+
+    def listen(self, name: str, kind: str) -> None:
+        """Subscribe to one more topic."""
+        from sam_ad_perception.nodes.ros import LATCHED_QOS
+
+        self.heard[name] = []
+        self.graph.node.create_subscription(
+            self.types(kind),
+            name,
+            self.heard[name].append,
+            LATCHED_QOS if name == 'semantic/label_info' else 100,
+        )
+
+    def publish(self, topic: str, message: Any) -> None:
+        """Publish any message."""
+        self.publishers[topic].publish(message)
+
+    def place_sensors(self) -> None:
+        """Publish the fixed transforms."""
+        self.publish('/tf_static', self.places())
+
+    def tell_geometry(self, stamp_ns: int, names: tuple[str, ...] = Sensors.frames) -> None:
         """Publish camera_info."""
         topics = {'camera': 'camera/', 'thermal': 'thermal/', 'event': 'events/'}
         for name in names:
-            info = conversions.camera_to_message(self.types, self.camera(name), stamp_ns)
-            self.publish(f'{topics[name]}camera_info', info)
+            self.publish(f'{topics[name]}camera_info', self.geometry(name, stamp_ns))
 
-    def drive(self, sensors: tuple[str, ...], geometry: tuple[str, ...] = frames) -> int:
+    def drive(self, sensors: tuple[str, ...], geometry: tuple[str, ...] = Sensors.frames) -> int:
         """Publish one round of measurements, stamped now; return the stamp."""
         # The camera is the first that could lead: after a pause whoever comes first does.
         self.stamp_ns = max(time.time_ns(), self.stamp_ns + 50_000_000)
@@ -377,3 +396,37 @@ class Vehicle:
 @pytest.fixture(scope='module')
 def vehicle(graph):
     return Vehicle(graph)
+
+
+@pytest.fixture(scope='session')
+def vehicle_type():
+    """The class, for a module whose vehicle listens to other topics."""
+    return Vehicle
+
+
+@pytest.fixture(scope='session')
+def small_bag(tmp_path_factory):
+    """A drive of two seconds at 10 Hz with camera, thermal and lidar; all received at one time."""
+    from sam_ad_perception.bags.writer import BagWriter
+
+    folder = tmp_path_factory.mktemp('bag') / 'drive'
+    image, info = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
+    with BagWriter(folder) as writer:
+        sensors = Sensors(writer.types)
+        kinds = {
+            '/camera/image_rect': (image, lambda t: sensors.image('camera', t)),
+            '/thermal/image_rect': (image, lambda t: sensors.image('thermal', t)),
+            '/points': ('sensor_msgs/msg/PointCloud2', sensors.cloud),
+            '/camera/camera_info': (info, lambda t: sensors.geometry('camera', t)),
+            '/thermal/camera_info': (info, lambda t: sensors.geometry('thermal', t)),
+        }
+        for name, (kind, _) in kinds.items():
+            writer.add_topic(name, kind)
+        writer.add_topic('/tf_static', 'tf2_msgs/msg/TFMessage', latched=True)
+        begin_ns = 1_700_000_000_000_000_000
+        writer.write('/tf_static', sensors.places(), begin_ns)
+        for i in range(20):
+            stamp_ns = begin_ns + i * 100_000_000
+            for name, (_, build) in kinds.items():
+                writer.write(name, build(stamp_ns), stamp_ns)
+    return folder
