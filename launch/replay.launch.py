@@ -1,9 +1,13 @@
-"""Replays a bag through perception: simulated time, nothing lost, the same masks each time."""
+"""Replays a bag through perception: simulated time, nothing lost, the same masks each time.
+
+Without `bag` only the nodes start, ready for `sam_ad replay BAG --lockstep` in another terminal.
+"""
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
@@ -18,7 +22,9 @@ def generate_launch_description():
     params = f'{share}/config/segmentation.param.yaml:{share}/config/replay.param.yaml'
     return LaunchDescription(
         [
-            DeclareLaunchArgument('bag', description='Folder, or .mcap or .db3 file.'),
+            DeclareLaunchArgument(
+                'bag', default_value='', description='Folder, or .mcap or .db3 file.'
+            ),
             DeclareLaunchArgument('rate', default_value='1.0', description='Times real time.'),
             *(DeclareLaunchArgument(name, default_value='') for name in PASSED[:-1]),
             DeclareLaunchArgument('rviz', default_value='false'),
@@ -41,6 +47,7 @@ def generate_launch_description():
                     '--rate',
                     LaunchConfiguration('rate'),
                 ],
+                condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration('bag'), '')),
                 on_exit=Shutdown(reason='the replay ended'),
             ),
         ]
