@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sam_ad_perception.modeling.records import build_record
+from sam_ad_perception.core.records import build_record
 
 
 @dataclass(frozen=True)

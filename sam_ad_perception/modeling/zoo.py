@@ -17,6 +17,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from sam_ad_perception.core.records import build_record
 from sam_ad_perception.modeling.ad_sam import AdSamArguments, build_ad_sam
 from sam_ad_perception.modeling.encoders import HIERA_SPECS, STRIDE, HieraEncoder
 from sam_ad_perception.modeling.fusion_sam import FusionSamArguments, build_fusion_sam
@@ -28,7 +29,6 @@ from sam_ad_perception.modeling.mle_sam import (
     MleSam,
     build_heads,
 )
-from sam_ad_perception.modeling.records import build_record
 from sam_ad_perception.modeling.representations import REPRESENTATIONS, Representation
 from sam_ad_perception.modeling.sam_vit import EncoderPool
 
@@ -171,6 +171,11 @@ class ModelSpec:
     def labels(self) -> LabelSpace:
         """The classes of the mask."""
         return LABEL_SPACES[self.label_space]
+
+    @property
+    def mean_of_heads(self) -> bool:
+        """Whether the mask comes from the mean of both heads' logits, not from the main one's."""
+        return getattr(self.arguments, 'output', 'main') == 'mean'
 
     @property
     def channels(self) -> dict[str, int]:

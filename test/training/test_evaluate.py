@@ -10,8 +10,8 @@ import torch
 import yaml
 from rich.console import Console
 
+from sam_ad_perception.core.records import build_record
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.modeling.records import build_record
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import MeasuredResult, build_model, load_zoo
 from training.checkpoint import export_half
