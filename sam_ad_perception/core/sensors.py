@@ -188,6 +188,7 @@ class Segmentation:
         missing: The other sensors, each with the reason.
         depth: (H, W) float32, metres, NaN where no return (REP 118); None without lidar.
         gate: Weight of each used sensor in the network's gate, mean over levels; sums to 1.
+            Empty where the network has no gate.
         time_error_ns: Stamp of each used frame minus the reference's, nanoseconds.
         latency_s: Seconds spent per stage: `align`, `network`, `mask`.
     """

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from sam_ad_perception.modeling.deformable import DeformableConv2d, reset_offsets
+from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.sam_vit import EncoderPool, SamBackboneSpec, SamVit
 
 GROUPS = 8
@@ -29,14 +30,14 @@ class AdSamOutput(NamedTuple):
     Attributes:
         logits: (B, classes, H/4, W/4).
         aux_logits: None; the network has one head.
-        gate: (1, B, 1) ones: one modality, no gate.
+        gate: None; one modality, no gate.
         modalities: `('camera',)`.
     """
 
     logits: Tensor
-    aux_logits: Tensor | None
-    gate: Tensor
-    modalities: tuple[str, ...]
+    aux_logits: Tensor | None = None
+    gate: Tensor | None = None
+    modalities: tuple[str, ...] = ('camera',)
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class UpsampleBlock(nn.Module):
         return self.convs(torch.cat((x, _resize(self.skip(skip), size)), dim=1))
 
 
-class AdSam(nn.Module):
+class AdSam(SegmentationNetwork):
     """Masks from the camera.
 
     The published network has 26,942,320 trained parameters and 663,968,368 in all. Both
@@ -266,8 +267,7 @@ class AdSam(nn.Module):
         x = self.up1(x, stage3, _size(stage2))
         x = self.up2(x, stage2, _size(stage1))
         x = self.up3(x, stage1, _size(stage1))
-        gate = image.new_ones(1, image.shape[0], 1)
-        return AdSamOutput(self.head(x), None, gate, ('camera',))
+        return AdSamOutput(self.head(x))
 
 
 @dataclass(frozen=True)
@@ -279,20 +279,16 @@ class AdSamArguments:
         resnet: Trained encoder.
         resnet_weights: `resnet50` to start from torchvision's ImageNet weights (a key of
             `weights.WEIGHT_FILES`); empty starts from scratch.
-        output: `main`; there is one head.
 
     Raises:
-        ValueError: Another output, or weights that do not fit.
+        ValueError: Weights that do not fit.
     """
 
     backbone: SamBackboneSpec
     resnet: ResNetSpec = ResNetSpec()
     resnet_weights: str = ''
-    output: str = 'main'
 
     def __post_init__(self) -> None:
-        if self.output != 'main':
-            raise ValueError(f"output must be 'main', got {self.output!r}")
         if self.resnet_weights not in ('', 'resnet50'):
             raise ValueError(
                 f"resnet_weights must be 'resnet50' or empty, got {self.resnet_weights!r}"

@@ -29,6 +29,7 @@ from sam_ad_perception.modeling.latent_autoencoder import (
     LatentDecoder,
     LatentSpec,
 )
+from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.sam_vit import PATCH, EncoderPool, SamBackboneSpec, SamVit
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
@@ -42,7 +43,7 @@ class FusionSamOutput(NamedTuple):
     Attributes:
         logits: (B, classes, h, w), one fourth of SAM's input size, from one token per class.
         aux_logits: The coarse logits that the prompts come from, at the same size, or None.
-        gate: (1, B, 2) of 0.5: the network has no gate, both modalities are always used.
+        gate: None: both modalities are always used.
         modalities: The two modalities.
         reconstructions: Image (B, C, H, W) in [-1, 1] of each modality from its tokens; empty
             without the auxiliary outputs.
@@ -54,7 +55,7 @@ class FusionSamOutput(NamedTuple):
 
     logits: Tensor
     aux_logits: Tensor | None
-    gate: Tensor
+    gate: Tensor | None
     modalities: tuple[str, ...]
     reconstructions: dict[str, Tensor]
     normalized: dict[str, Tensor]
@@ -116,7 +117,7 @@ class ClassTokenDecoder(MaskDecoder):
         return (kernels @ pixels.flatten(2)).unflatten(2, pixels.shape[-2:])
 
 
-class FusionSam(nn.Module):
+class FusionSam(SegmentationNetwork):
     """Masks from camera and thermal image.
 
     Args:
@@ -213,10 +214,9 @@ class FusionSam(nn.Module):
         if with_aux:
             aux = _resize(coarse, logits.shape)
             reconstructions = {n: self.autoencoder(n).decoder(tokens[n].latent) for n in names}
-        gate = logits.new_full((1, logits.shape[0], 2), 0.5)
         commitment = tokens[names[0]].commitment + tokens[names[1]].commitment
         return FusionSamOutput(
-            logits, aux, gate, names, reconstructions, images, commitment, image, mask
+            logits, aux, None, names, reconstructions, images, commitment, image, mask
         )
 
     def _check(self, inputs: Mapping[str, Tensor]) -> None:

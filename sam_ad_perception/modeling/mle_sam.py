@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_ad_perception.modeling.encoders import STRIDE, HieraEncoder
+from sam_ad_perception.modeling.networks import SegmentationNetwork
 
 COMBINATIONS = ('mean', 'sum')
 LEVEL_STRIDES = (4, 8, 16)
@@ -210,7 +211,7 @@ class AuxiliaryHead(nn.Module):
         return total + bias[:, None, None]
 
 
-class MleSam(nn.Module):
+class MleSam(SegmentationNetwork):
     """Masks from any non-empty subset of the registered modalities.
 
     Args:

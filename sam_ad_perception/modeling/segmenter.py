@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
 from sam_ad_perception.modeling.lora import merge_lora
-from sam_ad_perception.modeling.mle_sam import MleSam, MleSamOutput
+from sam_ad_perception.modeling.networks import NetworkOutput, SegmentationNetwork
 from sam_ad_perception.modeling.preprocessing import (
     PreparedBundle,
     lidar_depth,
@@ -40,7 +40,10 @@ class Segmenter:
     """
 
     def __init__(
-        self, spec: ModelSpec, network: MleSam, device: torch.device | str = 'cpu'
+        self,
+        spec: ModelSpec,
+        network: SegmentationNetwork,
+        device: torch.device | str = 'cpu',
     ) -> None:
         self.spec = spec
         self.device = torch.device(device)
@@ -137,15 +140,16 @@ class Segmenter:
         return prepared
 
     @torch.inference_mode()
-    def _run(self, items: Sequence[PreparedBundle]) -> tuple[MleSamOutput, NDArray[np.float32]]:
+    def _run(self, items: Sequence[PreparedBundle]) -> tuple[NetworkOutput, NDArray[np.float32]]:
         inputs = {
             name: torch.from_numpy(np.stack([item.inputs[name] for item in items])).to(self.device)
             for name in items[0].inputs
         }
-        mean = self.spec.arguments.output == 'mean'
-        output = self.network(inputs, with_aux=mean)
+        mean = self.spec.mean_of_heads
+        output: NetworkOutput = self.network(inputs, with_aux=mean)
         logits: Tensor = output.logits
         if mean:
+            assert output.aux_logits is not None  # the entry's arguments made sure
             logits = 0.5 * (logits + output.aux_logits)
         return output, logits.float().cpu().numpy()
 
@@ -153,7 +157,7 @@ class Segmenter:
         self,
         bundle: SensorBundle,
         prepared: PreparedBundle,
-        output: MleSamOutput,
+        output: NetworkOutput,
         logits: NDArray[np.float32],
         row: int,
         latency_s: dict[str, float],
@@ -163,7 +167,9 @@ class Segmenter:
         depth = lidar_depth(bundle)
         latency_s['mask'] = time.perf_counter() - start
         used = tuple(Modality(name) for name in output.modalities)
-        shares = output.gate[:, row].mean(dim=0).tolist()
+        gate: dict[Modality, float] = {}
+        if output.gate is not None:
+            gate = dict(zip(used, output.gate[:, row].mean(dim=0).tolist(), strict=True))
         errors = bundle.time_error_ns
         return Segmentation(
             stamp_ns=bundle.stamp_ns,
@@ -174,7 +180,7 @@ class Segmenter:
             used=used,
             missing={Modality(name): why for name, why in prepared.missing.items()},
             depth=depth,
-            gate=dict(zip(used, shares, strict=True)),
+            gate=gate,
             time_error_ns={m: errors[m] for m in used},
             latency_s=latency_s,
         )

@@ -29,6 +29,7 @@ from sam_ad_perception.modeling.mle_sam import (
     MleSam,
     build_heads,
 )
+from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.representations import REPRESENTATIONS, Representation
 from sam_ad_perception.modeling.sam_vit import EncoderPool
 
@@ -302,7 +303,7 @@ BUILDERS: Mapping[str, type] = MappingProxyType(
 """The networks that an entry may name, each with what it is built from."""
 
 
-def build_model(spec: ModelSpec, pool: EncoderPool | None = None) -> Any:
+def build_model(spec: ModelSpec, pool: EncoderPool | None = None) -> SegmentationNetwork:
     """Build the network of an entry, with fresh weights.
 
     Args:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from torch.nn import functional as F
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.modeling.preprocessing import prepare_bundle
 from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
+from sam_ad_perception.modeling.zoo import build_model, load_zoo
+
+ZOO = Path(__file__).parents[2] / 'models/zoo.yaml'
 
 SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
 SUBSETS = [s for k in range(1, 5) for s in itertools.combinations(SENSORS, k)]
@@ -98,6 +102,27 @@ def test_mean_of_both_heads_is_a_switch(spec, network, bundle):
     logits = (output.logits + output.aux_logits) / 2
     up = F.interpolate(logits, (100, 160), mode='bilinear', align_corners=False)
     assert (up.argmax(dim=1)[0].numpy() == result.mask).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ('key', 'used'),
+    [('ad_sam_small', SENSORS[:1]), ('fusion_sam_small', SENSORS[:2])],
+)
+def test_networks_without_a_gate_run_as_the_others_do(key, used, bundle):
+    entry = load_zoo(ZOO)[key]
+    torch.manual_seed(0)
+    segmenter = Segmenter(entry, build_model(entry))
+    (result,) = segmenter.segment([bundle])
+    assert result.mask.shape == (100, 160)
+    assert result.mask.max() < len(entry.labels.classes)
+    assert result.used == used
+    assert set(result.time_error_ns) == set(used)
+    assert set(result.missing) == set(SENSORS) - set(used)
+    assert 'no input' in result.missing[Modality.LIDAR]
+    assert result.gate == {}
+    assert result.depth is not None  # the depth image is no matter of the network
+    with pytest.raises(SegmentationError, match=r"required \['camera'"):
+        segmenter.segment([keep(bundle, SENSORS[1:])])
 
 
 def test_warm_up_takes_any_view(segmenter, bundle):
