@@ -178,11 +178,19 @@ def demo(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def doctor(argv: Sequence[str]) -> int:
+    """Look at all that perception stands on."""
+    from sam_ad_perception.nodes.doctor import main as run
+
+    return run(argv)
+
+
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'demo': ('simulate a drive, run the nodes on it, and write a report', demo),
     'simulate': ('write a simulated drive with ground truth as a bag', simulate),
     'label': ('write masks, confidence, depth and labelled points beside a bag', label),
     'replay': ('publish a bag over ROS 2, with faults on demand', replay),
+    'doctor': ('check installation, machine, weights and live topics', doctor),
     'models': ('list the networks and the state of their weights', models),
     'weights': ('fetch the official SAM and SAM 2.1 weights', weights),
 }

@@ -1,0 +1,295 @@
+"""What `sam_ad doctor` looks at on the machine itself: software, memory, GPU, weights."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sam_ad_perception.nodes.configuration import ModelConfig
+from sam_ad_perception.nodes.doctor import FAIL, NOTE, OK, WARN, Check, Finding
+from sam_ad_perception.nodes.environment import PROFILE_VARIABLES
+
+NEEDED_BUFFER = 4 << 20
+"""Bytes of a socket buffer that `config/fastdds.xml` asks for; the kernel grants its maximum."""
+
+NEEDED_SHM = 512 << 20
+"""Bytes of /dev/shm: a segment of 128 MB for each of a few processes."""
+
+MIB = 1 << 20
+
+INTERFACES = ('sensor_msgs', 'diagnostic_msgs', 'tf2_msgs', 'vision_msgs', 'event_camera_msgs')
+
+OPTIONAL = {
+    'launch_ros': ('ros2 launch and the launch files', 'comes with a ROS 2 installation'),
+    'message_filters': (
+        'policy approximate of synchronizer_node',
+        'apt install ros-$ROS_DISTRO-message-filters',
+    ),
+    'event_camera_py': (
+        'decoding of libcaer_cmp event packets',
+        'apt install ros-$ROS_DISTRO-event-camera-py',
+    ),
+    'onnxruntime': ('checking exported networks', 'pip install onnxruntime'),
+    'tensorrt': ('TensorRT engines', 'pip install tensorrt, on a machine with an NVIDIA GPU'),
+}
+"""Package -> what is off without it, and where it comes from."""
+
+
+def system_checks(zoo: Path | None, checkpoint_dir: Path | None) -> list[Check]:
+    """List the checks.
+
+    Args:
+        zoo: Zoo file, None for the package's own.
+        checkpoint_dir: Folder of checkpoints, None for the one that the nodes would take.
+
+    Returns:
+        The checks, in the order in which a user mends things.
+    """
+
+    def check_profile() -> Iterator[Finding]:
+        return check_dds_profile(os.environ)
+
+    def check_weights() -> Iterator[Finding]:
+        return look_at_weights(zoo, checkpoint_dir)
+
+    return [
+        check_python,
+        check_ros,
+        check_profile,
+        check_socket_buffers,
+        check_shared_memory,
+        check_numba,
+        check_torch,
+        check_optional_parts,
+        check_weights,
+    ]
+
+
+def check_python() -> Iterator[Finding]:
+    """Look at the interpreter."""
+    version = platform.python_version()
+    good = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Finding(
+        'Python',
+        OK if good else FAIL,
+        f'{version} at {sys.prefix}',
+        '' if good else 'use Python 3.11, 3.12 or 3.13',
+    )
+
+
+def check_ros() -> Iterator[Finding]:
+    """Look for rclpy, the middleware and the message packages."""
+    try:
+        import rclpy
+        from rclpy.utilities import get_rmw_implementation_identifier
+
+        rmw = get_rmw_implementation_identifier()
+    except Exception as err:  # a broken installation raises all sorts of things
+        yield Finding(
+            'ROS 2',
+            FAIL,
+            f'rclpy does not load: {err}',
+            'source a ROS 2 installation, or make setup',
+        )
+        return
+    distribution = os.environ.get('ROS_DISTRO', 'none sourced, wheels')
+    yield Finding('ROS 2', OK, f'rclpy at {Path(rclpy.__file__).parent} ({distribution})')
+    if 'fastrtps' in rmw:
+        yield Finding('middleware', OK, rmw)
+    else:
+        yield Finding(
+            'middleware',
+            WARN,
+            f'{rmw}: only Fast DDS is tested',
+            'RMW_IMPLEMENTATION=rmw_fastrtps_cpp',
+        )
+    absent = [name for name in INTERFACES if importlib.util.find_spec(name) is None]
+    if absent:
+        yield Finding('messages', FAIL, f'missing: {", ".join(absent)}', 'make setup builds them')
+    else:
+        yield Finding('messages', OK, ', '.join(INTERFACES))
+
+
+def check_dds_profile(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look whether Fast DDS is given room for images.
+
+    Args:
+        environment: As `prepare_environment` left it.
+    """
+    named = {name: environment[name] for name in PROFILE_VARIABLES if environment.get(name)}
+    if not named:
+        yield Finding(
+            'DDS profile',
+            FAIL,
+            'none: Fast DDS loses most images of 1080p',
+            f'export {PROFILE_VARIABLES[0]}=.../config/fastdds.xml',
+        )
+        return
+    for path in dict.fromkeys(named.values()):
+        if not Path(path).is_file():
+            yield Finding('DDS profile', FAIL, f'{path} is not there', 'correct the variable')
+        elif 'segment_size' not in Path(path).read_text(errors='replace'):
+            yield Finding(
+                'DDS profile',
+                WARN,
+                f'{path} sets no segment_size: the default of 512 KB loses images',
+                'take over the transports of config/fastdds.xml',
+            )
+        else:
+            yield Finding('DDS profile', OK, path)
+
+
+def check_socket_buffers(folder: Path = Path('/proc/sys/net/core')) -> Iterator[Finding]:
+    """Look whether the kernel grants large socket buffers: for participants on other machines.
+
+    Args:
+        folder: Where the kernel shows its limits.
+    """
+    for name in ('rmem_max', 'wmem_max'):
+        try:
+            size = int((folder / name).read_text())
+        except (OSError, ValueError):
+            yield Finding('socket buffers', NOTE, f'{name} cannot be read here')
+            continue
+        if size >= NEEDED_BUFFER:
+            yield Finding('socket buffers', OK, f'{name} {size / MIB:.1f} MiB')
+        else:
+            yield Finding(
+                'socket buffers',
+                WARN,
+                f'{name} {size / MIB:.1f} MiB: large messages from other machines get lost',
+                f'sudo sysctl -w net.core.{name}={NEEDED_BUFFER}',
+            )
+
+
+def check_shared_memory(folder: Path = Path('/dev/shm')) -> Iterator[Finding]:
+    """Look whether shared memory has room, and whether dead processes left segments there.
+
+    Args:
+        folder: Where it is mounted.
+    """
+    if not folder.is_dir():
+        yield Finding('shared memory', WARN, f'{folder} is not there: images go over UDP')
+        return
+    free = shutil.disk_usage(folder).free
+    segments = [path for path in folder.iterdir() if 'fastrtps' in path.name]
+    if free < NEEDED_SHM:
+        yield Finding(
+            'shared memory',
+            WARN,
+            f'{free / MIB:.0f} MiB free, {NEEDED_SHM / MIB:.0f} MiB wanted',
+            'docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm',
+        )
+    else:
+        yield Finding('shared memory', OK, f'{free / MIB:.0f} MiB free')
+    if segments and not _ros_runs():
+        size = sum(path.stat().st_size for path in segments if path.exists())
+        yield Finding(
+            'shared memory',
+            WARN,
+            f'{len(segments)} segments ({size / MIB:.0f} MiB) of processes that were killed',
+            'fastdds shm clean',
+        )
+
+
+def check_numba() -> Iterator[Finding]:
+    """Look whether compiled kernels can be kept: else every start compiles for a minute."""
+    named = os.environ.get('NUMBA_CACHE_DIR')
+    folder = Path(named) if named else Path(__file__).resolve().parents[1] / 'core'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as err:
+        yield Finding(
+            'kernel cache', WARN, f'cannot write {folder}: {err.strerror}', 'set NUMBA_CACHE_DIR'
+        )
+    else:
+        yield Finding('kernel cache', OK, str(folder))
+
+
+def check_torch() -> Iterator[Finding]:
+    """Look at torch and at the GPU."""
+    try:
+        import torch
+    except (ImportError, OSError) as err:
+        yield Finding('torch', FAIL, f'does not load: {err}', 'pip install torch torchvision')
+        return
+    yield Finding('torch', OK, f'{torch.__version__}, {torch.get_num_threads()} CPU threads')
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        text = (
+            f'none that torch (CUDA {built}) can use' if built else 'torch is built without CUDA'
+        )
+        yield Finding(
+            'GPU', NOTE, f'{text}: networks run on the CPU', 'nvidia-smi shows the driver'
+        )
+        return
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        text = f'cuda:{index} {name}, {free / MIB:.0f} of {total / MIB:.0f} MiB free'
+        yield Finding('GPU', OK, text)
+
+
+def check_optional_parts() -> Iterator[Finding]:
+    """Look for parts that are used where they are installed."""
+    for name, (use, source) in OPTIONAL.items():
+        if importlib.util.find_spec(name) is None:
+            yield Finding(name, NOTE, f'not installed: no {use}', source)
+        else:
+            try:
+                importlib.import_module(name)
+            except Exception as err:
+                yield Finding(name, WARN, f'does not load: {err}', source)
+            else:
+                yield Finding(name, OK, use)
+
+
+def look_at_weights(zoo: Path | None, checkpoint_dir: Path | None) -> Iterator[Finding]:
+    """Look which networks of the zoo can run.
+
+    Args:
+        zoo: Zoo file, None for the package's own.
+        checkpoint_dir: Folder of checkpoints, None for the one that the nodes would take.
+
+    Yields:
+        One finding per entry.
+    """
+    from sam_ad_perception.modeling.model_table import checkpoint_state
+    from sam_ad_perception.modeling.zoo import load_zoo
+    from sam_ad_perception.nodes.model_loading import model_files
+
+    path, folder = model_files(
+        ModelConfig(zoo=str(zoo or ''), checkpoint_dir=str(checkpoint_dir or ''))
+    )
+    for key, spec in load_zoo(path).items():
+        state = checkpoint_state(spec.checkpoint, folder)
+        name = f'weights {key}'
+        if state.startswith('here'):
+            yield Finding(name, OK, f'{spec.checkpoint.file}, {state}')
+        elif state == 'wrong file':
+            mend = 'remove it and fetch it again'
+            yield Finding(name, FAIL, f'{folder / spec.checkpoint.file}: wrong sha256', mend)
+        else:
+            mend = spec.checkpoint.note or spec.backbone.note
+            yield Finding(name, NOTE, state, mend)
+
+
+def _ros_runs() -> bool:
+    """Whether another process seems to use ROS: then the segments are not litter."""
+    me = os.getpid()
+    for process in Path('/proc').glob('[0-9]*'):
+        try:
+            if int(process.name) != me and b'fastrtps' in (process / 'maps').read_bytes():
+                return True
+        except OSError:
+            continue
+    return False

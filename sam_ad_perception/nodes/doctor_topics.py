@@ -1,0 +1,207 @@
+"""What `sam_ad doctor` looks at on the wire: topics there against topics expected, QoS, clocks."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from sam_ad_perception.core.conversions import stamp_of
+from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.nodes.doctor import FAIL, NOTE, OK, WARN, Finding
+from sam_ad_perception.nodes.ros import message_type
+from sam_ad_perception.nodes.topics import INFO_TOPICS, SENSOR_TOPICS
+
+IMAGE = ('sensor_msgs/msg/Image',)
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+KINDS = {
+    Modality.CAMERA: IMAGE,
+    Modality.THERMAL: IMAGE,
+    Modality.EVENT: ('event_camera_msgs/msg/EventPacket',),
+    Modality.LIDAR: ('sensor_msgs/msg/PointCloud2',),
+}
+MAX_CLOCK_ERROR_S = 0.5
+"""Beyond this, stamps and the machine's clock do not belong together."""
+
+
+@dataclass
+class Heard:
+    """What came on one topic.
+
+    Attributes:
+        arrivals: When, seconds of the system's clock.
+        stamps: Their header stamps, seconds.
+    """
+
+    arrivals: list[float] = field(default_factory=list)
+    stamps: list[float] = field(default_factory=list)
+
+
+def look_at_topics(
+    seconds: float, namespace: str = '', renamed: Mapping[str, str] | None = None
+) -> Iterator[Finding]:
+    """Listen to the sensor topics for a while.
+
+    Args:
+        seconds: How long.
+        namespace: Of the topics.
+        renamed: Where a topic (by the name that the nodes use) has another one.
+
+    Yields:
+        Findings per sensor, and on the transforms.
+    """
+    own_context = not rclpy.ok()
+    if own_context:
+        rclpy.init()
+    rules = [('-r', f'{topic}:={name}') for topic, name in (renamed or {}).items()]
+    node = Node(
+        'sam_ad_doctor',
+        namespace=namespace or None,
+        cli_args=['--ros-args', *(word for rule in rules for word in rule)],
+        start_parameter_services=False,
+    )
+    try:
+        heard = _listen(node, seconds)
+        for modality, topic in SENSOR_TOPICS.items():
+            yield from _judge_sensor(node, modality, topic, heard)
+        yield from _judge_transforms(node)
+    finally:
+        node.destroy_node()
+        if own_context:
+            rclpy.try_shutdown()
+
+
+def _listen(node: Node, seconds: float) -> dict[str, Heard]:
+    """Count what comes on every sensor topic; best effort, which matches every publisher."""
+    qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+    heard: dict[str, Heard] = {}
+
+    def listen(topic: str, kind: str) -> None:
+        entry = heard[node.resolve_topic_name(topic)] = Heard()
+
+        def take(message: Any) -> None:
+            entry.arrivals.append(time.time())
+            entry.stamps.append(stamp_of(message) * 1e-9)
+
+        node.create_subscription(message_type(kind), topic, take, qos)
+
+    for modality, topic in SENSOR_TOPICS.items():
+        listen(topic, KINDS[modality][0])
+        if KINDS[modality] is IMAGE:
+            listen(f'{topic}/compressed', COMPRESSED)
+    for topic in INFO_TOPICS.values():
+        listen(topic, 'sensor_msgs/msg/CameraInfo')
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        executor.spin_once(timeout_sec=min(left, 0.1))
+    executor.remove_node(node)
+    return heard
+
+
+def _judge_sensor(
+    node: Node, modality: Modality, topic: str, heard: Mapping[str, Heard]
+) -> Iterator[Finding]:
+    """Say what is with one sensor."""
+    names = [node.resolve_topic_name(topic)]
+    kinds = list(KINDS[modality])
+    if KINDS[modality] is IMAGE:
+        names.append(f'{names[0]}/compressed')
+        kinds.append(COMPRESSED)
+    there = [
+        (name, kind, info)
+        for name, kind in zip(names, kinds, strict=True)
+        for info in node.get_publishers_info_by_topic(name)
+    ]
+    if not there:
+        yield Finding(
+            str(modality),
+            WARN if modality is Modality.CAMERA else NOTE,
+            f'nobody publishes {" or ".join(names)}',
+            f'start its driver, or say {topic}:=/its/topic; `ros2 topic list` shows what is there',
+        )
+        return
+    for name, kind, info in there:
+        if info.topic_type != kind:
+            mend = 'remap the right topic here'
+            yield Finding(str(modality), FAIL, f'{name} is {info.topic_type}, not {kind}', mend)
+        elif info.qos_profile.reliability is ReliabilityPolicy.BEST_EFFORT:
+            yield Finding(
+                str(modality),
+                OK,
+                f'{name} is best effort: qos.reliability must stay best_effort to match it',
+            )
+    came = [name for name in names if heard[name].arrivals]
+    if not came:
+        yield Finding(
+            str(modality),
+            WARN,
+            f'{names[0]} is advertised but nothing came',
+            'look at the driver; other machine: `sam_ad doctor` there, and the socket buffers',
+        )
+    for name in came:
+        yield _judge_clock(f'{modality}', name, heard[name])
+    if modality in INFO_TOPICS:
+        yield from _judge_info(node, modality, heard)
+
+
+def _judge_clock(what: str, name: str, heard: Heard) -> Finding:
+    """Compare header stamps with the machine's clock."""
+    ages = [a - s for a, s in zip(heard.arrivals, heard.stamps, strict=True)]
+    age = statistics.median(ages)
+    span = heard.arrivals[-1] - heard.arrivals[0]
+    rate = f'{(len(ages) - 1) / span:.1f} Hz' if span > 0 else '1 message'
+    text = f'{name}: {rate}, stamps {1e3 * age:.0f} ms old on arrival'
+    if abs(age) <= MAX_CLOCK_ERROR_S:
+        return Finding(what, OK, text)
+    if abs(age) > 86400:
+        text = f'{name}: {rate}, stamps are {age:.0f} s away from this clock'
+    return Finding(
+        what,
+        WARN,
+        text,
+        'a bag or simulator: use_sim_time; else PTP or NTP, or bundler.sync.<sensor>.offset_s',
+    )
+
+
+def _judge_info(node: Node, modality: Modality, heard: Mapping[str, Heard]) -> Iterator[Finding]:
+    """Say whether the geometry of an image comes."""
+    name = node.resolve_topic_name(INFO_TOPICS[modality])
+    if not heard[name].arrivals:
+        needed = 'no mask' if modality is Modality.CAMERA else f'{modality} is not used'
+        yield Finding(
+            str(modality),
+            WARN,
+            f'no {name}: {needed} without its geometry',
+            'publish camera_info, or name a calibration file (config/extrinsics.example.yaml)',
+        )
+
+
+def _judge_transforms(node: Node) -> Iterator[Finding]:
+    """Say whether transforms are published so that late subscribers get them."""
+    static = node.get_publishers_info_by_topic('/tf_static')
+    if not static:
+        yield Finding(
+            'transforms',
+            WARN,
+            'nobody publishes /tf_static',
+            'start robot_state_publisher, or name a calibration file',
+        )
+    for info in static:
+        if info.qos_profile.durability is not DurabilityPolicy.TRANSIENT_LOCAL:
+            yield Finding(
+                'transforms',
+                FAIL,
+                f'/tf_static of {info.node_name} is volatile: who starts later gets nothing',
+                'publish it transient local (ros2 bag play: --qos-profile-overrides-path)',
+            )
+        else:
+            yield Finding('transforms', OK, f'/tf_static of {info.node_name}')
