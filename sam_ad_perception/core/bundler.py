@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.ego_motion import EgoMotion
 from sam_ad_perception.core.event_buffer import EventBuffer
 from sam_ad_perception.core.events import EventDecodeError, EventDecoder, EventPacket, empty_events
 from sam_ad_perception.core.parameters import parameter
@@ -43,6 +44,11 @@ class BundlerConfig:
     )
     max_events: int = parameter(
         10_000_000, 'At most this many events are held (13 bytes each).', ge=1000
+    )
+    fixed_frame: str = parameter(
+        'odom',
+        'Frame against which the vehicle moves: lidar points are moved to the reference time '
+        'where TF connects the two.',
     )
 
 
@@ -77,6 +83,7 @@ class Bundler:
 
     Attributes:
         transforms: The tree of frames; its owner keeps it up to date.
+        ego_motion: The vehicle's motion, from `transforms` or from twists given to it.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class Bundler:
         """
         self.config = config or BundlerConfig()
         self.transforms = transforms or TransformTree()
+        self.ego_motion = EgoMotion(self.transforms, self.config.fixed_frame)
         sync = self.config.sync
         self._sync: Synchronizer[Modality, SensorFrame] = make_synchronizer(sync)
         self._now = 0
@@ -221,6 +229,7 @@ class Bundler:
 
         The fates of `Synchronizer.counters`; for a reference also `no_view` and `no_data` (its
         set became no bundle); for a frame that was in a set but not in its bundle `misplaced`;
+        for a sweep whose motion is not known `not_deskewed`;
         for events those of `EventDecoder.counters`, `undecodable` (packets) and `overrun`
         (events); and `time_jumps` of all.
         """
@@ -282,6 +291,7 @@ class Bundler:
         frames: dict[Modality, SensorFrame] = {}
         T_camera: dict[Modality, NDArray[np.float64]] = {}
         missing = dict(ready.absent)
+        notes: dict[Modality, str] = {}
         for modality, (stamp_ns, raw) in ready.items.items():
             try:
                 frame = self._complete(raw, stamp_ns, ready.stamp_ns)
@@ -290,8 +300,11 @@ class Bundler:
             except ValueError as err:  # TransformError is one
                 missing[modality] = str(err)
                 self._counters[f'{modality}.misplaced'] += 1
-            else:
-                frames[modality] = frame
+                continue
+            if modality is Modality.LIDAR:
+                frame, note = self._deskew(frame, ready.stamp_ns)
+                notes |= note
+            frames[modality] = frame
         lacking = [m for m in missing if getattr(self.config.sync, m.value).required]
         if lacking or not frames:
             self._counters[f'{ready.reference}.no_data'] += 1
@@ -299,7 +312,9 @@ class Bundler:
             reasons = '; '.join(f'{m}: {missing[m]}' for m in names)
             kind = 'a required sensor is missing' if lacking else 'no sensor can be used'
             return Dropped(ready.stamp_ns, f'{kind}: {reasons}', ready.reference)
-        return SensorBundle(ready.stamp_ns, ready.reference, view, frames, missing, T_camera)
+        return SensorBundle(
+            ready.stamp_ns, ready.reference, view, frames, missing, T_camera, notes
+        )
 
     def _complete(self, raw: SensorFrame, stamp_ns: int, reference_ns: int) -> SensorFrame:
         """Give a frame its corrected stamp, its geometry and, for events, its window.
@@ -327,6 +342,16 @@ class Bundler:
                 f'its camera_info says {camera.width}x{camera.height}'
             )
         return replace(raw, stamp_ns=stamp_ns, data=data, camera=camera)
+
+    def _deskew(
+        self, frame: SensorFrame, reference_ns: int
+    ) -> tuple[SensorFrame, dict[Modality, str]]:
+        """Tell a sweep how its lidar moved, or say why it is taken as it came."""
+        try:
+            return replace(frame, motion=self.ego_motion.of_sweep(frame, reference_ns)), {}
+        except TransformError as err:
+            self._counters['lidar.not_deskewed'] += 1
+            return frame, {Modality.LIDAR: f'not deskewed: {err}'}
 
     def _window(self, empty: Events, stamp_ns: int, reference_ns: int) -> tuple[int, Events]:
         """Cut the events up to the reference, and the time up to which they are complete."""

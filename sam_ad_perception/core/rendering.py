@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.geometry import project_points
 from sam_ad_perception.core.labels import UNLABELED, LabelSpace
 from sam_ad_perception.core.sensors import (
@@ -16,7 +17,6 @@ from sam_ad_perception.core.sensors import (
     Segmentation,
     SensorBundle,
 )
-from sam_ad_perception.core.transforms import transform_points
 
 EVENT_ON, EVENT_OFF = (40, 110, 240), (240, 60, 40)
 """Blue for brighter and red for darker, as the renderers of the event cameras' drivers have it."""
@@ -122,7 +122,7 @@ def label_sweep(bundle: SensorBundle, segmentation: Segmentation) -> NDArray[np.
     if frame is None:
         return None
     assert isinstance(frame.data, PointCloud)
-    points = transform_points(bundle.T_camera[Modality.LIDAR], frame.data.points)
+    points = place_points(frame, bundle.T_camera[Modality.LIDAR])
     return paint_points(
         points.astype(np.float32, copy=False),
         segmentation.camera,

@@ -106,6 +106,36 @@ class PointCloud:
 
 
 @dataclass(frozen=True, eq=False)
+class PointMotion:
+    """How a lidar moved while it swept, as seen from where it is at the reference time.
+
+    Knots lie evenly in time; between two of them the lidar moves at a constant twist.
+
+    Attributes:
+        start_ns: Time of the first knot, nanoseconds.
+        step_ns: From one knot to the next, nanoseconds; at least 1.
+        T_reference: (K, 4, 4) float64, metres: maps points of the lidar's frame at a knot's time
+            into the lidar's frame at the reference time.
+
+    Raises:
+        ValueError: There is no knot, or the step is not positive.
+    """
+
+    start_ns: int
+    step_ns: int
+    T_reference: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.T_reference.ndim != 3 or self.T_reference.shape[1:] != (4, 4):
+            raise ValueError(f'T_reference must be (K, 4, 4), got {self.T_reference.shape}')
+        if len(self.T_reference) == 0 or self.step_ns < 1:
+            raise ValueError(
+                f'motion needs a knot and a positive step, got {len(self.T_reference)} knots and '
+                f'step_ns {self.step_ns}'
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class Events:
     """Brightness changes, ordered by time.
 
@@ -138,6 +168,8 @@ class SensorFrame:
         data: camera (H, W, 3) uint8 RGB; thermal (H, W) uint8 or uint16; depth (H, W) float32
             metres with NaN; event `Events`; lidar `PointCloud`.
         camera: Geometry of an image-like sensor; None for lidar, or while unknown.
+        motion: How a lidar moved around the bundle's reference time; None where that is unknown,
+            and for the other sensors.
     """
 
     modality: Modality
@@ -145,6 +177,7 @@ class SensorFrame:
     frame_id: str
     data: SensorData
     camera: CameraModel | None = None
+    motion: PointMotion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +191,9 @@ class SensorBundle:
         frames: The sensors present.
         missing: For each sensor that is not present, why, in words.
         T_camera: For each frame but the camera's, (4, 4) float64 `T_camera_x`, metres, that maps
-            points of the sensor's frame into the frame of `camera`.
+            points of the sensor's frame into the frame of `camera`, both at `stamp_ns`.
+        notes: For sensors that are present with a shortcoming, which, in words (a sweep that
+            could not be deskewed, for example).
     """
 
     stamp_ns: int
@@ -167,6 +202,7 @@ class SensorBundle:
     frames: Mapping[Modality, SensorFrame]
     missing: Mapping[Modality, str] = field(default_factory=dict)
     T_camera: Mapping[Modality, NDArray[np.float64]] = field(default_factory=dict)
+    notes: Mapping[Modality, str] = field(default_factory=dict)
 
     @property
     def time_error_ns(self) -> dict[Modality, int]:
@@ -191,6 +227,7 @@ class Segmentation:
             Empty where the network has no gate.
         time_error_ns: Stamp of each used frame minus the reference's, nanoseconds.
         latency_s: Seconds spent per stage: `align`, `network`, `mask`.
+        notes: Of the bundle.
     """
 
     stamp_ns: int
@@ -204,3 +241,4 @@ class Segmentation:
     gate: Mapping[Modality, float] = field(default_factory=dict)
     time_error_ns: Mapping[Modality, int] = field(default_factory=dict)
     latency_s: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[Modality, str] = field(default_factory=dict)

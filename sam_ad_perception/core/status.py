@@ -31,6 +31,7 @@ class FrameStatus:
         time_error_ms: Stamp of each used frame minus the reference's.
         latency_ms: Time spent per stage.
         dropped: Why there is no mask; None when there is one.
+        notes: For used sensors with a shortcoming, which.
     """
 
     stamp_ns: int
@@ -41,6 +42,7 @@ class FrameStatus:
     time_error_ms: Mapping[str, float] = field(default_factory=dict)
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     dropped: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def level(self) -> int:
@@ -68,6 +70,7 @@ def summarize_segmentation(segmentation: Segmentation) -> FrameStatus:
         gate={str(m): weight for m, weight in segmentation.gate.items()},
         time_error_ms={str(m): 1e-6 * dt for m, dt in segmentation.time_error_ns.items()},
         latency_ms={stage: 1e3 * s for stage, s in segmentation.latency_s.items()},
+        notes={str(m): note for m, note in segmentation.notes.items()},
     )
 
 
@@ -91,7 +94,8 @@ def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
 
     Returns:
         `expert`, `used` (comma separated), then `missing/<sensor>`, `gate/<sensor>`,
-        `time_error_ms/<sensor>`, `latency_ms/<stage>`, and `dropped` for a dropped frame.
+        `time_error_ms/<sensor>`, `latency_ms/<stage>`, `notes/<sensor>`, and `dropped` for a
+        dropped frame.
     """
     pairs = [('expert', status.expert), ('used', ','.join(status.used))]
     pairs += [(f'missing/{sensor}', why) for sensor, why in status.missing.items()]
@@ -100,6 +104,7 @@ def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
         (f'time_error_ms/{sensor}', f'{dt:.3f}') for sensor, dt in status.time_error_ms.items()
     ]
     pairs += [(f'latency_ms/{stage}', f'{ms:.3f}') for stage, ms in status.latency_ms.items()]
+    pairs += [(f'notes/{sensor}', note) for sensor, note in status.notes.items()]
     if status.dropped is not None:
         pairs.append(('dropped', status.dropped))
     return pairs
@@ -119,7 +124,7 @@ def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameSta
         ValueError: A key is unknown, or a number does not parse.
     """
     grouped: dict[str, dict[str, str]] = {
-        group: {} for group in ('missing', 'gate', 'time_error_ms', 'latency_ms')
+        group: {} for group in ('missing', 'gate', 'time_error_ms', 'latency_ms', 'notes')
     }
     plain: dict[str, str] = {}
     for key, value in pairs:
@@ -140,4 +145,5 @@ def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameSta
         time_error_ms={k: float(v) for k, v in grouped['time_error_ms'].items()},
         latency_ms={k: float(v) for k, v in grouped['latency_ms'].items()},
         dropped=plain.get('dropped'),
+        notes=grouped['notes'],
     )

@@ -279,6 +279,34 @@ class TransformTree:
             TransformError: A frame is unknown, the two are not connected (says what is known),
                 or a link on the way has no pose near `stamp_ns` (says which times it has).
         """
+        down, up = self._path(target, source)
+        if stamp_ns is None:
+            stamp_ns = self._newest_common([*down, *up])
+        T_common_target = self._compose(down, stamp_ns)
+        return invert_transform(T_common_target) @ self._compose(up, stamp_ns)
+
+    def known_span(self, target: str, source: str) -> tuple[int, int] | None:
+        """Say over which time the transform between two frames is known without continuing it.
+
+        Args:
+            target: Frame name.
+            source: Frame name.
+
+        Returns:
+            First and last time that all moving links of the chain cover, nanoseconds; the last
+            may lie before the first. None where no link moves.
+
+        Raises:
+            TransformError: A frame is unknown, or the two are not connected.
+        """
+        down, up = self._path(target, source)
+        moving = [link for c in (*down, *up) if (link := self._links[c]).stamps_ns]
+        if not moving:
+            return None
+        return max(m.stamps_ns[0] for m in moving), min(m.stamps_ns[-1] for m in moving)
+
+    def _path(self, target: str, source: str) -> tuple[list[str], list[str]]:
+        """Frames from each of the two up to, without, the first ancestor that they share."""
         target, source = target.removeprefix('/'), source.removeprefix('/')
         known = self.frames
         for frame in (target, source):
@@ -295,12 +323,7 @@ class TransformTree:
                 f'{source!r} hangs below {up_source[-1]!r}, {target!r} below {up_target[-1]!r} '
                 f'(known: {", ".join(known)})'
             )
-        down = up_target[: up_target.index(common)]
-        up = up_source[: up_source.index(common)]
-        if stamp_ns is None:
-            stamp_ns = self._newest_common([*down, *up])
-        T_common_target = self._compose(down, stamp_ns)
-        return invert_transform(T_common_target) @ self._compose(up, stamp_ns)
+        return up_target[: up_target.index(common)], up_source[: up_source.index(common)]
 
     def _check_link(self, parent: str, child: str) -> tuple[str, str]:
         parent, child = parent.removeprefix('/'), child.removeprefix('/')

@@ -6,20 +6,22 @@ Training and driving use this one code.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.depth import project_depth
+from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
-from sam_ad_perception.core.transforms import transform_points
-from sam_ad_perception.modeling.representations import (
+from sam_ad_perception.core.thermal import ThermalRanges
+from sam_ad_perception.modeling.representations import check_cloud
+from sam_ad_perception.modeling.view_rendering import (
     BadFrameError,
+    RenderContext,
     Representation,
-    check_cloud,
 )
 
 
@@ -30,14 +32,19 @@ class PreparedBundle:
     Attributes:
         inputs: For each usable modality, (C, H, W) float32 at the network's size.
         missing: For each other registered modality, why it is not used.
+        notes: For each used modality with a shortcoming, which, in words.
     """
 
     inputs: Mapping[str, NDArray[np.float32]]
     missing: Mapping[str, str]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare_bundle(
-    bundle: SensorBundle, forms: Mapping[str, Representation], size: tuple[int, int]
+    bundle: SensorBundle,
+    forms: Mapping[str, Representation],
+    size: tuple[int, int],
+    ranges: ThermalRanges | None = None,
 ) -> PreparedBundle:
     """Render every usable sensor of a bundle in the camera's view at the network's size.
 
@@ -48,11 +55,14 @@ def prepare_bundle(
         bundle: The bundle.
         forms: The form in which the network sees each registered modality.
         size: Network input size `(H, W)`, pixels.
+        ranges: Running ranges of the thermal streams, kept from bundle to bundle; None takes the
+            bundle as the first of its streams.
 
     Returns:
         The inputs and the missing sensors.
     """
     view = scale_camera(bundle.camera, size)
+    context = RenderContext(bundle, view, ranges)
     inputs: dict[str, NDArray[np.float32]] = {}
     missing: dict[str, str] = {}
     reasons = {str(name): reason for name, reason in bundle.missing.items()}
@@ -63,12 +73,13 @@ def prepare_bundle(
             missing[name] = reasons.get(name, 'not in the bundle')
             continue
         try:
-            inputs[name] = form.render(frames[name], view, transforms.get(name))
+            inputs[name] = form.render(frames[name], view, transforms.get(name), context)
         except BadFrameError as error:
             missing[name] = str(error)
     for name in frames.keys() - forms.keys():
         missing[name] = 'the network has no input for it'
-    return PreparedBundle(inputs, missing | {n: r for n, r in reasons.items() if n not in missing})
+    missing |= {n: r for n, r in reasons.items() if n not in missing}
+    return PreparedBundle(inputs, missing, context.notes)
 
 
 def lidar_depth(bundle: SensorBundle) -> NDArray[np.float32] | None:
@@ -86,10 +97,10 @@ def lidar_depth(bundle: SensorBundle) -> NDArray[np.float32] | None:
     if frame is None or T_camera_lidar is None:
         return None
     try:
-        cloud = check_cloud(frame)
+        check_cloud(frame)
     except BadFrameError:
         return None
-    return project_depth(transform_points(T_camera_lidar, cloud.points), bundle.camera)
+    return project_depth(place_points(frame, T_camera_lidar), bundle.camera)
 
 
 def mask_from_logits(

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from sam_ad_perception.core.bundler import BundlerConfig
 from sam_ad_perception.core.parameters import parameter
 
+FIXED_FRAME = (
+    'Frame against which the vehicle moves: lidar points are moved to the reference time where '
+    'TF connects the two.'
+)
 CALIBRATION = 'File of transforms and camera geometry that no topic brings; empty for none.'
 
 
@@ -106,6 +110,15 @@ class DepthProjectionConfig:
         'Whether the camera frame sits in its own centre although P of camera_info has an offset '
         '(the second camera of a stereo pair).',
     )
+    fixed_frame: str = parameter('odom', FIXED_FRAME)
+    exposure_age_s: float = parameter(
+        0.2,
+        'A depth image shows the time of the latest camera_info, if the sweep is no further from '
+        'it than this; else, and with 0, the stamp of the sweep.',
+        ge=0.0,
+        le=1.0,
+        unit='s',
+    )
     diagnostics_period_s: float = parameter(
         1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'
     )
@@ -137,6 +150,7 @@ class PaintConfig:
     max_age_s: float = parameter(
         0.11, 'A sweep farther than this from the mask is not painted.', ge=0.0, le=5.0, unit='s'
     )
+    fixed_frame: str = parameter('odom', FIXED_FRAME)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Lidar sweeps as depth images in the camera's view (REP 118), without any network.
 
-Stamps are the sweep's. The segmentation node publishes the same topics with the stamps of its
-masks: start this node on its own, or under other names.
+Each sweep is shown as of the camera's latest exposure, which `camera_info` tells, and carries that
+stamp. The segmentation node publishes the same topics with the stamps of its masks: start this
+node on its own, or under other names.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,19 @@ from sam_ad_perception.core.conversions import (
     stamp_of,
 )
 from sam_ad_perception.core.depth import project_depth
-from sam_ad_perception.core.sensors import CameraModel, Modality
-from sam_ad_perception.core.transforms import TransformTree, transform_points
+from sam_ad_perception.core.deskew import place_points
+from sam_ad_perception.core.ego_motion import EgoMotion
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    Modality,
+    PointCloud,
+    PointMotion,
+    SensorFrame,
+)
+from sam_ad_perception.core.transforms import TransformError, TransformTree
 from sam_ad_perception.nodes import topics
 from sam_ad_perception.nodes.configuration import DepthProjectionConfig
-from sam_ad_perception.nodes.health import TopicMonitor
+from sam_ad_perception.nodes.health import ReasonCounter, TopicMonitor
 from sam_ad_perception.nodes.parameters import NodeParameters
 from sam_ad_perception.nodes.process import run_node
 from sam_ad_perception.nodes.ros import (
@@ -59,6 +69,8 @@ class DepthProjectionNode(Node):
         super().__init__('depth_projection', **options)
         self.config = NodeParameters(self, DepthProjectionConfig).config
         self._camera: CameraModel | None = None
+        self._exposure_ns: int | None = None
+        self._skewed = ReasonCounter()
         tree = TransformTree()
         if self.config.calibration:
             calibration = load_calibration(Path(self.config.calibration))
@@ -75,6 +87,7 @@ class DepthProjectionNode(Node):
             message_type('sensor_msgs/msg/CameraInfo'), topics.DEPTH_INFO, OUTPUT_QOS
         )
         self._transforms = TransformInput(self, tree)
+        self._ego_motion = EgoMotion(tree, self.config.fixed_frame)
         self._monitors = [TopicMonitor('lidar', 1.0), TopicMonitor('camera_info/camera', 1e9)]
         qos = sensor_qos(self.config.qos)
         self.create_subscription(
@@ -92,6 +105,7 @@ class DepthProjectionNode(Node):
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
 
     def _take_info(self, message: Any) -> None:
+        self._exposure_ns = stamp_of(message)
         self._camera = camera_from_message(
             message, rectified=self.config.rectified, own_centre=self.config.own_centre
         )
@@ -103,26 +117,55 @@ class DepthProjectionNode(Node):
         camera = self._camera
         if camera is None:
             raise ValueError('no camera geometry: no camera_info came')
-        stamp_ns = stamp_of(message)
         cloud, _ = cloud_from_message(message)
-        T_camera_lidar = self._transforms.tree.lookup(camera.frame_id, frame_of(message), stamp_ns)
-        depth = project_depth(transform_points(T_camera_lidar, cloud.points), camera)
+        frame = SensorFrame(Modality.LIDAR, stamp_of(message), frame_of(message), cloud)
+        stamp_ns = self._reference(frame.stamp_ns)
+        frame = self._deskew(frame, stamp_ns)
+        T_camera_lidar = self._transforms.tree.lookup(camera.frame_id, frame.frame_id, stamp_ns)
+        depth = project_depth(place_points(frame, T_camera_lidar), camera)
         self._info.publish(camera_to_message(message_type, camera, stamp_ns))
         self._depth.publish(
             array_to_image(message_type, depth, '32FC1', stamp_ns, camera.frame_id)
         )
 
+    def _reference(self, sweep_ns: int) -> int:
+        """Time that the depth image is to show."""
+        exposure_ns = self._exposure_ns
+        if exposure_ns is None or abs(exposure_ns - sweep_ns) > 1e9 * self.config.exposure_age_s:
+            return sweep_ns
+        return exposure_ns
+
+    def _deskew(self, frame: SensorFrame, reference_ns: int) -> SensorFrame:
+        """Tell a sweep how its lidar moved; where that is not known, count it and say why."""
+        try:
+            return replace(frame, motion=self._ego_motion.of_sweep(frame, reference_ns))
+        except TransformError as err:
+            if self._skewed.add(str(err)):
+                self.get_logger().warning(f'lidar: not deskewed: {err}')
+            return frame
+
     def _diagnose(self) -> None:
         now = time.monotonic()
-        monitors = [*self._monitors, self._transforms.monitor]
-        self._diagnostics.publish([monitor.diagnose(now) for monitor in monitors])
+        lidar, camera = self._monitors
+        figures = {f'not deskewed: {reason}': n for reason, n in self._skewed.counts.items()}
+        self._diagnostics.publish(
+            [
+                lidar.diagnose(now, figures),
+                camera.diagnose(now),
+                self._transforms.monitor.diagnose(now),
+            ]
+        )
 
 
 def _warm_up() -> None:
     """Compile the kernels, or load them, before the first sweep."""
     camera = CameraModel(8, 8, np.array([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]]))
-    points = np.ones((1, 3), np.float32)
-    project_depth(transform_points(np.eye(4), points), camera)
+    times = np.array([-10_000_000, 0])
+    cloud = PointCloud(np.ones((2, 3), np.float32), None, times)
+    motion = PointMotion(-10_000_000, 10_000_000, np.stack([np.eye(4)] * 2))
+    for each in (None, motion):
+        frame = SensorFrame(Modality.LIDAR, 0, 'lidar', cloud, motion=each)
+        project_depth(place_points(frame, np.eye(4)), camera)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,13 @@ from sam_ad_perception.core.conversions import (
     stamp_of,
 )
 from sam_ad_perception.core.depth import project_depth
+from sam_ad_perception.core.deskew import place_points
+from sam_ad_perception.core.ego_motion import EgoMotion
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.core.rendering import colorize, overlay, paint_points
-from sam_ad_perception.core.sensors import CameraModel, Modality
+from sam_ad_perception.core.sensors import CameraModel, Modality, SensorFrame
 from sam_ad_perception.core.synchronizer_config import to_ns
-from sam_ad_perception.core.transforms import TransformTree, transform_points
+from sam_ad_perception.core.transforms import TransformError, TransformTree
 from sam_ad_perception.nodes import topics
 from sam_ad_perception.nodes.configuration import VisualizationConfig
 from sam_ad_perception.nodes.health import TopicMonitor
@@ -224,10 +228,14 @@ class VisualizationNode(Node):
         if self._camera is None:
             raise ValueError('points cannot be painted: no camera_info came')
         cloud, _ = cloud_from_message(sweep)
-        T_camera_lidar = self._transforms.tree.lookup(
-            self._camera.frame_id, frame_of(sweep), stamp_ns
-        )
-        points = transform_points(T_camera_lidar, cloud.points).astype(np.float32, copy=False)
+        frame = SensorFrame(Modality.LIDAR, stamp_of(sweep), frame_of(sweep), cloud)
+        tree = self._transforms.tree
+        T_camera_lidar = tree.lookup(self._camera.frame_id, frame.frame_id, stamp_ns)
+        # Where the motion is not known, the labels fit as well as the sweep and the image do.
+        with suppress(TransformError):
+            motion = EgoMotion(tree, config.fixed_frame).of_sweep(frame, stamp_ns)
+            frame = replace(frame, motion=motion)
+        points = place_points(frame, T_camera_lidar).astype(np.float32, copy=False)
         ids = paint_points(
             points,
             self._camera,
