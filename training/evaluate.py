@@ -24,14 +24,9 @@ from rich.table import Table
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.sensors import Modality, SensorBundle
+from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
 from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import (
-    CheckpointSpec,
-    MeasuredResult,
-    build_model,
-    load_checkpoint,
-    load_zoo,
-)
+from sam_ad_perception.modeling.zoo import MeasuredResult, build_model, load_zoo
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
 
 HELD_BACK_SEEDS = range(100)

@@ -8,7 +8,6 @@ channel attention, and so has this file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from sam_ad_perception.modeling.architectures import AdSamArguments, ResNetSpec
 from sam_ad_perception.modeling.deformable import DeformableConv2d, reset_offsets
 from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.sam_vit import EncoderPool, SamBackboneSpec, SamVit
+from sam_ad_perception.modeling.sam_vit import EncoderPool, SamVit
 
 GROUPS = 8
 """Groups of every group normalisation."""
@@ -38,32 +38,6 @@ class AdSamOutput(NamedTuple):
     aux_logits: Tensor | None = None
     gate: Tensor | None = None
     modalities: tuple[str, ...] = ('camera',)
-
-
-@dataclass(frozen=True)
-class ResNetSpec:
-    """Shape of the trained encoder.
-
-    Attributes:
-        layers: Blocks per stage.
-        width: Channels of the stem; the decoder's normalisation needs a multiple of 32.
-        bottleneck: Three-layer blocks with four times the channels, instead of two-layer ones.
-
-    Raises:
-        ValueError: A field is out of range.
-    """
-
-    layers: tuple[int, int, int, int] = (3, 4, 6, 3)
-    width: int = 64
-    bottleneck: bool = True
-
-    def __post_init__(self) -> None:
-        if min(self.layers) < 1:
-            raise ValueError(f'resnet.layers must be positive counts, got {self.layers}')
-        if self.width < 1 or self.width % 32 or (self.bottleneck and self.width != 64):
-            raise ValueError(
-                f'resnet.width must be a multiple of 32, and 64 with bottleneck, got {self.width}'
-            )
 
 
 class ResNet(nn.Module):
@@ -268,33 +242,6 @@ class AdSam(SegmentationNetwork):
         x = self.up2(x, stage2, _size(stage1))
         x = self.up3(x, stage1, _size(stage1))
         return AdSamOutput(self.head(x))
-
-
-@dataclass(frozen=True)
-class AdSamArguments:
-    """What `AdSam` is built from.
-
-    Attributes:
-        backbone: SAM's encoder.
-        resnet: Trained encoder.
-        resnet_weights: `resnet50` to start from torchvision's ImageNet weights (a key of
-            `weights.WEIGHT_FILES`); empty starts from scratch.
-
-    Raises:
-        ValueError: Weights that do not fit.
-    """
-
-    backbone: SamBackboneSpec
-    resnet: ResNetSpec = ResNetSpec()
-    resnet_weights: str = ''
-
-    def __post_init__(self) -> None:
-        if self.resnet_weights not in ('', 'resnet50'):
-            raise ValueError(
-                f"resnet_weights must be 'resnet50' or empty, got {self.resnet_weights!r}"
-            )
-        if self.resnet_weights and self.resnet != ResNetSpec():
-            raise ValueError(f'resnet_weights resnet50 do not fit {self.resnet}')
 
 
 def build_ad_sam(

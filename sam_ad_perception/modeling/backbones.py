@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from sam_ad_perception.modeling.ad_sam import AdSam, AdSamArguments
+from sam_ad_perception.modeling.ad_sam import AdSam
+from sam_ad_perception.modeling.architectures import AdSamArguments
 from sam_ad_perception.modeling.checkpoints import load_resnet, load_sam, load_sam2
 from sam_ad_perception.modeling.fusion_sam import FusionSam
 from sam_ad_perception.modeling.mle_sam import MleSam

@@ -1,4 +1,4 @@
-"""The official SAM, SAM 2.1 and ResNet weight files, read strictly from their own key layouts."""
+"""Weight files, read strictly: our own, and the official ones in their own key layouts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from segment_anything.modeling import MaskDecoder, PromptEncoder
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.ad_sam import ResNet
-from sam_ad_perception.modeling.mle_sam import MleSam
-from sam_ad_perception.modeling.sam_vit import SamVit
-from sam_ad_perception.modeling.zoo import CheckpointError
+if TYPE_CHECKING:  # `sam_ad weights` and `models` need only the checksums
+    from segment_anything.modeling import MaskDecoder, PromptEncoder
+
+    from sam_ad_perception.modeling.ad_sam import ResNet
+    from sam_ad_perception.modeling.mle_sam import MleSam
+    from sam_ad_perception.modeling.sam_vit import SamVit
 
 SAM_PREFIXES = ('image_encoder.', 'prompt_encoder.', 'mask_decoder.')
 SAM2_VIDEO_PREFIXES = (
@@ -25,6 +29,29 @@ SAM2_VIDEO_PREFIXES = (
 """Parts of a SAM 2.1 file that only its video memory reads."""
 
 SHORTEST_DIGEST = 8
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is absent, damaged, or made for another network."""
+
+
+@dataclass(frozen=True)
+class CheckpointSpec:
+    """Where weights are and how to know that they are the right ones.
+
+    Attributes:
+        file: Name inside the checkpoint folder; empty where no weights are published.
+        sha256: Of the whole file, hexadecimal; empty where unknown.
+        licence: Terms of the weights.
+        url: Where to get the file; empty for one that is in the repository.
+        note: How the file came to be, or how to obtain it.
+    """
+
+    file: str = ''
+    sha256: str = ''
+    licence: str = ''
+    url: str = ''
+    note: str = ''
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +92,68 @@ def check_digest(path: Path, sha256: str) -> None:
         raise CheckpointError(
             f'{path} has sha256 {digest}, expected {sha256}: the file is damaged or another one'
         )
+
+
+def load_checkpoint(network: nn.Module, spec: CheckpointSpec, folder: Path) -> None:
+    """Load trained weights into a network; half precision becomes the network's own.
+
+    Args:
+        network: The network.
+        spec: File and checksum.
+        folder: Checkpoint folder.
+
+    Raises:
+        CheckpointError: The file is absent, its checksum is wrong, it is not a safetensors
+            file, or its keys or shapes are not the network's.
+    """
+    if not spec.file:
+        raise CheckpointError(f'no checkpoint is published: {spec.note or "train one first"}')
+    path = folder / spec.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        hint = f'; {spec.note}' if spec.note else ''
+        raise CheckpointError(f'cannot read checkpoint {path}: {error.strerror}{hint}') from error
+    digest = hashlib.sha256(content).hexdigest()
+    if spec.sha256 and digest != spec.sha256:
+        raise CheckpointError(
+            f'checkpoint {path} has sha256 {digest}, expected {spec.sha256}: '
+            'the file is damaged or another one'
+        )
+    try:
+        state = load_safetensors(content)
+    except SafetensorError as error:
+        raise CheckpointError(f'checkpoint {path} is not a safetensors file: {error}') from error
+    load_state(network, state, str(path))
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Put a state into a network, strictly.
+
+    Args:
+        network: The network.
+        state: Parameter and buffer names to tensors.
+        source: Where the state is from, for errors.
+
+    Raises:
+        CheckpointError: Keys or shapes are not the network's.
+    """
+    own = network.state_dict()
+    missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    if missing or unexpected:
+        raise CheckpointError(
+            f'{source} does not fit the network: missing {_some(missing)}, '
+            f'unexpected {_some(unexpected)}'
+        )
+    for name, tensor in own.items():
+        if tensor.shape != state[name].shape:
+            raise CheckpointError(
+                f'{source}: {name} has shape {tuple(state[name].shape)}, '
+                f'expected {tuple(tensor.shape)}'
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
 
 
 def read_official(path: Path, sha256: str = '') -> dict[str, Tensor]:

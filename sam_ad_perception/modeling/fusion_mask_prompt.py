@@ -5,37 +5,12 @@ FusionSAM, arXiv 2408.13980. No prompt here is ever derived from labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class FmpSpec:
-    """Shape of the fusion. The paper gives none of these numbers.
-
-    Attributes:
-        heads: Attention heads.
-        ffn_ratio: Hidden width of the feed-forward layers over the tokens' channels.
-        window: Side of the attention window, tokens; 0 attends over the whole map. 8 keeps large
-            inputs affordable.
-        points: Most confident pixels per class that become the point prompt (the paper's 10).
-
-    Raises:
-        ValueError: A field is out of range.
-    """
-
-    heads: int = 8
-    ffn_ratio: int = 4
-    window: int = 0
-    points: int = 10
-
-    def __post_init__(self) -> None:
-        if min(self.heads, self.ffn_ratio, self.points) < 1 or self.window < 0:
-            raise ValueError(f'fmp fields must be positive, window 0 or more, got {self}')
+from sam_ad_perception.modeling.architectures import FmpSpec
 
 
 class CrossAttention(nn.Module):

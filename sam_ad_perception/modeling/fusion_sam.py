@@ -9,7 +9,6 @@ logits. What the paper leaves open follows the defaults named in the docstrings 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 import torch
@@ -18,19 +17,22 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
+from sam_ad_perception.modeling.architectures import (
+    FmpSpec,
+    FusionSamArguments,
+    LatentSpec,
+)
 from sam_ad_perception.modeling.fusion_mask_prompt import (
     CoarsePrompts,
-    FmpSpec,
     FusionMaskPrompting,
 )
 from sam_ad_perception.modeling.latent_autoencoder import (
     STRIDE,
     LatentAutoencoder,
     LatentDecoder,
-    LatentSpec,
 )
 from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.sam_vit import PATCH, EncoderPool, SamBackboneSpec, SamVit
+from sam_ad_perception.modeling.sam_vit import PATCH, EncoderPool, SamVit
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
@@ -272,38 +274,6 @@ def build_prompt_encoder(dim: int, size: tuple[int, int], *, freeze: bool) -> Pr
     for unread in encoder.point_embeddings[:2]:
         unread.requires_grad_(False)
     return encoder
-
-
-@dataclass(frozen=True)
-class FusionSamArguments:
-    """What `FusionSam` is built from.
-
-    Attributes:
-        backbone: SAM's encoder.
-        latent: Shape of the autoencoders.
-        fmp: Shape of the fusion.
-        decoder_mlp_dim: Hidden width of the decoder's transformer.
-        sam_scale: Size of SAM's input over that of the images.
-        freeze_latents: Whether the autoencoders, trained before, are not trained.
-        freeze_prompt_encoder: Whether SAM's prompt encoder is not trained, as in the paper.
-        output: `main` takes SAM's logits; `mean` the mean with the coarse ones.
-
-    Raises:
-        ValueError: Another output.
-    """
-
-    backbone: SamBackboneSpec
-    latent: LatentSpec = field(default_factory=LatentSpec)
-    fmp: FmpSpec = field(default_factory=FmpSpec)
-    decoder_mlp_dim: int = 2048
-    sam_scale: int = 4
-    freeze_latents: bool = False
-    freeze_prompt_encoder: bool = True
-    output: str = 'main'
-
-    def __post_init__(self) -> None:
-        if self.output not in ('main', 'mean'):
-            raise ValueError(f"output must be 'main' or 'mean', got {self.output!r}")
 
 
 def build_fusion_sam(

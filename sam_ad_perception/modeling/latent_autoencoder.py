@@ -7,44 +7,15 @@ released scripts point: stride 4, replicated borders, group normalisation, SiLU.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from sam_ad_perception.modeling.architectures import LatentSpec
 from sam_ad_perception.modeling.vector_quantizer import Quantized, VectorQuantizer
 
 STRIDE = 4
 """Pixels per latent token (f = 4)."""
-
-
-@dataclass(frozen=True)
-class LatentSpec:
-    """Shape of an autoencoder.
-
-    The paper gives only f = 4. Width, dimension and decay are the defaults of the code that its
-    scripts use; 1024 codes instead of that code's 2048 are our default for small datasets.
-
-    Attributes:
-        width: Channels at full resolution; they double at each of the two steps down.
-        dim: Channels of a token.
-        num_codes: Codes of the codebook.
-        quantize: Whether tokens are codes (as in the paper) or continuous (as in its scripts).
-        decay: Of the codebook's moving averages.
-
-    Raises:
-        ValueError: A field is out of range.
-    """
-
-    width: int = 240
-    dim: int = 256
-    num_codes: int = 1024
-    quantize: bool = True
-    decay: float = 0.99
-
-    def __post_init__(self) -> None:
-        if self.width < 4 or self.width % 4:
-            raise ValueError(f'latent.width must be a multiple of 4, got {self.width}')
 
 
 class LatentOutput(NamedTuple):

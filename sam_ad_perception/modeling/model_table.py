@@ -10,8 +10,12 @@ import torch
 from rich import box
 from rich.table import Table
 
-from sam_ad_perception.modeling.checkpoints import check_digest
-from sam_ad_perception.modeling.zoo import CheckpointError, CheckpointSpec, ModelSpec, build_model
+from sam_ad_perception.modeling.checkpoints import (
+    CheckpointError,
+    CheckpointSpec,
+    check_digest,
+)
+from sam_ad_perception.modeling.zoo import ModelSpec, build_model
 
 MIB = 1 << 20
 

@@ -7,8 +7,6 @@ the input size, and attention goes through `scaled_dot_product_attention`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -17,65 +15,18 @@ from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sam_ad_perception.modeling.architectures import (
+    SAM_VIT_SPECS,
+    STRIDE,
+    SamBackboneSpec,
+    SamVitSpec,
+)
+
 PATCH = 16
 """Side of one token, pixels; also the stride of the encoder's output."""
 
-STRIDE = 32
-"""Input sides must be multiples of this."""
-
 BIAS_ELEMENTS = 1 << 23
 """Largest relative-position bias that exists at a time, elements (32 MiB in fp32)."""
-
-
-@dataclass(frozen=True)
-class SamVitSpec:
-    """Everything that fixes a SAM ViT encoder.
-
-    Attributes:
-        embed_dim: Channels of the tokens.
-        depth: Number of blocks.
-        num_heads: Attention heads.
-        global_blocks: Blocks that attend over the whole image instead of a window.
-        window_size: Side of the attention window of the other blocks, tokens.
-        pretrain_size: Side of the square input that the stored position grids belong to, pixels.
-        out_channels: Channels of the neck's output.
-
-    Raises:
-        ValueError: A field is out of range.
-    """
-
-    embed_dim: int
-    depth: int
-    num_heads: int
-    global_blocks: tuple[int, ...]
-    window_size: int = 14
-    pretrain_size: int = 1024
-    out_channels: int = 256
-
-    def __post_init__(self) -> None:
-        if self.embed_dim % self.num_heads:
-            raise ValueError(
-                f'encoder.embed_dim {self.embed_dim} is not a multiple of num_heads '
-                f'{self.num_heads}'
-            )
-        if self.pretrain_size % STRIDE:
-            raise ValueError(
-                f'encoder.pretrain_size must be a multiple of {STRIDE}, got {self.pretrain_size}'
-            )
-        if any(not 0 <= index < self.depth for index in self.global_blocks):
-            raise ValueError(
-                f'encoder.global_blocks must lie in 0..{self.depth - 1}, got {self.global_blocks}'
-            )
-
-
-SAM_VIT_SPECS: Mapping[str, SamVitSpec] = {
-    'vit_b': SamVitSpec(768, 12, 12, (2, 5, 8, 11)),
-    'vit_l': SamVitSpec(1024, 24, 16, (5, 11, 17, 23)),
-    'vit_h': SamVitSpec(1280, 32, 16, (7, 15, 23, 31)),
-    'small': SamVitSpec(96, 4, 3, (1, 3), 7, 256, 128),
-    'micro': SamVitSpec(16, 2, 2, (1,), 3, 128, 64),
-}
-"""The three official sizes, one that trains on a CPU, and one for tests."""
 
 
 class RelativeAttention(Attention):
@@ -229,34 +180,6 @@ class SamVit(ImageEncoderViT):
             else:
                 tokens = block(tokens)
         return self.neck(tokens.permute(0, 3, 1, 2)).to(x.dtype)
-
-
-@dataclass(frozen=True)
-class SamBackboneSpec:
-    """Which SAM encoder a network has, and how it is kept.
-
-    Attributes:
-        size: Key of `SAM_VIT_SPECS`.
-        freeze: Whether it is not trained. Networks without SAM's weights train theirs.
-        half: Whether a frozen encoder is kept, and runs, in bfloat16.
-        checkpoint_blocks: See `SamVit`.
-
-    Raises:
-        ValueError: An unknown size, or half precision for an encoder that is trained.
-    """
-
-    size: str
-    freeze: bool = True
-    half: bool = False
-    checkpoint_blocks: bool = False
-
-    def __post_init__(self) -> None:
-        if self.size not in SAM_VIT_SPECS:
-            raise ValueError(
-                f'backbone.size must be one of {list(SAM_VIT_SPECS)}, got {self.size!r}'
-            )
-        if self.half and not self.freeze:
-            raise ValueError('backbone.half is for a frozen encoder, set freeze too')
 
 
 class EncoderPool:

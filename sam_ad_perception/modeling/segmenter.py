@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
+from sam_ad_perception.modeling.checkpoints import load_checkpoint
 from sam_ad_perception.modeling.lora import merge_lora
 from sam_ad_perception.modeling.networks import NetworkOutput, SegmentationNetwork
 from sam_ad_perception.modeling.preprocessing import (
@@ -20,7 +21,7 @@ from sam_ad_perception.modeling.preprocessing import (
     mask_from_logits,
     prepare_bundle,
 )
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_checkpoint, load_zoo
+from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
 
 
 class SegmentationError(ValueError):

@@ -27,8 +27,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from sam_ad_perception.modeling.checkpoints import check_digest
-from sam_ad_perception.modeling.zoo import CheckpointError
+from sam_ad_perception.modeling.checkpoints import CheckpointError, check_digest
 
 CHUNK = 1 << 20
 MARGIN_BYTES = 64 << 20

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from torch import Tensor, nn
+from torch import nn
 
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.core.records import build_record
-from sam_ad_perception.modeling.ad_sam import AdSamArguments, build_ad_sam
+from sam_ad_perception.modeling.architectures import AdSamArguments, FusionSamArguments
+from sam_ad_perception.modeling.checkpoints import CheckpointSpec
 from sam_ad_perception.modeling.encoders import HIERA_SPECS, STRIDE, HieraEncoder
-from sam_ad_perception.modeling.fusion_sam import FusionSamArguments, build_fusion_sam
 from sam_ad_perception.modeling.lora import LoraSpec
 from sam_ad_perception.modeling.mle_sam import (
     AuxiliaryHead,
@@ -31,13 +27,11 @@ from sam_ad_perception.modeling.mle_sam import (
 )
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.representations import REPRESENTATIONS, Representation
-from sam_ad_perception.modeling.sam_vit import EncoderPool
+
+if TYPE_CHECKING:
+    from sam_ad_perception.modeling.sam_vit import EncoderPool
 
 OUTPUTS = ('main', 'mean')
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is absent, damaged, or made for another network."""
 
 
 @dataclass(frozen=True)
@@ -76,25 +70,6 @@ class MleSamArguments:
             raise ValueError(f'output must be one of {OUTPUTS}, got {self.output!r}')
         if self.output == 'mean' and not self.aux_head:
             raise ValueError('output mean needs aux_head')
-
-
-@dataclass(frozen=True)
-class CheckpointSpec:
-    """Where weights are and how to know that they are the right ones.
-
-    Attributes:
-        file: Name inside the checkpoint folder; empty where no weights are published.
-        sha256: Of the whole file, hexadecimal; empty where unknown.
-        licence: Terms of the weights.
-        url: Where to get the file; empty for one that is in the repository.
-        note: How the file came to be, or how to obtain it.
-    """
-
-    file: str = ''
-    sha256: str = ''
-    licence: str = ''
-    url: str = ''
-    note: str = ''
 
 
 @dataclass(frozen=True)
@@ -317,12 +292,19 @@ def build_model(spec: ModelSpec, pool: EncoderPool | None = None) -> Segmentatio
         ValueError: The entry cannot be built; the message names the field.
     """
     arguments, num_classes = spec.arguments, len(spec.labels.classes)
+    if isinstance(arguments, MleSamArguments):
+        return build_mle_sam(spec)
+    # only here: these import torchvision, which takes two seconds
+    from sam_ad_perception.modeling.sam_vit import EncoderPool
+
     pool = pool or EncoderPool()
     if isinstance(arguments, AdSamArguments):
+        from sam_ad_perception.modeling.ad_sam import build_ad_sam
+
         return build_ad_sam(arguments, spec.channels, num_classes, pool)
-    if isinstance(arguments, FusionSamArguments):
-        return build_fusion_sam(arguments, spec.channels, num_classes, spec.input_size, pool)
-    return build_mle_sam(spec)
+    from sam_ad_perception.modeling.fusion_sam import build_fusion_sam
+
+    return build_fusion_sam(arguments, spec.channels, num_classes, spec.input_size, pool)
 
 
 def _set_trained(network: nn.Module, patterns: tuple[str, ...], trained: bool) -> None:
@@ -333,72 +315,3 @@ def _set_trained(network: nn.Module, patterns: tuple[str, ...], trained: bool) -
             raise ValueError(f'pattern {pattern!r} matches no parameter of the network')
         for name in matching:
             parameters[name].requires_grad_(trained)
-
-
-def load_checkpoint(network: nn.Module, spec: CheckpointSpec, folder: Path) -> None:
-    """Load trained weights into a network; half precision becomes the network's own.
-
-    Args:
-        network: The network.
-        spec: File and checksum.
-        folder: Checkpoint folder.
-
-    Raises:
-        CheckpointError: The file is absent, its checksum is wrong, it is not a safetensors
-            file, or its keys or shapes are not the network's.
-    """
-    if not spec.file:
-        raise CheckpointError(f'no checkpoint is published: {spec.note or "train one first"}')
-    path = folder / spec.file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        hint = f'; {spec.note}' if spec.note else ''
-        raise CheckpointError(f'cannot read checkpoint {path}: {error.strerror}{hint}') from error
-    digest = hashlib.sha256(content).hexdigest()
-    if spec.sha256 and digest != spec.sha256:
-        raise CheckpointError(
-            f'checkpoint {path} has sha256 {digest}, expected {spec.sha256}: '
-            'the file is damaged or another one'
-        )
-    try:
-        state = load_safetensors(content)
-    except SafetensorError as error:
-        raise CheckpointError(f'checkpoint {path} is not a safetensors file: {error}') from error
-    load_state(network, state, str(path))
-
-
-def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Put a state into a network, strictly.
-
-    Args:
-        network: The network.
-        state: Parameter and buffer names to tensors.
-        source: Where the state is from, for errors.
-
-    Raises:
-        CheckpointError: Keys or shapes are not the network's.
-    """
-    own = network.state_dict()
-    missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    if missing or unexpected:
-        raise CheckpointError(
-            f'{source} does not fit the network: missing {_some(missing)}, '
-            f'unexpected {_some(unexpected)}'
-        )
-    for name, tensor in own.items():
-        if tensor.shape != state[name].shape:
-            raise CheckpointError(
-                f'{source}: {name} has shape {tuple(state[name].shape)}, '
-                f'expected {tuple(tensor.shape)}'
-            )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
-
-
-def _some(names: list[str], limit: int = 5) -> str:
-    if not names:
-        return 'nothing'
-    more = f' and {len(names) - limit} more' if len(names) > limit else ''
-    return ', '.join(names[:limit]) + more

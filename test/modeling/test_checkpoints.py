@@ -20,6 +20,7 @@ from torchvision.models import resnet18
 
 from sam_ad_perception.modeling.ad_sam import ResNet, ResNetSpec
 from sam_ad_perception.modeling.checkpoints import (
+    CheckpointError,
     load_resnet,
     load_sam,
     load_sam2,
@@ -30,7 +31,6 @@ from sam_ad_perception.modeling.fusion_sam import ClassTokenDecoder, build_promp
 from sam_ad_perception.modeling.lora import LoraSpec
 from sam_ad_perception.modeling.mle_sam import FusionSpec, GatedFusion, MleSam, build_heads
 from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, SamVit
-from sam_ad_perception.modeling.zoo import CheckpointError
 
 SPEC = SAM_VIT_SPECS['micro']
 

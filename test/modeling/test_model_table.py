@@ -15,11 +15,12 @@ from torchvision.models import resnet50
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
 from sam_ad_perception.modeling.ad_sam import AdSam, ResNet, ResNetSpec
 from sam_ad_perception.modeling.backbones import load_backbone
+from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec
 from sam_ad_perception.modeling.model_table import checkpoint_state, describe_model, model_table
 from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, EncoderPool, SamVit
 from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
 from sam_ad_perception.modeling.weights import WEIGHT_FILES
-from sam_ad_perception.modeling.zoo import CheckpointError, CheckpointSpec, build_model, load_zoo
+from sam_ad_perception.modeling.zoo import build_model, load_zoo
 
 RGB = {'representation': 'rgb'}
 BACKBONE = {'size': 'micro', 'freeze': True}

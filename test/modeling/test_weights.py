@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from sam_ad_perception.modeling import weights
+from sam_ad_perception.modeling.checkpoints import CheckpointError
 from sam_ad_perception.modeling.weights import (
     WEIGHT_FILES,
     DownloadError,
@@ -23,7 +24,6 @@ from sam_ad_perception.modeling.weights import (
     fetch_all,
     run,
 )
-from sam_ad_perception.modeling.zoo import CheckpointError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

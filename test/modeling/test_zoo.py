@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,9 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_checkpoint
 from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import (
-    CheckpointError,
-    CheckpointSpec,
-    build_model,
-    load_checkpoint,
-    load_zoo,
-)
+from sam_ad_perception.modeling.zoo import build_model, load_zoo
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,3 +146,16 @@ def test_files_that_are_no_zoo_are_refused(tmp_path):
     path.write_text('models: [')
     with pytest.raises(ValueError, match='not valid YAML'):
         load_zoo(path)
+
+
+def test_an_mle_sam_needs_no_torchvision():
+    """It takes two seconds to import, of the six in which a segmenter starts."""
+    code = (
+        'import sys; from pathlib import Path\n'
+        'from sam_ad_perception.modeling.segmenter import Segmenter\n'
+        'from sam_ad_perception.modeling.zoo import build_model, load_zoo\n'
+        f'zoo = load_zoo(Path({str(ROOT)!r}) / "models/zoo.yaml")\n'
+        'Segmenter(zoo["mle_sam_demo"], build_model(zoo["mle_sam_demo"]))\n'
+        'sys.exit(any(name in sys.modules for name in ("torchvision", "torch._dynamo")))\n'
+    )
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=False).returncode == 0

@@ -8,7 +8,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from sam_ad_perception.modeling.zoo import CheckpointSpec, build_model, load_checkpoint
+from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
+from sam_ad_perception.modeling.zoo import build_model
 from training.augmentation import augment_batch, choose_subset
 from training.checkpoint import load_run
 from training.config import ScheduleConfig, TrainConfig, load_config, to_mapping
