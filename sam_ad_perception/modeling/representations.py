@@ -9,48 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.alignment import warp_to_camera
 from sam_ad_perception.core.depth import rasterize
+from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.events import accumulate_counts
-from sam_ad_perception.core.geometry import scale_camera
-from sam_ad_perception.core.sensors import CameraModel, Events, PointCloud, SensorFrame
-from sam_ad_perception.core.transforms import transform_points
-
-
-class BadFrameError(ValueError):
-    """A frame that cannot be used; the message is the reason why its sensor counts as missing."""
-
-
-class Representation(Protocol):
-    """How one sensor's frame becomes a network input."""
-
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-
-    def render(
-        self, frame: SensorFrame, view: CameraModel, T_view: NDArray[np.float64] | None
-    ) -> NDArray[np.float32]:
-        """Render a frame.
-
-        Args:
-            frame: The sensor's frame.
-            view: The camera's view at the network's size.
-            T_view: (4, 4) transform of the sensor's frame into the camera's, metres; None for
-                the camera itself.
-
-        Returns:
-            (channels, H, W) float32, normalised.
-
-        Raises:
-            BadFrameError: The frame cannot be used.
-        """
+from sam_ad_perception.core.sensors import CameraModel, Events, SensorFrame
+from sam_ad_perception.modeling.depth_representations import DepthImage
+from sam_ad_perception.modeling.thermal_representations import (
+    ThermalFixedRange,
+    ThermalPercentile,
+    ThermalRunningPercentile,
+)
+from sam_ad_perception.modeling.view_rendering import (
+    BadFrameError,
+    RenderContext,
+    Representation,
+    check_alignment,
+    check_cloud,
+    image_of,
+    warp_to_view,
+)
 
 
 @dataclass(frozen=True)
@@ -71,10 +53,14 @@ class Rgb:
         return 3
 
     def render(
-        self, frame: SensorFrame, view: CameraModel, T_view: NDArray[np.float64] | None
+        self,
+        frame: SensorFrame,
+        view: CameraModel,
+        T_view: NDArray[np.float64] | None,
+        context: RenderContext | None = None,
     ) -> NDArray[np.float32]:
         """See `Representation.render`."""
-        image = _image_of(frame, ('uint8',), 3)
+        image = image_of(frame, ('uint8',), 3)
         shrink = image.shape[0] > view.height or image.shape[1] > view.width
         resized = cv2.resize(
             image,
@@ -87,50 +73,24 @@ class Rgb:
 
 
 @dataclass(frozen=True)
-class ThermalPercentile:
-    """Thermal image between two percentiles of its own values, warped into the view.
-
-    Attributes:
-        low: Percentile that becomes -1.
-        high: Percentile that becomes 1.
-        limit: Values are clipped to this.
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-    """
-
-    low: float = 1.0
-    high: float = 99.0
-    limit: float = 3.0
-    distance_m: float = 20.0
-
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 1
-
-    def render(
-        self, frame: SensorFrame, view: CameraModel, T_view: NDArray[np.float64] | None
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
-        image = _image_of(frame, ('uint8', 'uint16'), 1)
-        low, high = np.percentile(image[::4, ::4], (self.low, self.high))
-        if high <= low:
-            raise BadFrameError(f'thermal image is uniform at {low:g}')
-        scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(2 / (high - low)) - 1
-        clipped = np.clip(scaled, -self.limit, self.limit)
-        return _warp(clipped, frame, view, T_view, self.distance_m)[None]
-
-
-@dataclass(frozen=True)
 class EventCounts:
     """Events per pixel and polarity (ON, OFF) over a fixed time, log(1 + n), warped.
 
     Attributes:
         duration_ms: Time before the frame's stamp whose events count, milliseconds.
         distance_m: Distance of the plane on which the two cameras' views are made to agree.
+        alignment: One of `ALIGNMENTS`.
+
+    Raises:
+        ValueError: `alignment` is unknown.
     """
 
     duration_ms: float = 30.0
     distance_m: float = 20.0
+    alignment: str = 'plane'
+
+    def __post_init__(self) -> None:
+        check_alignment(self.alignment)
 
     @property
     def channels(self) -> int:
@@ -138,7 +98,11 @@ class EventCounts:
         return 2
 
     def render(
-        self, frame: SensorFrame, view: CameraModel, T_view: NDArray[np.float64] | None
+        self,
+        frame: SensorFrame,
+        view: CameraModel,
+        T_view: NDArray[np.float64] | None,
+        context: RenderContext | None = None,
     ) -> NDArray[np.float32]:
         """See `Representation.render`."""
         events = frame.data
@@ -158,7 +122,10 @@ class EventCounts:
                 events.size,
             )
         counts = np.log1p(accumulate_counts(events, events.size).astype(np.float32))
-        images = [_warp(c, frame, view, T_view, self.distance_m) for c in counts]
+        images = [
+            warp_to_view(c, frame, view, T_view, self.alignment, self.distance_m, context)
+            for c in counts
+        ]
         return np.stack(images)
 
 
@@ -182,13 +149,17 @@ class LidarImage:
         return 3
 
     def render(
-        self, frame: SensorFrame, view: CameraModel, T_view: NDArray[np.float64] | None
+        self,
+        frame: SensorFrame,
+        view: CameraModel,
+        T_view: NDArray[np.float64] | None,
+        context: RenderContext | None = None,
     ) -> NDArray[np.float32]:
         """See `Representation.render`."""
         cloud = check_cloud(frame)
         if T_view is None:
             raise BadFrameError('no transform from the lidar into the camera')
-        points = transform_points(T_view, cloud.points)
+        points = place_points(frame, T_view)
         distance = np.linalg.norm(points, axis=1)
         near = (distance < self.max_range_m) & (points[:, 2] > 0)
         if not near.any():
@@ -213,79 +184,11 @@ REPRESENTATIONS: Mapping[str, type[Representation]] = MappingProxyType(
     {
         'rgb': Rgb,
         'thermal_percentile': ThermalPercentile,
+        'thermal_running_percentile': ThermalRunningPercentile,
+        'thermal_fixed_range': ThermalFixedRange,
         'event_counts': EventCounts,
         'lidar_image': LidarImage,
+        'depth_image': DepthImage,
     }
 )
 """The forms that a zoo entry may name."""
-
-
-def check_cloud(frame: SensorFrame) -> PointCloud:
-    """Get a usable point cloud from a frame.
-
-    Args:
-        frame: A lidar frame.
-
-    Returns:
-        Its cloud.
-
-    Raises:
-        BadFrameError: It is no cloud, empty, of a wrong shape or not finite.
-    """
-    cloud = frame.data
-    if not isinstance(cloud, PointCloud):
-        raise BadFrameError(f'lidar data must be a PointCloud, got {type(cloud).__name__}')
-    if cloud.points.ndim != 2 or cloud.points.shape[1] != 3:
-        raise BadFrameError(f'point cloud has shape {cloud.points.shape}, expected (N, 3)')
-    if len(cloud.points) == 0:
-        raise BadFrameError('point cloud is empty')
-    if not np.isfinite(cloud.points).all():
-        raise BadFrameError('point cloud holds NaN or infinite coordinates')
-    if cloud.intensity is not None and cloud.intensity.shape != (len(cloud.points),):
-        raise BadFrameError(
-            f'point cloud has {len(cloud.points)} points but intensity of shape '
-            f'{cloud.intensity.shape}'
-        )
-    return cloud
-
-
-def _image_of(frame: SensorFrame, dtypes: tuple[str, ...], channels: int) -> NDArray[Any]:
-    image: Any = frame.data
-    if not isinstance(image, np.ndarray):
-        raise BadFrameError(f'{frame.modality} data must be an image, got {type(image).__name__}')
-    if image.dtype.name not in dtypes:
-        raise BadFrameError(
-            f'{frame.modality} image is {image.dtype.name}, expected {" or ".join(dtypes)}'
-        )
-    shape = '(H, W)' if channels == 1 else f'(H, W, {channels})'
-    if image.ndim != (2 if channels == 1 else 3) or image.shape[2:] not in ((), (channels,)):
-        raise BadFrameError(f'{frame.modality} image has shape {image.shape}, expected {shape}')
-    if 0 in image.shape:
-        raise BadFrameError(f'{frame.modality} image has zero size {image.shape}')
-    return image
-
-
-def _warp(
-    image: NDArray[np.float32],
-    frame: SensorFrame,
-    view: CameraModel,
-    T_view: NDArray[np.float64] | None,
-    distance_m: float,
-) -> NDArray[np.float32]:
-    """Bring an image into the view; one much finer than the view is averaged, not sampled."""
-    if frame.camera is None:
-        raise BadFrameError(f'no camera_info of the {frame.modality} camera')
-    if T_view is None:
-        raise BadFrameError(f'no transform from the {frame.modality} camera into the camera')
-    if image.shape != frame.camera.size:
-        raise BadFrameError(
-            f'{frame.modality} image is {image.shape}, its camera_info says {frame.camera.size}'
-        )
-    factor = max(1, round(frame.camera.width / view.width))
-    finer = scale_camera(view, (view.height * factor, view.width * factor))
-    warped, _ = warp_to_camera(image, frame.camera, finer, T_view, distance_m=distance_m)
-    out = np.asarray(warped, dtype=np.float32)
-    if factor > 1:
-        shrunk = cv2.resize(out, (view.width, view.height), interpolation=cv2.INTER_AREA)
-        return np.asarray(shrunk, dtype=np.float32)
-    return out

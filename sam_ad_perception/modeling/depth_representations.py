@@ -1,0 +1,74 @@
+"""The image of a depth sensor that a network sees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_ad_perception.core.depth import project_depth
+from sam_ad_perception.core.geometry import scale_camera, unproject_pixels
+from sam_ad_perception.core.sensors import CameraModel, SensorFrame
+from sam_ad_perception.core.transforms import transform_points
+from sam_ad_perception.modeling.view_rendering import (
+    BadFrameError,
+    RenderContext,
+    geometry_of,
+    image_of,
+)
+
+
+@dataclass(frozen=True)
+class DepthImage:
+    """Depth of a depth sensor in the view, log(1 + z) / log(1 + max); zero where there is none.
+
+    Each measured point moves to where the camera sees it, with its depth from there; of several
+    on one pixel the nearest stays. A view finer than the sensor's image is filled from a grid as
+    coarse as that.
+
+    Attributes:
+        max_range_m: Points beyond are dropped, metres.
+
+    Raises:
+        ValueError: `max_range_m` is not positive.
+    """
+
+    max_range_m: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not self.max_range_m > 0:
+            raise ValueError(f'max_range_m must be positive, got {self.max_range_m}')
+
+    @property
+    def channels(self) -> int:
+        """Channels of the rendered image."""
+        return 1
+
+    def render(
+        self,
+        frame: SensorFrame,
+        view: CameraModel,
+        T_view: NDArray[np.float64] | None,
+        context: RenderContext | None = None,
+    ) -> NDArray[np.float32]:
+        """See `Representation.render`."""
+        depth = image_of(frame, ('float32',), 1)
+        camera, T = geometry_of(frame, depth.shape, T_view)
+        v, u = np.nonzero((depth > 0) & (depth < self.max_range_m))  # False for NaN
+        if u.size == 0:
+            raise BadFrameError(f'no depth within {self.max_range_m:g} m')
+        rays = unproject_pixels(camera, np.column_stack([u, v]).astype(np.float64))
+        points = transform_points(T, rays * depth[v, u, None])
+        # pixels of the view per pixel of the sensor, with room for the shift of pixel grids
+        factor = max(1, math.ceil(1.2 * view.K[0, 0] / camera.K[0, 0] - 0.2))
+        size = (math.ceil(view.height / factor), math.ceil(view.width / factor))
+        coarse = project_depth(points, scale_camera(view, size))
+        if not np.isfinite(coarse).any():
+            raise BadFrameError('no depth falls into the view of the camera')
+        scaled = np.nan_to_num(np.log1p(coarse) / np.float32(math.log1p(self.max_range_m)))
+        whole = (view.width, view.height)
+        filled = cv2.resize(scaled, whole, interpolation=cv2.INTER_NEAREST)
+        return np.asarray(filled, dtype=np.float32)[None]

@@ -1,0 +1,187 @@
+"""The thermal image that a network sees; which form it takes is part of the network's entry.
+
+All forms put the range of `core.thermal` at -1 to 1, so that 0, which also stands for pixels that
+the thermal camera does not see, is its middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_ad_perception.core.sensors import CameraModel, SensorFrame
+from sam_ad_perception.core.thermal import (
+    FixedRange,
+    RunningRange,
+    ThermalRanges,
+    apply_fixed_range,
+    apply_range,
+    is_gain_controlled,
+)
+from sam_ad_perception.modeling.view_rendering import (
+    BadFrameError,
+    RenderContext,
+    check_alignment,
+    image_of,
+    warp_to_view,
+)
+
+_DTYPES = ('uint8', 'uint16', 'float32')
+
+
+@dataclass(frozen=True)
+class ThermalPercentile:
+    """Thermal image between two percentiles of its own values, warped into the view.
+
+    A hot object changes the brightness of all the rest from one frame to the next; see
+    `ThermalRunningPercentile`.
+
+    Attributes:
+        low: Percentile that becomes -1.
+        high: Percentile that becomes 1.
+        limit: Values are clipped to this.
+        distance_m: Distance of the plane on which the two cameras' views are made to agree.
+        alignment: One of `ALIGNMENTS`.
+
+    Raises:
+        ValueError: `alignment` is unknown.
+    """
+
+    low: float = 1.0
+    high: float = 99.0
+    limit: float = 3.0
+    distance_m: float = 20.0
+    alignment: str = 'plane'
+
+    def __post_init__(self) -> None:
+        check_alignment(self.alignment)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the rendered image."""
+        return 1
+
+    def render(
+        self,
+        frame: SensorFrame,
+        view: CameraModel,
+        T_view: NDArray[np.float64] | None,
+        context: RenderContext | None = None,
+    ) -> NDArray[np.float32]:
+        """See `Representation.render`."""
+        image = _thermal_of(frame)
+        low, high = np.percentile(image[::4, ::4], (self.low, self.high))
+        if high <= low:
+            raise BadFrameError(f'thermal image is uniform at {low:g}')
+        scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(2 / (high - low)) - 1
+        clipped = np.clip(scaled, -self.limit, self.limit)
+        return warp_to_view(
+            clipped, frame, view, T_view, self.alignment, self.distance_m, context
+        )[None]
+
+
+@dataclass(frozen=True)
+class ThermalRunningPercentile(RunningRange):
+    """Thermal image between percentiles that follow the stream slowly, warped into the view.
+
+    The fields of `RunningRange`, and:
+
+    Attributes:
+        distance_m: Distance of the plane on which the two cameras' views are made to agree.
+        alignment: One of `ALIGNMENTS`.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    distance_m: float = 20.0
+    alignment: str = 'plane'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_alignment(self.alignment)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the rendered image."""
+        return 1
+
+    def render(
+        self,
+        frame: SensorFrame,
+        view: CameraModel,
+        T_view: NDArray[np.float64] | None,
+        context: RenderContext | None = None,
+    ) -> NDArray[np.float32]:
+        """See `Representation.render`."""
+        image = _thermal_of(frame)
+        ranges = ThermalRanges() if context is None else context.ranges
+        stream = f'{frame.modality}/{frame.frame_id}'
+        try:
+            low, high = ranges.follow(stream, frame.stamp_ns, image, self)
+        except ValueError as error:
+            raise BadFrameError(str(error)) from error
+        scaled = 2 * apply_range(image, low, high) - 1
+        return warp_to_view(scaled, frame, view, T_view, self.alignment, self.distance_m, context)[
+            None
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThermalFixedRange(FixedRange):
+    """Thermal image where the same temperature always has the same value, warped into the view.
+
+    An image of 8 bits (gain controlled) has lost its temperatures: it is scaled over its 8 bits,
+    with a note, unless the range itself is one of 8-bit counts.
+
+    The fields of `FixedRange`, and:
+
+    Attributes:
+        distance_m: Distance of the plane on which the two cameras' views are made to agree.
+        alignment: One of `ALIGNMENTS`.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    distance_m: float = 20.0
+    alignment: str = 'plane'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_alignment(self.alignment)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the rendered image."""
+        return 1
+
+    def render(
+        self,
+        frame: SensorFrame,
+        view: CameraModel,
+        T_view: NDArray[np.float64] | None,
+        context: RenderContext | None = None,
+    ) -> NDArray[np.float32]:
+        """See `Representation.render`."""
+        image = _thermal_of(frame)
+        if is_gain_controlled(image) and not (self.unit == 'counts' and self.high <= 255):
+            if context is not None:
+                context.note(
+                    str(frame.modality),
+                    'the image has 8 bits (gain controlled by the camera or its driver), '
+                    'the network was trained on radiometric counts',
+                )
+            unit_range = apply_range(image, 0, 255)
+        else:
+            unit_range = apply_fixed_range(image, self)
+        return warp_to_view(
+            2 * unit_range - 1, frame, view, T_view, self.alignment, self.distance_m, context
+        )[None]
+
+
+def _thermal_of(frame: SensorFrame) -> NDArray[Any]:
+    return image_of(frame, _DTYPES, 1)
