@@ -63,6 +63,7 @@ EXECUTABLES = {
     'segmentation_node': f'{PACKAGE}.nodes.segmentation_node:main',
     'depth_projection_node': f'{PACKAGE}.nodes.depth_projection_node:main',
     'visualization_node': f'{PACKAGE}.nodes.visualization_node:main',
+    'synchronizer_node': f'{PACKAGE}.nodes.synchronizer_node:main',
     'replay_node': f'{PACKAGE}.nodes.replay_node:main',
     'recorder_node': f'{PACKAGE}.nodes.recorder_node:main',
 }

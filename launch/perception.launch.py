@@ -1,4 +1,4 @@
-"""Starts perception: segmentation and visualization, and on demand depth projection and RViz."""
+"""Starts perception: segmentation and visualization; other nodes and RViz on demand."""
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
@@ -14,6 +14,7 @@ NODES = {
     'segmentation': ('segmentation', 'true'),
     'depth_projection': ('depth_projection', 'false'),
     'visualization': ('visualization', 'true'),
+    'synchronizer': ('synchronizer', 'false'),
 }
 
 # Arguments passed on to each node's launch file, by the name that they have there.
@@ -26,6 +27,10 @@ PASSED = {
     'depth_projection': ('namespace', 'use_sim_time', 'calibration', 'camera_info', 'points'),
     'visualization': (
         *('namespace', 'use_sim_time', 'calibration', 'camera_image', 'camera_info', 'points'),
+    ),
+    'synchronizer': (
+        *('namespace', 'use_sim_time', 'synchronizer_policy', 'points'),
+        *('camera_image', 'camera_info', 'thermal_image', 'thermal_info'),
     ),
 }
 
@@ -44,6 +49,7 @@ ARGUMENTS = {
     'events': ('events', 'Packets of the event camera.'),
     'event_info': ('events/camera_info', 'Geometry of the event camera.'),
     'points': ('points', 'Lidar sweeps.'),
+    'synchronizer_policy': ('', 'deadline or approximate; empty for the parameter file.'),
     'rviz': ('false', 'Start RViz with config/perception.rviz.'),
 }
 

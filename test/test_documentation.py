@@ -12,9 +12,11 @@ import pytest
 
 from tools.documentation import (
     Topic,
+    config_nodes,
     config_type,
     documented_nodes,
     documented_topics,
+    parameter_file,
     parameter_table,
     with_tables,
 )
@@ -30,19 +32,16 @@ def test_parameter_tables_are_those_of_the_code() -> None:
     assert with_tables(README) == README, 'run .venv/bin/python -m tools.documentation'
 
 
+@pytest.mark.parametrize('node', config_nodes())
+def test_parameter_files_are_those_of_the_code(node: str) -> None:
+    written = (ROOT / 'config' / f'{node}.param.yaml').read_text()
+    told = 'run .venv/bin/python -m tools.documentation'
+    assert written == parameter_file(node, config_type(node)), told
+
+
 def test_every_node_is_documented() -> None:
-    files = {file.name.split('.')[0] for file in (ROOT / 'config').glob('*.param.yaml')}
-    started = {name for name in files if hasattr_config(name)}
-    assert started <= documented_nodes(README)
+    assert set(config_nodes()) <= documented_nodes(README)
     assert set(TOPICS) <= documented_nodes(README)
-
-
-def hasattr_config(node: str) -> bool:
-    try:
-        config_type(node)
-    except ValueError:
-        return False
-    return True
 
 
 def test_a_change_of_a_parameter_shows() -> None:

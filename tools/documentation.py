@@ -1,4 +1,6 @@
-"""Writes the parameter tables of README.md from the code: `python -m tools.documentation`.
+"""Writes parameter tables and parameter files from the code: `python -m tools.documentation`.
+
+`config/NODE.param.yaml` holds every parameter of a node at its default, described.
 
 A table stands between `<!-- parameters:NODE -->` and `<!-- /parameters -->`. A topic table,
 between `<!-- topics:NODE -->` and `<!-- /topics -->`, is written by hand and compared by a test.
@@ -8,13 +10,18 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sam_ad_perception.core.parameters import Parameter, leaves
 
-README = Path(__file__).resolve().parents[1] / 'README.md'
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / 'README.md'
+CONFIG = ROOT / 'config'
 _PARAMETERS = re.compile(r'(<!-- parameters:(\w+) -->\n)(.*?)(<!-- /parameters -->)', re.DOTALL)
 _TOPICS = re.compile(r'<!-- topics:(\w+) -->\n(.*?)<!-- /topics -->', re.DOTALL)
 
@@ -42,11 +49,50 @@ def config_type(node: str) -> type[Any]:
     """
     from sam_ad_perception.nodes import configuration
 
-    name = ''.join(word.capitalize() for word in node.split('_')) + 'Config'
-    found: type[Any] | None = getattr(configuration, name, None)
-    if found is None:
-        raise ValueError(f'nodes/configuration.py has no {name} for the node {node!r}')
-    return found
+    name = ''.join(word.capitalize() for word in node.split('_'))
+    for each in (f'{name}NodeConfig', f'{name}Config'):
+        found: type[Any] | None = getattr(configuration, each, None)
+        if found is not None:
+            return found
+    raise ValueError(f'nodes/configuration.py has no {name}Config for the node {node!r}')
+
+
+def config_nodes() -> list[str]:
+    """The nodes that have a parameter file of defaults."""
+    names = [path.name.removesuffix('.param.yaml') for path in CONFIG.glob('*.param.yaml')]
+    return sorted(name for name in names if name != 'replay')
+
+
+def parameter_file(node: str, config: type[Any]) -> str:
+    """The parameter file of a node, with what each parameter means."""
+    lines = [
+        f'# Parameters of {node}_node at their defaults; a vehicle needs only those it changes.',
+        '/**:',
+        '  ros__parameters:',
+    ]
+    open_groups: list[str] = []
+    for name, each in leaves(config).items():
+        *groups, leaf = name.split('.')
+        shared = 0
+        while shared < min(len(groups), len(open_groups)) and (
+            groups[shared] == open_groups[shared]
+        ):
+            shared += 1
+        lines += [
+            f'{"  " * (depth + 2)}{group}:'
+            for depth, group in enumerate(groups[shared:], start=shared)
+        ]
+        open_groups = groups
+        indent = '  ' * (len(groups) + 2)
+        lines += textwrap.wrap(
+            _comment(each),
+            99,
+            initial_indent=f'{indent}# ',
+            subsequent_indent=f'{indent}# ',
+            break_on_hyphens=False,
+        )
+        lines.append(f'{indent}{leaf}: {_yaml_value(each.default)}')
+    return '\n'.join(lines) + '\n'
 
 
 def parameter_table(config: type[Any]) -> str:
@@ -113,9 +159,31 @@ def _range(each: Parameter) -> str:
     return f'at most {each.le}' if each.ge is None else f'{each.ge} to {each.le}'
 
 
+def _comment(each: Parameter) -> str:
+    text = each.description + (f' [{each.unit}]' if each.unit else '')
+    if each.choices:
+        return f'{text} One of {", ".join(map(str, each.choices))}.'
+    limits = [
+        f'{word} {limit:g}'
+        for word, limit in (('at least', each.ge), ('at most', each.le))
+        if limit is not None
+    ]
+    return f'{text} ({", ".join(limits)})' if limits else text
+
+
+def _yaml_value(value: object) -> str:
+    text = yaml.safe_dump(
+        list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000
+    )
+    return text.removesuffix('...\n').strip()
+
+
 def main() -> int:
-    """Rewrite README.md; return the exit status."""
+    """Rewrite README.md and the parameter files; return the exit status."""
     README.write_text(with_tables(README.read_text()))
+    for node in config_nodes():
+        path = CONFIG / f'{node}.param.yaml'
+        path.write_text(parameter_file(node, config_type(node)))
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sam_ad_perception.core.bundler import BundlerConfig
 from sam_ad_perception.core.parameters import parameter
+from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
 
 FIXED_FRAME = (
     'Frame against which the vehicle moves: lidar points are moved to the reference time where '
@@ -174,3 +175,53 @@ class VisualizationConfig:
     camera: ImageConfig = field(default_factory=ImageConfig)
     overlay: OverlayConfig = field(default_factory=OverlayConfig)
     points: PaintConfig = field(default_factory=PaintConfig)
+
+
+@dataclass(frozen=True)
+class TransportConfig:
+    """How one image topic is read and republished."""
+
+    transport: str = parameter(
+        'raw',
+        'raw reads <topic>, compressed reads <topic>/compressed.',
+        choices=('raw', 'compressed'),
+    )
+
+
+@dataclass(frozen=True)
+class ApproximateConfig:
+    """The policy `approximate`."""
+
+    queue_size: int = parameter(10, 'Messages held per sensor.', ge=1, le=1000)
+    slop_s: float = parameter(
+        0.05, 'Stamps of one set lie within this.', ge=0.0, le=10.0, unit='s'
+    )
+
+
+@dataclass(frozen=True)
+class SynchronizerNodeConfig:
+    """Parameters of `synchronizer_node`."""
+
+    policy: str = parameter(
+        'deadline',
+        'deadline gives out what there is in time; approximate is that of message_filters, where '
+        'it is installed: it gives out complete sets only.',
+        choices=('deadline', 'approximate'),
+    )
+    diagnostics_period_s: float = parameter(
+        1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'
+    )
+    qos: QosConfig = field(default_factory=QosConfig)
+    camera: TransportConfig = field(default_factory=TransportConfig)
+    thermal: TransportConfig = field(default_factory=TransportConfig)
+    sync: SynchronizerConfig = field(
+        default_factory=lambda: SynchronizerConfig(event=SensorConfig(enabled=False))
+    )
+    approximate: ApproximateConfig = field(default_factory=ApproximateConfig)
+
+    def __post_init__(self) -> None:
+        if self.sync.event.enabled:
+            raise ValueError(
+                'sync.event.enabled must be false, got true: packets are a stream, of which a '
+                'consumer takes the window that ends at the stamp of a set'
+            )

@@ -23,6 +23,9 @@ DEPTH_RECT = 'depth_registered/image_rect'
 DEPTH_RAW = 'depth_registered/image_raw'
 DEPTH_INFO = 'depth_registered/camera_info'
 
+SYNCHRONIZED = 'synchronized'
+SYNCHRONIZED_STATUS = 'synchronized/status'
+
 SENSOR_TOPICS = {
     Modality.CAMERA: CAMERA_IMAGE,
     Modality.THERMAL: THERMAL_IMAGE,

@@ -12,6 +12,7 @@ from sam_ad_perception.nodes import topics
 from sam_ad_perception.nodes.configuration import (
     DepthProjectionConfig,
     SegmentationConfig,
+    SynchronizerNodeConfig,
     VisualizationConfig,
 )
 
@@ -20,10 +21,18 @@ CONFIGS = {
     'segmentation': SegmentationConfig,
     'depth_projection': DepthProjectionConfig,
     'visualization': VisualizationConfig,
+    'synchronizer': SynchronizerNodeConfig,
 }
 INPUTS = {
     'segmentation': {*topics.SENSOR_TOPICS.values(), *topics.INFO_TOPICS.values()},
     'depth_projection': {topics.CAMERA_INFO, topics.POINTS},
+    'synchronizer': {
+        topics.CAMERA_IMAGE,
+        topics.CAMERA_INFO,
+        topics.THERMAL_IMAGE,
+        topics.THERMAL_INFO,
+        topics.POINTS,
+    },
     'visualization': {topics.CAMERA_IMAGE, topics.CAMERA_INFO, topics.POINTS},
 }
 
