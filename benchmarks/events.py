@@ -17,7 +17,9 @@ from rich.table import Table
 
 from sam_ad_perception.core.event_buffer import EventBuffer
 from sam_ad_perception.core.event_encoding import encode_packet, warm_up
-from sam_ad_perception.core.events import EventDecoder, EventPacket, accumulate_counts
+from sam_ad_perception.core.event_packets import EventPacket
+from sam_ad_perception.core.event_representations import accumulate_counts
+from sam_ad_perception.core.events import EventDecoder
 from sam_ad_perception.core.sensors import Events
 
 MS = 1_000_000

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.ego_motion import EgoMotion
 from sam_ad_perception.core.event_buffer import EventBuffer
-from sam_ad_perception.core.events import EventDecodeError, EventDecoder, EventPacket, empty_events
+from sam_ad_perception.core.event_packets import EventDecodeError, EventPacket
+from sam_ad_perception.core.events import EventDecoder, empty_events
 from sam_ad_perception.core.parameters import parameter
 from sam_ad_perception.core.sensors import (
     CameraModel,

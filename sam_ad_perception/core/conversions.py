@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.events import packet_from_message
+from sam_ad_perception.core.event_packets import packet_from_message
 from sam_ad_perception.core.geometry import camera_model_from_info
 from sam_ad_perception.core.image_encodings import (
     ENCODINGS,

@@ -6,6 +6,9 @@ Facts of the formats (bit layouts, word codes, counter widths):
     libcaer: iniVation polarity events, little-endian pairs of uint32: data (valid bit 0, polarity
         bit 1, y bits 2-16, x bits 17-31), then microseconds in 31 bits.
     mono: `event_camera_msgs`, 64-bit words: dt in bits 0-31 (ns), x 32-47, y 48-62, polarity 63.
+    event array: CDR of a sequence of {uint16 x, uint16 y, int32 s, uint32 ns, bool polarity},
+        each aligned to its own size: 16 bytes from one event to the next, where only the first
+        has its x two bytes later than that.
 
 Every kernel is single-threaded, releases the interpreter lock and is cached on disk. Columns are
 x, y (uint16), polarity (bool), t (int64). Times never decrease within one call: a sensor that
@@ -96,61 +99,56 @@ def decode_evt3(
     Returns:
         Number of events, or `-1 - i` where word `i` has a code that evt3 does not define.
     """
-    known, high, low = state[TIME_KNOWN], state[TIME_HIGH], state[TIME_LOW]
-    row, base, base_polarity = state[ROW], state[BASE_X], state[BASE_POLARITY] != 0
-    last, skipped, outside = state[LAST_TIME], state[SKIPPED], state[OUTSIDE]
+    known, high, low, row, base, base_on, last, skipped, outside = state
     n = 0
     for i in range(words.size):
         word = np.int64(words[i])
         code = word >> 12
+        u, bits, on = base, np.int64(0), base_on  # events at u, u + 1, ... whose bit is set
         if code == _ADDR_X:
-            u = word & 0x7FF
-            if known < 2 or row < 0:
-                skipped += 1
-            elif u < width and row < height:
-                x[n], y[n], polarity[n], t_us[n] = u, row, (word & 0x800) != 0, last
-                n += 1
-            else:
-                outside += 1
+            u, bits, on = word & 0x7FF, np.int64(1), word >> 11 & 1
         elif code == _TIME_LOW:
             low = word & 0xFFF
             if known >= 1:
-                known = 2
-                last = max(last, high | low)
+                known, last = 2, max(last, high | low)
         elif code == _ADDR_Y:
             row = word & 0x7FF
         elif code == _TIME_HIGH:
-            bits = (word & 0xFFF) << 12
-            if known >= 1 and (high & 0xFFF000) - bits > EVT3_WRAP_US // 2:
-                high += EVT3_WRAP_US
-            new_high = (high & ~0xFFFFFF) | bits
-            if known == 2 and new_high != high:
-                low = 0  # the old low word belongs to the old high word
-                last = max(last, new_high)
-            high = new_high
-            known = max(known, 1)
+            known, high, low, last = _raise_time(known, high, low, last, (word & 0xFFF) << 12)
         elif code == _VECT_BASE_X:
-            base = word & 0x7FF
-            base_polarity = (word & 0x800) != 0
-        elif code in (_VECT_12, _VECT_8):
-            count = 12 if code == _VECT_12 else 8
-            for bit in range(count):
-                if word >> bit & 1:
-                    u = base + bit
-                    if known < 2 or row < 0:
-                        skipped += 1
-                    elif u < width and row < height:
-                        x[n], y[n], polarity[n], t_us[n] = u, row, base_polarity, last
-                        n += 1
-                    else:
-                        outside += 1
-            base += count
+            base, base_on = word & 0x7FF, word >> 11 & 1
+        elif code == _VECT_12:
+            bits, base = word & 0xFFF, base + 12
+        elif code == _VECT_8:
+            bits, base = word & 0xFF, base + 8
         elif code not in (_EXT_TRIGGER, _OTHERS, _CONTINUED_4, _CONTINUED_12, _PADDING):
             return -1 - i
-    state[TIME_KNOWN], state[TIME_HIGH], state[TIME_LOW] = known, high, low
-    state[ROW], state[BASE_X], state[BASE_POLARITY] = row, base, base_polarity
-    state[LAST_TIME], state[SKIPPED], state[OUTSIDE] = last, skipped, outside
+        while bits:
+            if bits & 1:
+                if known < 2 or row < 0:
+                    skipped += 1
+                elif u < width and row < height:
+                    x[n], y[n], polarity[n], t_us[n] = u, row, on != 0, last
+                    n += 1
+                else:
+                    outside += 1
+            bits >>= 1
+            u += 1
+    state[:] = np.array((known, high, low, row, base, base_on, last, skipped, outside))
     return n
+
+
+@njit(nogil=True, cache=True)
+def _raise_time(known, high, low, last, bits):  # type: ignore[no-untyped-def]
+    """Take the upper 12 bits of the evt3 time; the first four values as they are then."""
+    raised = high
+    if known >= 1 and (high & 0xFFF000) - bits > EVT3_WRAP_US // 2:
+        raised += EVT3_WRAP_US
+    raised = (raised & ~0xFFFFFF) | bits
+    if known == 2 and raised != high:
+        low = 0  # the old low word belongs to the old high word
+        last = max(last, raised)
+    return max(known, 1), raised, low, last
 
 
 @njit(nogil=True, cache=True)
@@ -280,6 +278,62 @@ def encode_evt3(
 def evt3_time_words(t_us: int) -> tuple[int, int]:
     """The two evt3 words that set the time, from microseconds."""
     return _TIME_HIGH << 12 | (t_us >> 12 & 0xFFF), _TIME_LOW << 12 | (t_us & 0xFFF)
+
+
+@njit(nogil=True, cache=True)
+def decode_event_array(
+    data: NDArray[np.uint8],
+    is_bigendian: bool,
+    width: int,
+    height: int,
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    polarity: NDArray[np.bool_],
+    t_ns: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Decode the events of an event array (`dvs_msgs/EventArray`), as CDR lays them out.
+
+    Args:
+        data: (16 N - 3,) uint8, from the first event on.
+        is_bigendian: Byte order.
+        width: Sensor width, pixels.
+        height: Sensor height, pixels.
+        x: Out, at least N long; so are `y`, `polarity` and `t_ns`.
+        y: Out.
+        polarity: Out.
+        t_ns: Out, as in the message, nanoseconds.
+
+    Returns:
+        Number of events, number dropped because they lie outside the sensor.
+    """
+    n, dropped = 0, 0
+    last = np.int64(-(1 << 62))
+    for start in range(0, data.size, 16):
+        at = start if start == 0 else start - 2  # only the first pair is aligned to four bytes
+        u, v = _uint16(data, at, is_bigendian), _uint16(data, at + 2, is_bigendian)
+        seconds = np.int32(_uint32(data, start + 4, is_bigendian))
+        t = np.int64(seconds) * 1_000_000_000 + _uint32(data, start + 8, is_bigendian)
+        last = max(last, t)
+        if u < width and v < height:
+            x[n], y[n], polarity[n], t_ns[n] = u, v, data[start + 12] != 0, last
+            n += 1
+        else:
+            dropped += 1
+    return n, dropped
+
+
+@njit(inline='always')
+def _uint16(data, i, is_bigendian):  # type: ignore[no-untyped-def]
+    """Read two bytes at `i`."""
+    low, high = np.int64(data[i]), np.int64(data[i + 1])
+    return low << 8 | high if is_bigendian else high << 8 | low
+
+
+@njit(inline='always')
+def _uint32(data, i, is_bigendian):  # type: ignore[no-untyped-def]
+    """Read four bytes at `i`."""
+    first, second = _uint16(data, i, is_bigendian), _uint16(data, i + 2, is_bigendian)
+    return first << 16 | second if is_bigendian else second << 16 | first
 
 
 @njit(nogil=True, cache=True)

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core import event_codecs as codecs
-from sam_ad_perception.core.events import EventDecoder, EventPacket, accumulate_counts
+from sam_ad_perception.core.event_packets import EventPacket
+from sam_ad_perception.core.event_representations import accumulate_counts
+from sam_ad_perception.core.events import EventDecoder
 from sam_ad_perception.core.sensors import Events
 
 

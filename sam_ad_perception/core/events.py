@@ -1,34 +1,38 @@
-"""Event cameras: from packets to events on the host clock, and from events to polarity counts.
+"""Event cameras: from packets to events on the host clock.
 
 An event camera has a clock of its own, which drifts, wraps, and shares no origin with the host.
 `EventDecoder` puts events on the host clock from what each packet says:
 
 * mono: by its definition an event happened `dt` after the packet's header stamp.
-* evt3 and libcaer: the header stamp is the time at which the host received the data, so no event
-  can be later than it. Each packet bounds `offset = host - sensor` from above by
-  `stamp - time of its last event`; the least bound is kept and may grow by `MAX_DRIFT`, so that a
-  packet that was held up on its way does not shift its events. What is left is the shortest
-  transport delay, a constant that `offset_s` of the synchronizer takes out.
+* event arrays: drivers stamp each event with host time. Only where that is over a second from
+  the header stamp, it is a sensor clock, and mapped as below.
+* evt3, libcaer and libcaer_cmp: the header stamp is the time at which the host received the
+  data, so no event can be later than it. Each packet bounds `offset = host - sensor` from above
+  by `stamp - time of its last event`; the least bound is kept and may grow by `MAX_DRIFT`, so
+  that a packet that was held up on its way does not shift its events. What is left is the
+  shortest transport delay, a constant that `offset_s` of the synchronizer takes out.
 
-The wraps of the sensor clock (evt3: 16.8 s, libcaer: 35.8 min) are followed inside a packet by the
-decoder and, where packets are lost, by the header stamps.
+The wraps of the sensor clock (evt3: 16.8 s, libcaer: 35.8 min, libcaer_cmp: 71.6 min) are
+followed inside a packet by the decoder and, where packets are lost, by the header stamps.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core import event_codecs as codecs
+from sam_ad_perception.core.event_packets import (
+    EventDecodeError,
+    EventPacket,
+    check_packet,
+)
+from sam_ad_perception.core.libcaer_cmp import LibcaerCmpDecoder
 from sam_ad_perception.core.sensors import Events
-
-ENCODINGS: tuple[str, ...] = ('evt3', 'libcaer', 'mono')
-"""Encodings of `event_camera_msgs/EventPacket` that can be decoded."""
 
 MAX_DRIFT = 2e-4
 """Bound of the relative drift between sensor and host clock (crystals stay within 1e-4)."""
@@ -38,59 +42,6 @@ CLOCK_JUMP_NS = 1_000_000_000
 
 RESTART_RUN = 3
 """So many late packets in a row: they are not late, the stream started again."""
-
-_WORD_BYTES = {'evt3': 2, 'libcaer': 8, 'mono': 8}
-
-
-class EventDecodeError(ValueError):
-    """An event packet cannot be decoded: the field, what came, what was expected."""
-
-
-@dataclass(frozen=True, eq=False)
-class EventPacket:
-    """The content of one `event_camera_msgs/EventPacket`.
-
-    Attributes:
-        stamp_ns: Header stamp, host clock, nanoseconds.
-        size: Sensor size `(H, W)`, pixels.
-        encoding: One of `ENCODINGS`.
-        data: (N,) uint8, the events as the sensor packed them.
-        seq: Number of the packet; a gap means that packets were lost.
-        time_base_ns: Added to the times of the events (mono, libcaer), nanoseconds.
-        is_bigendian: Byte order of `mono` words; the other encodings are little-endian always.
-        frame_id: Frame of the sensor.
-    """
-
-    stamp_ns: int
-    size: tuple[int, int]
-    encoding: str
-    data: NDArray[np.uint8]
-    seq: int = 0
-    time_base_ns: int = 0
-    is_bigendian: bool = False
-    frame_id: str = ''
-
-
-def packet_from_message(message: Any) -> EventPacket:
-    """Read an `event_camera_msgs/EventPacket`, of rclpy or of rosbags, without copying its data.
-
-    Args:
-        message: Anything with the fields of that message.
-
-    Returns:
-        The packet; its data is a view of the message's.
-    """
-    stamp = message.header.stamp
-    return EventPacket(
-        stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
-        size=(int(message.height), int(message.width)),
-        encoding=str(message.encoding),
-        data=np.frombuffer(message.events, np.uint8),
-        seq=int(message.seq),
-        time_base_ns=int(message.time_base),
-        is_bigendian=bool(message.is_bigendian),
-        frame_id=str(message.header.frame_id),
-    )
 
 
 class EventDecoder:
@@ -106,6 +57,7 @@ class EventDecoder:
         self._counters: Counter[str] = Counter()
         self._encoding = ''
         self._state = codecs.new_evt3_state()
+        self._libcaer_cmp: LibcaerCmpDecoder | None = None
         self._stamp_ns: int | None = None
         self._seq = -1
         self._offset_ns: int | None = None
@@ -135,10 +87,11 @@ class EventDecoder:
             restart.
 
         Raises:
-            EventDecodeError: The encoding is unknown, the size is empty, the data is cut off or
-                holds a word that the encoding does not define. The decoder stays usable.
+            EventDecodeError: The encoding is unknown or needs a package that is not installed,
+                the size is empty, the data is cut off or holds a word that the encoding does not
+                define. The decoder stays usable.
         """
-        _check(packet)
+        check_packet(packet)
         if self._is_late(packet):
             self._counters['late_packets'] += 1
             return empty_events(packet.size)
@@ -188,6 +141,7 @@ class EventDecoder:
     def _restart(self) -> None:
         """Forget the sensor's clock and place."""
         self._state = codecs.new_evt3_state()
+        self._libcaer_cmp = None
         self._offset_ns = None
         self._end_us = None
         self._late_run = 0
@@ -255,6 +209,30 @@ class EventDecoder:
         events = _events(columns, n, 1, packet.stamp_ns, packet.size)
         return events, int(events.t_ns[-1]) if n else packet.stamp_ns
 
+    def _decode_libcaer_cmp(self, packet: EventPacket) -> tuple[Events, int]:
+        if self._libcaer_cmp is None:
+            self._libcaer_cmp = LibcaerCmpDecoder()
+        columns, rollovers, last_us = self._libcaer_cmp.decode(packet)
+        self._counters['rollovers'] += rollovers
+        n = columns[0].size
+        if n == 0:
+            return empty_events(packet.size), packet.stamp_ns
+        offset = self._host_offset(packet.stamp_ns, last_us * 1000)
+        return _events(columns, n, 1000, offset, packet.size), last_us * 1000 + offset
+
+    def _decode_event_array(self, packet: EventPacket) -> tuple[Events, int]:
+        height, width = packet.size
+        columns = codecs.new_columns((packet.data.size + 3) // 16)
+        data = _words(packet, 'u1')
+        n, dropped = codecs.decode_event_array(data, packet.is_bigendian, width, height, *columns)
+        self._counters['dropped_events'] += dropped
+        if n == 0:
+            return empty_events(packet.size), packet.stamp_ns
+        last_ns = int(columns[3][n - 1])
+        foreign = abs(packet.stamp_ns - last_ns) > CLOCK_JUMP_NS
+        offset = self._host_offset(packet.stamp_ns, last_ns) if foreign else 0
+        return _events(columns, n, 1, offset, packet.size), last_ns + offset
+
     def _host_offset(self, stamp_ns: int, sensor_ns: int) -> int:
         """Update and return `host - sensor` time from one packet, nanoseconds.
 
@@ -279,51 +257,6 @@ class EventDecoder:
 def empty_events(size: tuple[int, int]) -> Events:
     """No events of a sensor of this size `(H, W)`."""
     return Events(*codecs.new_columns(0), size)
-
-
-def accumulate_counts(
-    events: Events, out_size: tuple[int, int] | None = None
-) -> NDArray[np.uint16]:
-    """Count events per pixel and polarity, the input of networks trained on MUSES (30 ms).
-
-    Args:
-        events: N events.
-        out_size: Size `(H, W)` of the result, the sensor's by default; other sizes count each
-            event in the output pixel that covers its own.
-
-    Returns:
-        (2, H, W) uint16, ON counts then OFF counts, saturating at 65535.
-    """
-    height, width = events.size
-    out_height, out_width = events.size if out_size is None else out_size
-    counts = np.zeros((2, out_height, out_width), np.uint16)
-    columns = np.arange(width) * out_width // width
-    rows = np.arange(height) * out_height // height
-    codecs.count_events(events.x, events.y, events.polarity, columns, rows, counts)
-    return counts
-
-
-def _check(packet: EventPacket) -> None:
-    """Refuse a packet that cannot be decoded."""
-    if packet.encoding not in ENCODINGS:
-        raise EventDecodeError(
-            f'encoding must be one of {list(ENCODINGS)}, got {packet.encoding!r}'
-        )
-    height, width = packet.size
-    if not (0 < height <= 65535 and 0 < width <= 65535):
-        raise EventDecodeError(
-            f'height and width must be in 1..65535, got height {height}, width {width}'
-        )
-    if packet.data.dtype != np.uint8 or packet.data.ndim != 1:
-        raise EventDecodeError(
-            f'events must be a row of uint8, got {packet.data.dtype} {packet.data.shape}'
-        )
-    word = _WORD_BYTES[packet.encoding]
-    if packet.data.size % word:
-        raise EventDecodeError(
-            f'events: got {packet.data.size} bytes, '
-            f'expected a multiple of {word} for {packet.encoding}'
-        )
 
 
 def _events(

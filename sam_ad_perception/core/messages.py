@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.events import EventPacket
+from sam_ad_perception.core.event_packets import EventPacket
 from sam_ad_perception.core.image_encodings import ConversionError, EncodingError, check_pixels
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.sensors import CameraModel

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.depth import rasterize
 from sam_ad_perception.core.deskew import place_points
-from sam_ad_perception.core.events import accumulate_counts
+from sam_ad_perception.core.event_representations import accumulate_counts
 from sam_ad_perception.core.sensors import CameraModel, Events, SensorFrame
 from sam_ad_perception.modeling.depth_representations import DepthImage
 from sam_ad_perception.modeling.thermal_representations import (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_ad_perception.core.events import accumulate_counts
+from sam_ad_perception.core.event_representations import accumulate_counts
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,

@@ -11,7 +11,7 @@ import pytest
 from sam_ad_perception.core.bundler import Bundler, BundlerConfig, BundleResult, Dropped
 from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.event_encoding import encode_packet
-from sam_ad_perception.core.events import EventDecodeError, EventPacket
+from sam_ad_perception.core.event_packets import EventDecodeError, EventPacket
 from sam_ad_perception.core.parameters import build, leaves
 from sam_ad_perception.core.sensors import (
     CameraModel,

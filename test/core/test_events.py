@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.event_encoding import encode_packet, warm_up
+from sam_ad_perception.core.event_representations import accumulate_counts
 from sam_ad_perception.core.events import (
     EventDecodeError,
     EventDecoder,
     EventPacket,
-    accumulate_counts,
     empty_events,
 )
 from sam_ad_perception.core.sensors import Events

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,13 @@ import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from sam_ad_perception.core.events import EventDecoder, EventPacket, packet_from_message
+from sam_ad_perception.bags.reader import BagReader
+from sam_ad_perception.core.event_packets import (
+    EventDecodeError,
+    EventPacket,
+    packet_from_message,
+)
+from sam_ad_perception.core.events import EventDecoder
 
 MS, S = 1_000_000, 1_000_000_000
 MESSAGE = """
@@ -70,3 +78,41 @@ def test_recorded_libcaer_rollover_counts(sample_data: Path) -> None:
     assert np.all(np.diff(times) >= 0)
     assert np.diff(times).max() < MS, 'no gap at the rollover'
     assert times[-1] - times[0] == pytest.approx(2 * S, rel=0.01)
+
+
+@pytest.mark.data
+def test_libcaer_cmp_without_its_decoder_says_what_to_install(
+    sample_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'event_camera_py', None)  # import fails as where it is absent
+    with BagReader(sample_data / 'events/test_events_2') as reader:
+        packet = packet_from_message(reader.deserialize(next(reader.messages())))
+    assert packet.encoding == 'libcaer_cmp'
+    decoder = EventDecoder()
+    with pytest.raises(
+        EventDecodeError, match=r'libcaer_cmp needs event_camera_py.*\(apt install'
+    ):
+        decoder.decode(packet)
+
+
+@pytest.mark.data
+def test_recorded_libcaer_cmp(sample_data: Path) -> None:
+    pytest.importorskip('event_camera_py', reason='event_camera_py is not installed')
+    decoder = EventDecoder()
+    with BagReader(sample_data / 'events/test_events_2') as reader:
+        packets = [packet_from_message(reader.deserialize(m)) for m in reader.messages()]
+    decoded = [decoder.decode(packet) for packet in packets]
+    assert sum(e.x.size for e in decoded) == 571_266
+    assert sum(int(e.polarity.sum()) for e in decoded) == 211_043
+    assert max(int(e.x.max()) for e in decoded) < 346
+    assert max(int(e.y.max()) for e in decoded) < 260
+    times = np.concatenate([e.t_ns for e in decoded])
+    assert np.all(np.diff(times) >= 0)
+    # Packets state the sensor time of their first event: differences agree.
+    starts = np.array([e.t_ns[0] for e in decoded])
+    bases = np.array([p.time_base_ns for p in packets])
+    assert np.abs((starts - starts[0]) - (bases - bases[0])).max() < MS
+    delays = np.array([p.stamp_ns - e.t_ns[-1] for p, e in zip(packets, decoded, strict=True)])
+    assert delays.min() >= 0
+    assert delays.max() < 10 * MS
+    assert 'rollovers' not in +Counter(decoder.counters)

@@ -17,7 +17,8 @@ from sam_ad_perception.core.conversions import (
     image_to_array,
     transforms_from_message,
 )
-from sam_ad_perception.core.events import EventDecoder, packet_from_message
+from sam_ad_perception.core.event_packets import packet_from_message
+from sam_ad_perception.core.events import EventDecoder
 from sam_ad_perception.core.sensors import Events, Modality, PointCloud
 from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
