@@ -231,21 +231,32 @@ def load_sam2(path: Path, network: MleSam, sha256: str = '') -> None:
     Raises:
         CheckpointError: The file cannot be read, or is not this size of SAM 2.1.
     """
-    trunk, heads = network.encoder.trunk, network.decoder
+    trunk = network.encoder.trunk
     own_stems = isinstance(trunk.patch_embed, nn.Identity)
     parts = [
         Part('image_encoder.trunk.', trunk, spare=('patch_embed.',) if own_stems else ()),
         Part('image_encoder.neck.', network.encoder.neck),
         Part('sam_prompt_encoder.', network.prompt_encoder),
-        Part(
-            'sam_mask_decoder.',
-            heads,
-            fresh=('mask_tokens.', 'output_hypernetworks_mlps.', 'iou_prediction_head.'),
-            spare=() if heads.pred_obj_scores else ('obj_score_token.', 'pred_obj_score_head.'),
-        ),
+        *_sam2_decoder_parts(network),
     ]
     load_parts(read_official(path, sha256), parts, SAM2_VIDEO_PREFIXES, str(path))
     network.encoder.adapt_stems()
+
+
+def _sam2_decoder_parts(network: MleSam) -> list[Part]:
+    """Where SAM 2.1's mask decoder goes: into one, or into a copy per modality."""
+    from sam_ad_perception.modeling.mle_decoder import ModalityDecoders
+
+    prefix = 'sam_mask_decoder.'
+    fresh = ('mask_tokens.', 'output_hypernetworks_mlps.', 'iou_prediction_head.')
+    scores = ('obj_score_token.', 'pred_obj_score_head.')
+    shared = network.decoder
+    if not isinstance(shared, ModalityDecoders):
+        return [Part(prefix, shared, fresh, () if shared.pred_obj_scores else scores)]
+    copies = [
+        Part(prefix, head, fresh, ('transformer.', *scores)) for head in shared.heads.values()
+    ]
+    return [Part(f'{prefix}transformer.', shared.transformer), *copies]
 
 
 def load_resnet(path: Path, resnet: ResNet, sha256: str = '') -> None:

@@ -6,14 +6,16 @@ Hiera: arXiv 2306.00989; SAM 2: arXiv 2408.00714. Attention already goes through
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from sam2.modeling.backbones.hieradet import Hiera
 from sam2.modeling.backbones.image_encoder import FpnNeck
 from sam2.modeling.backbones.utils import PatchEmbed
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sam_ad_perception.modeling.lora import ActiveModalities, LoraQkv, LoraSpec
 
@@ -118,6 +120,23 @@ class NoPosition(nn.Module):
         return x.new_empty(0)
 
 
+class _NumbersOnCpu(TorchFunctionMode):
+    """Keeps `linspace` on the CPU: Hiera reads numbers from one while it is built."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call `func`."""
+        kwargs = kwargs or {}
+        if func is torch.linspace:
+            kwargs = {**kwargs, 'device': 'cpu'}
+        return func(*args, **kwargs)
+
+
 def build_trunk(spec: HieraSpec) -> Hiera:
     """Build the official Hiera, on the default device, be it `meta`.
 
@@ -127,9 +146,8 @@ def build_trunk(spec: HieraSpec) -> Hiera:
     Returns:
         The module with fresh weights.
     """
-    # Hiera reads numbers from a tensor while it builds, which a meta tensor does not have.
-    with torch.device('cpu'):
-        trunk = Hiera(
+    with _NumbersOnCpu():  # a meta tensor has none
+        return Hiera(
             embed_dim=spec.embed_dim,
             num_heads=spec.num_heads,
             drop_path_rate=spec.drop_path_rate,
@@ -138,7 +156,6 @@ def build_trunk(spec: HieraSpec) -> Hiera:
             window_spec=spec.window_spec,
             window_pos_embed_bkg_spatial_size=spec.pos_embed_size,
         )
-    return trunk.to(torch.get_default_device())
 
 
 class HieraEncoder(nn.Module):

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
-from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sam_ad_perception.modeling.encoders import STRIDE, HieraEncoder
+from sam_ad_perception.modeling.encoders import HieraEncoder
+from sam_ad_perception.modeling.mle_decoder import ModalityDecoders, Prompt, SharedDecoder
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 
-COMBINATIONS = ('mean', 'sum')
-LEVEL_STRIDES = (4, 8, 16)
+COMBINATIONS = ('mean', 'sum', 'integrated', 'weighted')
 
 
 class MleSamOutput(NamedTuple):
@@ -31,6 +29,7 @@ class MleSamOutput(NamedTuple):
         logits: (B, classes, H/4, W/4) of the main head (Eq. 11).
         aux_logits: (B, classes, H/4, W/4) of the auxiliary head (Eq. 12), or None.
         gate: (3, B, M) weights of the present modalities per level, after top-k; sum 1 over M.
+            1 / M where there is no gate.
         modalities: The M present modalities, in the order of `gate`.
     """
 
@@ -48,6 +47,8 @@ class FusionSpec:
         top_k: Present modalities that the gate keeps per level; fewer present keeps all.
         combination: `mean` takes 0.5 * (average + weighted), `sum` adds them. The paper does
             not say. With one modality `mean` returns its features unchanged; `sum` doubles them.
+            `integrated` is the average alone, without a gate, and `weighted` the weighted sum
+            alone: the first two rows of the paper's ablation.
         hidden: Hidden width of the gate's MLP per level, finest level first.
 
     Raises:
@@ -126,10 +127,10 @@ class GatedFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.combination = spec.combination
-        self.gates = nn.ModuleList(
-            Gate(modalities, count, hidden, spec.top_k)
-            for count, hidden in zip(channels, spec.hidden, strict=True)
-        )
+        self.gates = nn.ModuleList()
+        if spec.combination != 'integrated':
+            for count, hidden in zip(channels, spec.hidden, strict=True):
+                self.gates.append(Gate(modalities, count, hidden, spec.top_k))
 
     def forward(
         self, levels: Sequence[Tensor], present: Sequence[str]
@@ -143,10 +144,16 @@ class GatedFusion(nn.Module):
         Returns:
             Three tensors (B, C, h, w), and the gate's weights (3, B, M).
         """
+        if not self.gates:
+            batch, count = levels[0].shape[1], len(present)
+            even = levels[0].new_full((len(levels), batch, count), 1.0 / count)
+            return [features.mean(dim=0) for features in levels], even
         fused, weights = [], []
         for gate, features in zip(self.gates, levels, strict=True):
             weight = gate(features, present)
-            share = weight + 1.0 / len(present)
+            share = weight
+            if self.combination != 'weighted':
+                share = weight + 1.0 / len(present)
             if self.combination == 'mean':
                 share = 0.5 * share
             fused.append((features * share.t()[:, :, None, None, None]).sum(dim=0))
@@ -219,7 +226,8 @@ class MleSam(SegmentationNetwork):
         encoder: Shared encoder with per-modality stems and adapters.
         fusion: Fusion of the three levels.
         prompt_encoder: SAM 2's, which provides the padding prompt and the position code.
-        decoder: SAM 2's, with one multimask output per class and high-resolution features.
+        decoder: SAM 2's, with one multimask output per class and high-resolution features,
+            shared or one copy per modality.
         aux_head: Auxiliary head, or None.
     """
 
@@ -229,7 +237,7 @@ class MleSam(SegmentationNetwork):
         encoder: HieraEncoder,
         fusion: GatedFusion,
         prompt_encoder: PromptEncoder,
-        decoder: MaskDecoder,
+        decoder: SharedDecoder | ModalityDecoders,
         aux_head: AuxiliaryHead | None,
     ) -> None:
         super().__init__()
@@ -260,13 +268,9 @@ class MleSam(SegmentationNetwork):
         self._check(inputs)
         present = tuple(name for name in self.modalities if name in inputs)
         fine, middle, deep = self.encoder([(name, inputs[name]) for name in present])
-        convs = (self.decoder.conv_s0, self.decoder.conv_s1)
-        high_res = [
-            conv(level.flatten(0, 1)).unflatten(0, level.shape[:2])
-            for conv, level in zip(convs, (fine, middle), strict=True)
-        ]
+        high_res = self.decoder.project(fine, middle, present)
         fused, gate = self.fusion([*high_res, deep], present)
-        logits = self._decode(fused)
+        logits = self.decoder.segment(fused, present, self._prompt(fused[2]))
         aux = None
         if with_aux and self.aux_head is not None:
             aux = self.aux_head(fused, (logits.shape[-2], logits.shape[-1]))
@@ -287,61 +291,14 @@ class MleSam(SegmentationNetwork):
                     f'modality {name!r} has shape {tuple(image.shape)}, expected {expected}'
                 )
 
-    def _decode(self, fused: Sequence[Tensor]) -> Tensor:
-        """Run the mask decoder without a prompt: one padding point with label -1."""
-        high_0, high_1, deep = fused
+    def _prompt(self, deep: Tensor) -> Prompt:
+        """Encode no prompt: one padding point with label -1."""
         batch, _, height, width = deep.shape
         points = deep.new_zeros(batch, 1, 2)
         labels = -torch.ones(batch, 1, dtype=torch.int32, device=deep.device)
         sparse, dense = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
-        masks, _, _, _ = self.decoder(
-            image_embeddings=deep,
-            image_pe=self.prompt_encoder.pe_layer((height, width)).unsqueeze(0),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense[:, :, :1, :1].expand(-1, -1, height, width),
-            multimask_output=True,
-            repeat_image=False,
-            high_res_features=[high_0, high_1],
+        return Prompt(
+            self.prompt_encoder.pe_layer((height, width)).unsqueeze(0),
+            sparse,
+            dense[:, :, :1, :1].expand(-1, -1, height, width),
         )
-        return masks
-
-
-def build_heads(
-    dim: int, num_classes: int, size: tuple[int, int], *, mlp_dim: int = 2048, scores: bool = True
-) -> tuple[PromptEncoder, MaskDecoder]:
-    """Build SAM 2's prompt encoder and its mask decoder with one output per class.
-
-    Args:
-        dim: Channels of the neck and the decoder, a multiple of 8.
-        num_classes: Classes.
-        size: Network input size `(H, W)`, pixels, multiples of 32.
-        mlp_dim: Hidden width of the decoder's transformer.
-        scores: Whether the decoder has SAM 2.1's object score token and head, which the
-            official checkpoints bring.
-
-    Returns:
-        Prompt encoder and mask decoder.
-
-    Raises:
-        ValueError: A size that does not fit.
-    """
-    if dim % 8:
-        raise ValueError(f'decoder width must be a multiple of 8, got {dim}')
-    if size[0] % STRIDE or size[1] % STRIDE:
-        raise ValueError(f'input size must be multiples of {STRIDE}, got {size[0]}x{size[1]}')
-    grid = (size[0] // LEVEL_STRIDES[2], size[1] // LEVEL_STRIDES[2])
-    prompt_encoder = PromptEncoder(
-        embed_dim=dim, image_embedding_size=grid, input_image_size=size, mask_in_chans=16
-    )
-    decoder = MaskDecoder(
-        transformer_dim=dim,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=8, mlp_dim=mlp_dim),
-        num_multimask_outputs=num_classes,
-        iou_head_depth=3,
-        iou_head_hidden_dim=256,
-        use_high_res_features=True,
-        iou_prediction_use_sigmoid=True,
-        pred_obj_scores=scores,
-        pred_obj_scores_mlp=scores,
-    )
-    return prompt_encoder, decoder

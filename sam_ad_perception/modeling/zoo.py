@@ -18,13 +18,8 @@ from sam_ad_perception.modeling.architectures import AdSamArguments, FusionSamAr
 from sam_ad_perception.modeling.checkpoints import CheckpointSpec
 from sam_ad_perception.modeling.encoders import HIERA_SPECS, STRIDE, HieraEncoder
 from sam_ad_perception.modeling.lora import LoraSpec
-from sam_ad_perception.modeling.mle_sam import (
-    AuxiliaryHead,
-    FusionSpec,
-    GatedFusion,
-    MleSam,
-    build_heads,
-)
+from sam_ad_perception.modeling.mle_decoder import build_heads
+from sam_ad_perception.modeling.mle_sam import AuxiliaryHead, FusionSpec, GatedFusion, MleSam
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.representations import REPRESENTATIONS, Representation
 
@@ -43,6 +38,8 @@ class MleSamArguments:
         lora: Shape of the adapters.
         fusion: Top-k, combination, hidden widths of the gate.
         decoder_mlp_dim: Hidden width of the decoder's transformer.
+        decoder_per_modality: Whether each modality has its own copy of the decoder around one
+            transformer, as the published parameter counts suggest; otherwise one serves all.
         object_scores: Whether the decoder has SAM 2.1's object score token and head.
         aux_head: Whether there is an auxiliary head.
         output: `main` takes the main head; `mean` the mean of both heads' logits.
@@ -57,6 +54,7 @@ class MleSamArguments:
     lora: LoraSpec = field(default_factory=LoraSpec)
     fusion: FusionSpec = field(default_factory=FusionSpec)
     decoder_mlp_dim: int = 2048
+    decoder_per_modality: bool = False
     object_scores: bool = True
     aux_head: bool = True
     output: str = 'main'
@@ -258,6 +256,7 @@ def build_mle_sam(spec: ModelSpec) -> MleSam:
         spec.input_size,
         mlp_dim=arguments.decoder_mlp_dim,
         scores=arguments.object_scores,
+        modalities=tuple(spec.inputs) if arguments.decoder_per_modality else (),
     )
     network = MleSam(
         spec.channels,

@@ -29,7 +29,8 @@ from sam_ad_perception.modeling.checkpoints import (
 from sam_ad_perception.modeling.encoders import HIERA_SPECS, HieraEncoder
 from sam_ad_perception.modeling.fusion_sam import ClassTokenDecoder, build_prompt_encoder
 from sam_ad_perception.modeling.lora import LoraSpec
-from sam_ad_perception.modeling.mle_sam import FusionSpec, GatedFusion, MleSam, build_heads
+from sam_ad_perception.modeling.mle_decoder import build_heads
+from sam_ad_perception.modeling.mle_sam import FusionSpec, GatedFusion, MleSam
 from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, SamVit
 
 SPEC = SAM_VIT_SPECS['micro']
@@ -174,10 +175,11 @@ def test_resnet_loads_torchvisions_file_but_not_another_networks(tmp_path: Path)
         load_resnet(tmp_path / 'resnet.pth', ResNet(ResNetSpec()))
 
 
-def mle_sam(size: str, rank: int, stem_channels: int) -> MleSam:
+def mle_sam(size: str, rank: int, stem_channels: int, *, copies: bool = False) -> MleSam:
     spec = HIERA_SPECS[size]
     channels = {'camera': 3, 'event': stem_channels}
-    prompt_encoder, decoder = build_heads(spec.neck_dim, 6, (128, 128))
+    own = tuple(channels) if copies else ()
+    prompt_encoder, decoder = build_heads(spec.neck_dim, 6, (128, 128), modalities=own)
     levels = (spec.neck_dim // 8, spec.neck_dim // 4, spec.neck_dim)
     encoder = HieraEncoder(spec, channels, LoraSpec(rank))
     fusion = GatedFusion(tuple(channels), levels, FusionSpec())
@@ -215,6 +217,24 @@ def test_sam2_loads_encoder_neck_and_heads(sam2_file, rank):
     assert torch.equal(network.decoder.mask_tokens.weight, tokens)
     rgb = theirs['image_encoder.trunk.patch_embed.proj.weight']
     torch.testing.assert_close(network.encoder.stems['event'].proj.weight.sum(1), rgb.sum(1))
+
+
+def test_sam2_fills_every_copy_of_the_decoder(sam2_file):
+    path, theirs = sam2_file
+    network = mle_sam('tiny', 4, 2, copies=True)
+    load_sam2(path, network)
+    official = {
+        key.removeprefix('sam_mask_decoder.'): value
+        for key, value in theirs.items()
+        if key.startswith('sam_mask_decoder.')
+    }
+    fresh = ('mask_tokens.', 'output_hypernetworks_mlps.', 'iou_prediction_head.')
+    for head in network.decoder.heads.values():
+        own = {n: p for n, p in head.state_dict().items() if not n.startswith(fresh)}
+        assert {'obj_score_token.weight', 'conv_s0.weight', 'output_upscaling.3.bias'} <= set(own)
+        assert all(torch.equal(value, official[name]) for name, value in own.items())
+    for name, value in network.decoder.transformer.state_dict().items():
+        assert torch.equal(value, official[f'transformer.{name}'])
 
 
 def test_sam2_of_another_size_is_refused(sam2_file):
