@@ -46,8 +46,8 @@ class FrameStatus:
 
     @property
     def level(self) -> int:
-        """WARN when the frame was dropped or a sensor is missing, else OK."""
-        return WARN if self.dropped is not None or self.missing else OK
+        """WARN when the frame was dropped, a sensor is missing or has a shortcoming, else OK."""
+        return WARN if self.dropped is not None or self.missing or self.notes else OK
 
     @property
     def message(self) -> str:
@@ -57,6 +57,8 @@ class FrameStatus:
         sentence = f'{self.expert} on {" + ".join(self.used)}'
         if self.missing:
             sentence += '; ' + '; '.join(f'{s} missing: {why}' for s, why in self.missing.items())
+        if self.notes:
+            sentence += '; ' + '; '.join(f'{s}: {note}' for s, note in self.notes.items())
         return sentence
 
 

@@ -32,7 +32,7 @@ class PreparedBundle:
     Attributes:
         inputs: For each usable modality, (C, H, W) float32 at the network's size.
         missing: For each other registered modality, why it is not used.
-        notes: For each used modality with a shortcoming, which, in words.
+        notes: For each used modality with a shortcoming, which, in words; the bundle's included.
     """
 
     inputs: Mapping[str, NDArray[np.float32]]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
+from sam_ad_perception.core.thermal import ThermalRanges
 from sam_ad_perception.modeling.checkpoints import load_checkpoint
 from sam_ad_perception.modeling.lora import merge_lora
 from sam_ad_perception.modeling.networks import NetworkOutput, SegmentationNetwork
@@ -50,6 +51,7 @@ class Segmenter:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
         merge_lora(self.network)
+        self._ranges = ThermalRanges()
 
     @classmethod
     def from_zoo(
@@ -132,7 +134,7 @@ class Segmenter:
         mask_from_logits(logits[0], camera)
 
     def _prepare(self, bundle: SensorBundle) -> PreparedBundle:
-        prepared = prepare_bundle(bundle, self.spec.inputs, self.spec.input_size)
+        prepared = prepare_bundle(bundle, self.spec.inputs, self.spec.input_size, self._ranges)
         absent = [name for name in self.spec.required if name not in prepared.inputs]
         if absent or not prepared.inputs:
             reasons = '; '.join(f'{name}: {why}' for name, why in prepared.missing.items())
@@ -184,4 +186,5 @@ class Segmenter:
             gate=gate,
             time_error_ns={m: errors[m] for m in used},
             latency_s=latency_s,
+            notes={Modality(name): note for name, note in prepared.notes.items()},
         )

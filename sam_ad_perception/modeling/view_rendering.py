@@ -35,7 +35,8 @@ class RenderContext:
 
     Attributes:
         ranges: Running ranges of the thermal streams.
-        notes: For each sensor that is used with a shortcoming, which, in words.
+        notes: For each sensor that is used with a shortcoming, which, in words; the bundle's own
+            to begin with.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class RenderContext:
         self._bundle = bundle
         self._view = view
         self.ranges = ranges or ThermalRanges()
-        self.notes: dict[str, str] = {}
+        self.notes: dict[str, str] = {str(m): note for m, note in bundle.notes.items()}
 
     def note(self, sensor: str, text: str) -> None:
         """Add a shortcoming of a sensor that is used; the same once.

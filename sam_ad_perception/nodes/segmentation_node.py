@@ -8,6 +8,7 @@ its reason on `semantic/status`.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -92,6 +93,7 @@ class SegmentationNode(LifecycleNode):
         self._model: LoadedModel | None = None
         self._inputs: SensorInputs | None = None
         self._drops = ReasonCounter()
+        self._notes = ReasonCounter(period=math.inf)  # each is logged once
         self._masks = self._unwanted = self._epoch = 0
         self._latencies: deque[float] = deque(maxlen=200)
         self._last_mask: FrameStatus | None = None
@@ -277,6 +279,9 @@ class SegmentationNode(LifecycleNode):
             self._latencies.append(latency_ms['total'])
         status = replace(status, stamp_ns=job.stamp_ns, latency_ms=latency_ms)
         self._outputs.publish_status(status, job.frame_id)
+        for sensor, note in status.notes.items():
+            if self._notes.add(f'{sensor}: {note}'):
+                self.get_logger().warning(f'{sensor}: {note}')
         self._last_mask = status
         self._masks += 1
 

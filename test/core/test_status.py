@@ -20,8 +20,9 @@ TENTHS = st.integers(-10000, 10000).map(lambda n: n / 10)
     gate=st.dictionaries(SENSORS, TENTHS),
     latency=st.dictionaries(st.sampled_from(['align', 'network', 'mask']), TENTHS),
     dropped=st.none() | st.text(),
+    notes=st.dictionaries(SENSORS, st.text(min_size=1)),
 )
-def test_status_survives_its_key_values(used, missing, gate, latency, dropped):
+def test_status_survives_its_key_values(used, missing, gate, latency, dropped, notes):
     status = FrameStatus(
         stamp_ns=7,
         expert='mle_sam',
@@ -30,6 +31,7 @@ def test_status_survives_its_key_values(used, missing, gate, latency, dropped):
         gate=gate,
         latency_ms=latency,
         dropped=dropped,
+        notes=notes,
     )
     assert from_key_values(7, to_key_values(status)) == status
 
@@ -39,6 +41,9 @@ def test_a_missing_sensor_or_a_drop_is_a_warning_with_its_reason():
     degraded = FrameStatus(0, 'mle_sam', ('camera',), {'lidar': 'silent for 0.5 s'})
     assert degraded.level == WARN
     assert 'silent for 0.5 s' in degraded.message
+    noted = FrameStatus(0, 'mle_sam', ('thermal',), notes={'thermal': 'the image has 8 bits'})
+    assert noted.level == WARN
+    assert 'thermal: the image has 8 bits' in noted.message
     assert FrameStatus(0, dropped='no camera geometry').message == 'no mask: no camera geometry'
 
 
