@@ -218,25 +218,19 @@ def check_numba() -> Iterator[Finding]:
 def check_torch() -> Iterator[Finding]:
     """Look at torch and at the GPU."""
     try:
-        import torch
-    except (ImportError, OSError) as err:
+        from sam_ad_perception.modeling.devices import report_devices
+
+        report = report_devices()
+    except (ImportError, OSError, RuntimeError) as err:
         yield Finding('torch', FAIL, f'does not load: {err}', 'pip install torch torchvision')
         return
-    yield Finding('torch', OK, f'{torch.__version__}, {torch.get_num_threads()} CPU threads')
-    if not torch.cuda.is_available():
-        built = torch.version.cuda
-        text = (
-            f'none that torch (CUDA {built}) can use' if built else 'torch is built without CUDA'
-        )
-        yield Finding(
-            'GPU', NOTE, f'{text}: networks run on the CPU', 'nvidia-smi shows the driver'
-        )
-        return
-    for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        name = torch.cuda.get_device_name(index)
-        text = f'cuda:{index} {name}, {free / MIB:.0f} of {total / MIB:.0f} MiB free'
+    yield Finding('torch', OK, f'{report.version}, {report.cpu_threads} CPU threads')
+    for text in report.gpus:
         yield Finding('GPU', OK, text)
+    if not report.gpus:
+        built = report.cuda and f'none that torch (CUDA {report.cuda}) can use'
+        text = f'{built or "torch is built without CUDA"}: networks run on the CPU'
+        yield Finding('GPU', NOTE, text, 'nvidia-smi shows the driver')
 
 
 def check_optional_parts() -> Iterator[Finding]:
