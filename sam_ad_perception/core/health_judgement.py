@@ -1,0 +1,267 @@
+"""What the figures of one frame mean: findings, each with its reason in words.
+
+Pure functions of the figures, the running levels and the thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from sam_ad_perception.core.health_config import (
+    CameraHealthConfig,
+    DepthHealthConfig,
+    EventHealthConfig,
+    LidarHealthConfig,
+    ThermalHealthConfig,
+)
+from sam_ad_perception.core.health_measures import CloudMeasures, ImageMeasures
+
+
+class HealthKind(StrEnum):
+    """What can be wrong with a frame."""
+
+    BLACK = 'black'
+    SATURATED = 'saturated'
+    LOW_CONTRAST = 'low_contrast'
+    BLURRED = 'blurred'
+    NOISY = 'noisy'
+    FROZEN = 'frozen'
+    SHUTTER = 'shutter'
+    EMPTY = 'empty'
+    SPARSE = 'sparse'
+    NOT_FINITE = 'not_finite'
+    SHORT_RANGE = 'short_range'
+    BURST = 'burst'
+    SILENT = 'silent'
+    RECOVERING = 'recovering'
+
+
+class Severity(IntEnum):
+    """What follows from a finding."""
+
+    DEGRADED = 1
+    UNUSABLE = 2
+
+
+@dataclass(frozen=True)
+class HealthFinding:
+    """One thing that is wrong with a frame.
+
+    Attributes:
+        kind: What.
+        reason: The same in words, with the figures.
+        severity: Whether the frame is used nevertheless.
+        value: What was measured.
+        threshold: What it was held against, in the unit of `value`.
+    """
+
+    kind: HealthKind
+    reason: str
+    severity: Severity
+    value: float
+    threshold: float
+
+
+Levels = Mapping[str, float]
+"""Running level of each figure; empty while a sensor is new."""
+Judgement = tuple[list[HealthFinding], dict[str, float]]
+"""Findings, and the figures that make up the running levels."""
+
+UNUSABLE, DEGRADED = Severity.UNUSABLE, Severity.DEGRADED
+
+
+def judge_camera(m: ImageMeasures, levels: Levels, config: CameraHealthConfig) -> Judgement:
+    """Judge a colour image.
+
+    Args:
+        m: Its figures, in grey levels.
+        levels: Running levels of the figures `contrast`, `saturated`, `noise`, `sharpness_u` and
+            `sharpness_v`.
+        config: Thresholds.
+
+    Returns:
+        The findings: at most one of black, overexposed and low contrast; without them, noisy or
+        blurred.
+    """
+    figures = {'contrast': m.contrast, 'saturated': m.saturated, 'noise': m.noise}
+    if m.high <= config.black_level:
+        reason = f'black: 98 % of the pixels are at most {m.high:.0f} of 255'
+        return _one(HealthKind.BLACK, reason, UNUSABLE, m.high, config.black_level), figures
+    risen = min(1.0, levels.get('saturated', 1.0) + config.saturated_rise)
+    most = min(config.saturated_share, risen)
+    if m.saturated >= most:
+        severity = UNUSABLE if m.saturated >= config.saturated_share else DEGRADED
+        reason = f'overexposed: {100 * m.saturated:.0f} % of the pixels are white'
+        return _one(HealthKind.SATURATED, reason, severity, m.saturated, most), figures
+    least = max(config.min_contrast, config.contrast_ratio * levels.get('contrast', 0.0))
+    if m.contrast < least:
+        reason = f'low contrast: {m.contrast:.0f} of 255{_usual(levels, "contrast", ".0f")}'
+        return _one(HealthKind.LOW_CONTRAST, reason, DEGRADED, m.contrast, least), figures
+    loudest = max(config.max_noise, config.noise_ratio * levels.get('noise', 255.0))
+    if m.noise > loudest:
+        reason = f'noisy: {m.noise:.0f} of 255{_usual(levels, "noise", ".0f")}'
+        return _one(HealthKind.NOISY, reason, DEGRADED, m.noise, loudest), figures
+    return _blur(m, levels, config.min_sharpness, config.sharpness_ratio, figures), figures
+
+
+def judge_thermal(m: ImageMeasures, levels: Levels, config: ThermalHealthConfig) -> Judgement:
+    """Judge a thermal image; a closed shutter shows the camera's own uniform warmth.
+
+    Args:
+        m: Its figures, in counts.
+        levels: Running levels of the figures `contrast`, `noise_share` and those of sharpness.
+        config: Thresholds.
+
+    Returns:
+        At most one finding: shutter, overexposed, noisy or blurred.
+    """
+    eight_bit = m.samples.dtype.itemsize == 1
+    least = config.min_contrast_8bit if eight_bit else config.min_contrast_16bit
+    least = max(least, config.contrast_ratio * levels.get('contrast', 0.0))
+    share = m.noise / max(m.contrast, 1.0)
+    figures = {'contrast': m.contrast, 'noise_share': share}
+    if m.contrast < least:
+        reason = (
+            f'uniform, the shutter is closed or nothing is seen: contrast {m.contrast:.0f} counts'
+            f'{_usual(levels, "contrast", ".0f")}'
+        )
+        return _one(HealthKind.SHUTTER, reason, UNUSABLE, m.contrast, least), figures
+    usual = levels.get('noise_share', 1.0)
+    loudest = max(config.shutter_noise_share, 2.0 * usual)
+    if share >= loudest:
+        reason = f'nothing but noise, {100 * share:.0f} % of the contrast: the shutter is closed'
+        return _one(HealthKind.SHUTTER, reason, UNUSABLE, share, loudest), figures
+    if m.clipped >= config.clipped_share:
+        reason = f'overexposed: {100 * m.clipped:.0f} % of the pixels have the highest value'
+        return _one(
+            HealthKind.SATURATED, reason, DEGRADED, m.clipped, config.clipped_share
+        ), figures
+    loudest = max(config.max_noise_share, config.noise_ratio * usual)
+    if share > loudest:
+        reason = (
+            f'noisy: {100 * share:.0f} % of the contrast, usually '
+            f'{100 * levels["noise_share"]:.0f} %'
+        )
+        return _one(HealthKind.NOISY, reason, DEGRADED, share, loudest), figures
+    return _blur(m, levels, config.min_sharpness, config.sharpness_ratio, figures), figures
+
+
+def judge_depth(m: ImageMeasures, levels: Levels, config: DepthHealthConfig) -> Judgement:
+    """Judge a depth image.
+
+    Args:
+        m: Its figures, metres.
+        levels: Running level of the figure `valid`.
+        config: Thresholds.
+
+    Returns:
+        The findings: empty, or sparse.
+    """
+    figures = {'valid': m.valid}
+    if m.valid < config.min_valid_share:
+        reason = f'empty: {100 * m.valid:.1f} % of the pixels have a value'
+        return _one(HealthKind.EMPTY, reason, UNUSABLE, m.valid, config.min_valid_share), figures
+    least = config.sparse_ratio * levels.get('valid', 0.0)
+    if m.valid < least:
+        usual = 100 * levels['valid']
+        reason = f'sparse: {100 * m.valid:.0f} % of the pixels have a value, usually {usual:.0f} %'
+        return _one(HealthKind.SPARSE, reason, DEGRADED, m.valid, least), figures
+    return [], figures
+
+
+def judge_cloud(m: CloudMeasures, levels: Levels, config: LidarHealthConfig) -> Judgement:
+    """Judge a sweep.
+
+    Args:
+        m: Its figures.
+        levels: Running levels of the figures `count` and `reach`.
+        config: Thresholds.
+
+    Returns:
+        The findings: not finite, empty, or sparse; and short of range.
+    """
+    figures = {'count': m.count, 'reach': m.reach_m}
+    if len(m.samples) and m.finite == 0:
+        reason = 'no point has finite coordinates'
+        return _one(HealthKind.NOT_FINITE, reason, UNUSABLE, 0.0, 0.0), figures
+    if m.count < config.min_points:
+        reason = f'empty: {m.count:.0f} points'
+        return _one(HealthKind.EMPTY, reason, UNUSABLE, m.count, config.min_points), figures
+    found: list[HealthFinding] = []
+    usual = levels.get('count', 0.0)
+    if m.count < config.sparse_ratio * usual:
+        lost = m.count < config.lost_ratio * usual
+        limit = (config.lost_ratio if lost else config.sparse_ratio) * usual
+        reason = f'sparse: {m.count:.0f} points{_usual(levels, "count", ".0f")}'
+        severity = UNUSABLE if lost else DEGRADED
+        found += _one(HealthKind.SPARSE, reason, severity, m.count, limit)
+    near = config.reach_ratio * levels.get('reach', 0.0)
+    if m.reach_m < max(config.min_reach_m, near):
+        covered = m.reach_m < config.min_reach_m
+        reason = f'90 % of the points within {m.reach_m:.1f} m{_usual(levels, "reach", ".0f")}'
+        limit = config.min_reach_m if covered else near
+        severity = UNUSABLE if covered else DEGRADED
+        found += _one(HealthKind.SHORT_RANGE, reason, severity, m.reach_m, limit)
+    return found, figures
+
+
+def judge_events(
+    density: float, moving: bool | None, levels: Levels, config: EventHealthConfig
+) -> Judgement:
+    """Judge a window of events.
+
+    Args:
+        density: Events per pixel in the window.
+        moving: Whether the camera sees motion; None where no camera can tell.
+        levels: Running level of the figure `density`.
+        config: Thresholds.
+
+    Returns:
+        The findings: burst or silent. A window without events is no figure of the level: a
+        standing vehicle is not the normal that a moving one is held against.
+    """
+    usual = levels.get('density', 0.0)
+    most = max(config.burst_density, config.burst_ratio * usual)
+    if density > most and usual > 0:
+        reason = f'burst: {density:.2f} events per pixel{_usual(levels, "density", ".2f")}'
+        return _one(HealthKind.BURST, reason, UNUSABLE, density, most), {'density': density}
+    least = config.silence_ratio * usual if moving else 0.0
+    if usual >= config.min_density and moving is not False and density <= least:
+        seen = ' while the camera sees motion' if moving else ''
+        reason = f'silent: {density:.4f} events per pixel{seen}{_usual(levels, "density", ".2f")}'
+        return _one(HealthKind.SILENT, reason, UNUSABLE, density, least), {}
+    return [], {'density': density} if density > 0 else {}
+
+
+def _blur(
+    m: ImageMeasures, levels: Levels, least: float, ratio: float, figures: dict[str, float]
+) -> list[HealthFinding]:
+    """Judge sharpness, and note it: both directions against fixed bounds, each against its own."""
+    if m.sharpness is None:
+        return []
+    figures |= {'sharpness_u': m.sharpness[0], 'sharpness_v': m.sharpness[1]}
+    mean = sum(m.sharpness) / 2
+    if mean < least:
+        reason = f'blurred: sharpness {mean:.2f}'
+        return _one(HealthKind.BLURRED, reason, DEGRADED, mean, least)
+    for name, value, where in (
+        ('sharpness_u', m.sharpness[0], 'along rows'),
+        ('sharpness_v', m.sharpness[1], 'along columns'),
+    ):
+        limit = ratio * levels.get(name, 0.0)
+        if value < limit:
+            reason = f'blurred {where}: sharpness {value:.2f}{_usual(levels, name, ".2f")}'
+            return _one(HealthKind.BLURRED, reason, DEGRADED, value, limit)
+    return []
+
+
+def _one(
+    kind: HealthKind, reason: str, severity: Severity, value: float, threshold: float
+) -> list[HealthFinding]:
+    return [HealthFinding(kind, reason, severity, float(value), float(threshold))]
+
+
+def _usual(levels: Levels, name: str, form: str) -> str:
+    return f', usually {levels[name]:{form}}' if name in levels else ''
