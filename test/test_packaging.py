@@ -82,7 +82,8 @@ def test_every_third_party_import_is_declared() -> None:
     providers = importlib.metadata.packages_distributions()
     declared = {normal(Requirement(line).name) for line in NEEDS['REQUIRES'] + NEEDS['EXPORT']}
     ros = {depend.text for depend in MANIFEST.findall('exec_depend')}
-    optional = {'cv_bridge', 'event_camera_py', 'message_filters'}  # used where a ROS installation has it
+    # used where a ROS installation has them
+    optional = {'cv_bridge', 'event_camera_py', 'message_filters'}
     undeclared = {
         module
         for module in third_party_imports() - ros - optional
