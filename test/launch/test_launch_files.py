@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,35 @@ def test_every_node_of_ours_is_installed(name):
             assert call['executable'] in executables()
         else:
             assert call.get('package') in ('sam_ad_perception', 'rviz2')
+
+
+def test_foxglove_shows_topics_that_exist_in_panels_that_are_configured():
+    layout = json.loads((ROOT / 'config' / 'foxglove_layout.json').read_text())
+    named = set()
+
+    def walk(value):
+        if isinstance(value, dict):
+            for each in value.values():
+                walk(each)
+        elif isinstance(value, list):
+            for each in value:
+                walk(each)
+        elif isinstance(value, str) and value.startswith('/'):
+            named.add(value[1:].split('.')[0])
+
+    def panels(tree):
+        return [tree] if isinstance(tree, str) else panels(tree['first']) + panels(tree['second'])
+
+    walk(layout['configById'])
+    walk({'topics': [t for p in layout['configById'].values() for t in p.get('topics', {})]})
+    constants_of = vars(topics)
+    known = {
+        constants_of[name] for name in constants_of if name.isupper() and 'TOPICS' not in name
+    }
+    assert named <= known | {'diagnostics'}
+    for shown in (topics.OVERLAY, topics.CAMERA_IMAGE, topics.DEPTH_RECT, topics.LABELLED_POINTS):
+        assert shown in named
+    assert sorted(panels(layout['layout'])) == sorted(layout['configById'])
 
 
 def test_rviz_shows_topics_that_are_published():
