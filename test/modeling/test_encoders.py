@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from sam2.modeling.backbones.hieradet import Hiera
@@ -7,7 +9,7 @@ from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.position_encoding import PositionEmbeddingSine
 
 from sam_ad_perception.modeling.encoders import HIERA_SPECS, HieraEncoder, HieraSpec
-from sam_ad_perception.modeling.lora import LoraSpec
+from sam_ad_perception.modeling.lora import LoraQkv, LoraSpec
 
 SMALL = HieraSpec(16, 1, (1, 2, 3, 1), (4,), neck_dim=32)
 
@@ -80,6 +82,68 @@ def test_base_plus_on_meta_has_the_official_number_of_parameters():
     theirs = official(HIERA_SPECS['base_plus'])
     assert next(ours.parameters()).is_meta
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+@pytest.fixture(scope='module')
+def base_plus() -> tuple[ImageEncoder, HieraEncoder]:
+    """The official B+ with random weights, and ours with the same ones and idle adapters."""
+    torch.manual_seed(0)
+    theirs = official(HIERA_SPECS['base_plus']).eval()
+    torch.nn.init.normal_(theirs.trunk.pos_embed)
+    torch.nn.init.normal_(theirs.trunk.pos_embed_window)
+    ours = HieraEncoder(HIERA_SPECS['base_plus'], {'camera': 3}, LoraSpec(32)).eval()
+    state = ours.state_dict()
+    for key, value in theirs.state_dict().items():
+        state[key if key in state else key.replace('.qkv.', '.qkv.base.')].copy_(value)
+    return theirs, ours
+
+
+@pytest.mark.parametrize(
+    'size', [(352, 608), pytest.param((1024, 1024), marks=pytest.mark.slow)], ids=str
+)
+def test_base_plus_equals_the_official_one(base_plus, size):
+    """The learned position grid is resized within both; 352 and 608 fill no window evenly."""
+    theirs, ours = base_plus
+    image = torch.randn(1, 3, *size)
+    with torch.inference_mode():
+        expected = theirs(image)['backbone_fpn']
+        got = ours([('camera', image)])
+    for level, reference in zip(got, expected, strict=True):
+        error = (level[0] - reference).abs().max() / reference.abs().max()
+        assert float(error) < 1e-4
+
+
+@pytest.mark.parametrize('dims', ['in', 'out'])
+@pytest.mark.parametrize(
+    ('name', 'width', 'blocks'),
+    [('tiny', 96, 12), ('small', 96, 16), ('base_plus', 112, 24), ('large', 144, 48)],
+)
+def test_official_sizes_on_meta_with_adapters_in_every_block(name, width, blocks, dims):
+    sensors = {'camera': 3, 'thermal': 1, 'event': 2}
+    start = time.perf_counter()
+    with torch.device('meta'):
+        encoder = HieraEncoder(HIERA_SPECS[name], sensors, LoraSpec(8, dims))
+        images = [(n, torch.empty(2, c, 1024, 512)) for n, c in sensors.items()]
+    assert time.perf_counter() - start < 5
+    assert all(p.is_meta for p in encoder.parameters())
+    assert encoder.trunk.channel_list == [8 * width, 4 * width, 2 * width, width]
+    layers = [block.attn.qkv for block in encoder.trunk.blocks]
+    assert len(layers) == blocks
+    firsts = set()
+    for index, layer in enumerate(layers):
+        assert isinstance(layer, LoraQkv)
+        given, made = layer.base.in_features, layer.base.out_features // 3
+        rows = made if dims == 'out' else given
+        for sensor in sensors:
+            for a, b in ((layer.a_q, layer.b_q), (layer.a_v, layer.b_v)):
+                assert a[sensor].shape == (8, given)
+                assert b[sensor].shape == (rows, 8)
+        if made != given:
+            assert made == 2 * given
+            firsts.add(index)
+    assert firsts == {end + 1 for end in encoder.trunk.stage_ends[:-1]}
+    levels = [tuple(level.shape) for level in encoder(images)]
+    assert levels == [(3, 2, 256, 1024 // s, 512 // s) for s in (4, 8, 16)]
 
 
 @pytest.mark.parametrize('stem', ['own', 'conv', 'shared'])

@@ -1,0 +1,76 @@
+"""MLE-SAM as ONNX: one file for each non-empty subset of its modalities, the same mask."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sam_ad_perception.modeling.encoders import HieraEncoder, HieraSpec
+from sam_ad_perception.modeling.lora import LoraSpec
+from sam_ad_perception.modeling.mle_decoder import build_heads
+from sam_ad_perception.modeling.mle_sam import AuxiliaryHead, FusionSpec, GatedFusion, MleSam
+from sam_ad_perception.modeling.onnx_export import export_onnx
+
+onnxruntime = pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+CHANNELS = {'camera': 3, 'thermal': 1, 'event': 2, 'lidar': 3}
+SUBSETS = [s for k in range(1, 5) for s in itertools.combinations(CHANNELS, k)]
+SIZE = (64, 96)
+CLASSES = 4
+
+
+def small(form: str) -> MleSam:
+    """One block per stage; random weights everywhere, adapters too."""
+    torch.manual_seed(0)
+    spec = HieraSpec(8, 1, (1, 1, 1, 1), (), (8, 4, 4, 4), (2, 2), 16, stem='conv')
+    prompt_encoder, decoder = build_heads(
+        16, CLASSES, SIZE, mlp_dim=16, modalities=tuple(CHANNELS) if form == 'copies' else ()
+    )
+    fusion = FusionSpec(2, 'mean', (8, 8, 8))
+    network = MleSam(
+        CHANNELS,
+        HieraEncoder(spec, CHANNELS, LoraSpec(2)),
+        GatedFusion(tuple(CHANNELS), (2, 4, 16), fusion),
+        prompt_encoder,
+        decoder,
+        AuxiliaryHead((2, 4, 16), CLASSES, 8),
+    )
+    for name, parameter in network.named_parameters():
+        if '.b_q.' in name or '.b_v.' in name:
+            nn.init.normal_(parameter, std=0.2)
+    return network.eval()
+
+
+@pytest.fixture(scope='module')
+def networks() -> dict[str, MleSam]:
+    return {form: small(form) for form in ('shared', 'copies')}
+
+
+# The subsets differ in the encoder's batch and in the gate, the forms in the decoder alone:
+# every subset in one form and one in the other meet every path. Each costs three seconds.
+CASES = [('shared', subset) for subset in SUBSETS] + [('copies', ('event', 'lidar'))]
+
+
+@pytest.mark.parametrize(
+    ('form', 'subset'), CASES, ids=lambda v: v if isinstance(v, str) else '+'.join(v)
+)
+def test_a_subset_gives_the_same_mask_under_onnx_runtime(networks, form, subset, tmp_path: Path):
+    network = networks[form]
+    generator = torch.Generator().manual_seed(1)
+    inputs = {n: torch.randn(1, CHANNELS[n], *SIZE, generator=generator) for n in subset}
+    export_onnx(network, inputs, tmp_path / 'net.onnx', optimize=False)
+    session = onnxruntime.InferenceSession(tmp_path / 'net.onnx')
+    assert [i.name for i in session.get_inputs()] == list(subset)
+    other = {n: torch.randn(1, CHANNELS[n], *SIZE, generator=generator) for n in subset}
+    (got,) = session.run(['logits'], {n: image.numpy() for n, image in other.items()})
+    with torch.inference_mode():
+        expected = network(other).logits.numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-5, rtol=1e-4)
+    assert (got.argmax(1) == expected.argmax(1)).all()
+    assert len(np.unique(expected.argmax(1))) > 1
