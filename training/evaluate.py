@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from sam_ad_perception.core.health_config import UNCHECKED
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.sensors import Modality, SensorBundle
@@ -131,7 +132,7 @@ def load_weights(zoo_path: Path, key: str, weights: Path) -> Segmenter:
         raise ValueError(f'{zoo_path} has no model {key!r}, expected one of {list(zoo)}')
     network = build_model(zoo[key])
     load_checkpoint(network, CheckpointSpec(weights.name), weights.parent)
-    return Segmenter(zoo[key], network)
+    return Segmenter(zoo[key], network, health=UNCHECKED)
 
 
 def _summarise(
@@ -193,7 +194,9 @@ def main() -> None:
     console = Console()
     torch.set_num_threads(arguments.threads)
     if arguments.weights is None:
-        segmenter = Segmenter.from_zoo(arguments.zoo, arguments.model, arguments.checkpoints)
+        segmenter = Segmenter.from_zoo(
+            arguments.zoo, arguments.model, arguments.checkpoints, health=UNCHECKED
+        )
     else:
         segmenter = load_weights(arguments.zoo, arguments.model, arguments.weights)
     subsets = standard_subsets([Modality(name) for name in segmenter.spec.inputs])

@@ -58,21 +58,13 @@ class CheckedBundle:
     """A bundle without its unusable frames.
 
     Attributes:
-        bundle: The bundle; a sensor taken out is missing, with the reason.
+        bundle: The bundle; a sensor taken out is missing, with the reason, and one that is used
+            nevertheless has a note.
         findings: What was found, by sensor; sensors without a finding are left out.
     """
 
     bundle: SensorBundle
     findings: Mapping[Modality, tuple[HealthFinding, ...]]
-
-    @property
-    def degraded(self) -> dict[Modality, str]:
-        """What is wrong with the sensors that are used nevertheless, in words."""
-        return {
-            modality: '; '.join(finding.reason for finding in found)
-            for modality, found in self.findings.items()
-            if modality in self.bundle.frames
-        }
 
 
 @dataclass(frozen=True)
@@ -134,18 +126,7 @@ class HealthMonitor:
                 findings[modality] = found
             if sensor.fresh:
                 self._tell(modality, found)
-        out = {
-            modality: '; '.join(f.reason for f in found if f.severity is Severity.UNUSABLE)
-            for modality, found in findings.items()
-            if any(f.severity is Severity.UNUSABLE for f in found)
-        }
-        if out:
-            bundle = replace(
-                bundle,
-                frames={m: f for m, f in bundle.frames.items() if m not in out},
-                missing={**bundle.missing, **out},
-            )
-        return CheckedBundle(bundle, findings)
+        return CheckedBundle(_without_unusable(bundle, findings), findings)
 
     def reset(self) -> None:
         """Forget all sensors and all counts."""
@@ -325,3 +306,22 @@ def _differs(samples: NDArray[Any], before: NDArray[Any] | None, least: float) -
         return None
     change = np.abs(np.subtract(samples, before, dtype=np.float32))
     return bool(np.count_nonzero(change > least) > MOVING_SHARE * samples.size)
+
+
+def _without_unusable(
+    bundle: SensorBundle, findings: Mapping[Modality, tuple[HealthFinding, ...]]
+) -> SensorBundle:
+    """Take out the unusable frames, and note what is wrong with the others."""
+    if not findings:
+        return bundle
+    missing, notes = dict(bundle.missing), dict(bundle.notes)
+    for modality, found in findings.items():
+        refused = [f.reason for f in found if f.severity is Severity.UNUSABLE]
+        if refused:
+            missing[modality] = '; '.join(refused)
+            notes.pop(modality, None)
+        else:
+            known = [notes[modality]] if modality in notes else []
+            notes[modality] = '; '.join([*known, *(f.reason for f in found)])
+    frames = {m: f for m, f in bundle.frames.items() if m not in missing}
+    return replace(bundle, frames=frames, missing=missing, notes=notes)

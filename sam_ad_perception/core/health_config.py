@@ -63,6 +63,13 @@ class ThermalHealthConfig:
         ge=0.0,
         le=65535.0,
     )
+    min_contrast_k: float = parameter(
+        0.2,
+        'Shutter or dead: in images of temperatures the 2nd and the 98th percentile are nearer '
+        'than this.',
+        ge=0.0,
+        unit='K',
+    )
     contrast_ratio: float = parameter(
         0.3, 'Shutter: below this share of the running contrast.', ge=0.0, le=1.0
     )

@@ -110,22 +110,24 @@ def judge_thermal(m: ImageMeasures, levels: Levels, config: ThermalHealthConfig)
     """Judge a thermal image; a closed shutter shows the camera's own uniform warmth.
 
     Args:
-        m: Its figures, in counts.
+        m: Its figures, in counts, or kelvin of a float image.
         levels: Running levels of the figures `contrast`, `noise_share` and those of sharpness.
         config: Thresholds.
 
     Returns:
         At most one finding: shutter, overexposed, noisy or blurred.
     """
-    eight_bit = m.samples.dtype.itemsize == 1
-    least = config.min_contrast_8bit if eight_bit else config.min_contrast_16bit
+    form = m.samples.dtype.name
+    least = {'uint8': config.min_contrast_8bit, 'uint16': config.min_contrast_16bit}.get(
+        form, config.min_contrast_k
+    )
     least = max(least, config.contrast_ratio * levels.get('contrast', 0.0))
-    share = m.noise / max(m.contrast, 1.0)
+    share = m.noise / max(m.contrast, least)
     figures = {'contrast': m.contrast, 'noise_share': share}
     if m.contrast < least:
         reason = (
-            f'uniform, the shutter is closed or nothing is seen: contrast {m.contrast:.0f} counts'
-            f'{_usual(levels, "contrast", ".0f")}'
+            f'uniform, the shutter is closed or nothing is seen: contrast {m.contrast:.3g}'
+            f'{_usual(levels, "contrast", ".3g")}'
         )
         return _one(HealthKind.SHUTTER, reason, UNUSABLE, m.contrast, least), figures
     usual = levels.get('noise_share', 1.0)

@@ -104,29 +104,23 @@ def measure_image(image: NDArray[Any]) -> ImageMeasures:
         )
     rows, columns = _grid(plane.shape[0], ROWS), _grid(plane.shape[1], COLUMNS)
     samples = plane[rows[:, None], columns]
-    if plane.dtype.kind == 'f':
-        finite = samples[np.isfinite(samples)]
-        low, middle, high = np.percentile(finite, (2, 50, 98)) if finite.size else (0.0, 0.0, 0.0)
-        share = finite.size / samples.size
-        return ImageMeasures(
-            samples, float(low), float(middle), float(high), share, 0.0, 0.0, None, 0.0
-        )
-    low, middle, high = _percentiles(samples)
-    full = np.iinfo(plane.dtype).max
-    saturated = np.count_nonzero(samples >= full - full // 50) / samples.size
-    clipped = np.count_nonzero(samples == samples.max()) / samples.size
-    noise, sharpness = 0.0, None
-    if min(plane.shape) > 2 * REACH:
+    whole = plane.dtype.kind != 'f'
+    values = samples.ravel() if whole else samples[np.isfinite(samples)]
+    if values.size == 0:
+        return ImageMeasures(samples, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0.0)
+    low, middle, high = _percentiles(values)
+    valid = values.size / samples.size
+    saturated = clipped = noise = 0.0
+    if whole:
+        full = np.iinfo(plane.dtype).max
+        saturated = np.count_nonzero(values >= full - full // 50) / values.size
+        clipped = np.count_nonzero(values == values.max()) / values.size
+    sharpness = None
+    if valid == 1 and high > low and min(plane.shape) > 2 * REACH:
         noise = float(_noise(plane, rows[::2], columns[::2]))
-        least = max(0.1 * (high - low), 6.0 * noise, 8.0)
-        along = _edge_energy(plane, rows[::2], columns[::2], least)
-        if min(along[0, 2], along[1, 2]) >= MIN_EDGES:
-            # 2 REACH steps carry the noise of two pixels each, the whole edge that of two.
-            steps = along[:, 0] - along[:, 2] * 4 * REACH * noise**2
-            whole = along[:, 1] - along[:, 2] * 2 * noise**2
-            r = np.maximum(steps, 0.0) / whole
-            sharpness = (float(r[0]), float(r[1]))
-    return ImageMeasures(samples, low, middle, high, 1.0, saturated, clipped, sharpness, noise)
+        least = max(0.1 * (high - low), 6.0 * noise, 8.0 if whole else 0.0)
+        sharpness = _sharpness(_edge_energy(plane, rows[::2], columns[::2], least), noise)
+    return ImageMeasures(samples, low, middle, high, valid, saturated, clipped, sharpness, noise)
 
 
 def measure_cloud(cloud: PointCloud) -> CloudMeasures:
@@ -176,10 +170,21 @@ def _grid(length: int, most: int) -> NDArray[np.int64]:
     return ((np.arange(count) + 0.5) * (length / count)).astype(np.int64)
 
 
-def _percentiles(samples: NDArray[Any]) -> tuple[float, float, float]:
-    last = samples.size - 1
+def _sharpness(along: NDArray[np.float64], noise: float) -> tuple[float, float] | None:
+    """Energy of steps over energy of edges; what is left of a NaN among them is no figure."""
+    if min(along[0, 2], along[1, 2]) < MIN_EDGES or not np.isfinite(along).all():
+        return None
+    # 2 REACH steps carry the noise of two pixels each, the whole edge that of two.
+    steps = along[:, 0] - along[:, 2] * 4 * REACH * noise**2
+    whole = along[:, 1] - along[:, 2] * 2 * noise**2
+    ratio = np.maximum(steps, 0.0) / whole
+    return float(ratio[0]), float(ratio[1])
+
+
+def _percentiles(values: NDArray[Any]) -> tuple[float, float, float]:
+    last = values.size - 1
     places = (round(0.02 * last), last // 2, round(0.98 * last))
-    parted = np.partition(samples.ravel(), places)
+    parted = np.partition(values, places)
     return float(parted[places[0]]), float(parted[places[1]]), float(parted[places[2]])
 
 

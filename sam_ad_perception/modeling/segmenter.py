@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam_ad_perception.core.health import HealthMonitor
+from sam_ad_perception.core.health_config import HealthConfig
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
 from sam_ad_perception.modeling.checkpoints import load_checkpoint
@@ -39,6 +41,11 @@ class Segmenter:
         network: Its network with trained weights; it is switched to inference and its adapters
             are merged.
         device: Where the network runs.
+        health: How spoilt frames are told from good ones; the defaults where None.
+
+    Attributes:
+        spec: The zoo entry.
+        health: What checks the frames, and has counted what was wrong with them.
     """
 
     def __init__(
@@ -46,11 +53,14 @@ class Segmenter:
         spec: ModelSpec,
         network: SegmentationNetwork,
         device: torch.device | str = 'cpu',
+        *,
+        health: HealthConfig | None = None,
     ) -> None:
         self.spec = spec
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
         merge_lora(self.network)
+        self.health = HealthMonitor(health)
         self._ranges = ThermalRanges()
 
     @classmethod
@@ -62,6 +72,7 @@ class Segmenter:
         device: torch.device | str = 'cpu',
         *,
         threads: int | None = None,
+        health: HealthConfig | None = None,
     ) -> Segmenter:
         """Build a network of the zoo and load its checkpoint.
 
@@ -71,6 +82,7 @@ class Segmenter:
             checkpoint_dir: Folder of the checkpoint files.
             device: Where the network runs.
             threads: Threads of the CPU operators of this process; None keeps torch's number.
+            health: As of the class.
 
         Returns:
             The segmenter.
@@ -88,7 +100,7 @@ class Segmenter:
             torch.set_num_threads(threads)
         network = build_model(zoo[key])
         load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
-        return cls(zoo[key], network, device)
+        return cls(zoo[key], network, device, health=health)
 
     def segment(self, bundles: Sequence[SensorBundle]) -> list[Segmentation]:
         """Segment bundles; those with the same sensors run as one batch.
@@ -102,11 +114,13 @@ class Segmenter:
         Raises:
             SegmentationError: A bundle has no usable sensor, or lacks a required one.
         """
-        prepared, align_s = [], []
+        healthy, prepared, early_s = [], [], []
         for bundle in bundles:
             start = time.perf_counter()
-            prepared.append(self._prepare(bundle))
-            align_s.append(time.perf_counter() - start)
+            healthy.append(self.health.check(bundle).bundle)
+            checked = time.perf_counter()
+            prepared.append(self._prepare(healthy[-1]))
+            early_s.append({'health': checked - start, 'align': time.perf_counter() - checked})
         results: list[Segmentation | None] = [None] * len(bundles)
         subsets: dict[tuple[str, ...], list[int]] = {}
         for index, item in enumerate(prepared):
@@ -116,9 +130,9 @@ class Segmenter:
             output, logits = self._run([prepared[i] for i in indices])
             network_s = time.perf_counter() - start
             for row, i in enumerate(indices):
-                latency = {'align': align_s[i], 'network': network_s}
+                latency = {**early_s[i], 'network': network_s}
                 results[i] = self._result(
-                    bundles[i], prepared[i], output, logits[row], row, latency
+                    healthy[i], prepared[i], output, logits[row], row, latency
                 )
         return [result for result in results if result is not None]
 

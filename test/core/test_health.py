@@ -203,9 +203,9 @@ def test_a_spoilt_camera_frame_is_told_at_once(rng, spoil, kind, used):
     assert used is None or (CAMERA in stream.checked.bundle.frames) == used
     if finding.severity is Severity.UNUSABLE:
         assert finding.reason in stream.checked.bundle.missing[CAMERA]
-        assert stream.checked.degraded == {}
+        assert stream.checked.bundle.notes == {}
     else:
-        assert stream.checked.degraded == {CAMERA: finding.reason}
+        assert stream.checked.bundle.notes == {CAMERA: finding.reason}
         assert stream.checked.bundle.missing == {}
 
 
@@ -256,11 +256,13 @@ def test_frozen_can_be_made_patient_and_be_switched_off(rng):
     assert [never.feed(image) for _ in range(4)] == [[]] * 4
 
 
-@pytest.mark.parametrize('eight_bit', [False, True])
-def test_a_closed_thermal_shutter_is_told(rng, eight_bit):
+@pytest.mark.parametrize('form', ['uint16', 'float32', 'uint8'])
+def test_a_closed_thermal_shutter_is_told(rng, form):
     def deliver(image):
-        if not eight_bit:
+        if form == 'uint16':
             return image
+        if form == 'float32':
+            return (image / 100).astype(np.float32)  # kelvin
         low, high = np.percentile(image, (1, 99))  # automatic gain
         return np.clip(255 * (image - low) / (high - low), 0, 255).astype(np.uint8)
 
@@ -270,7 +272,7 @@ def test_a_closed_thermal_shutter_is_told(rng, eight_bit):
     shut = np.rint(29300 + 8 * rng.standard_normal((128, 160))).astype(np.uint16)
     assert stream.feed(deliver(shut)) == ['shutter']
     assert THERMAL not in stream.checked.bundle.frames
-    dead = np.full((128, 160), 128, np.uint8 if eight_bit else np.uint16)
+    dead = np.full((128, 160), 128, form)
     assert stream.feed(dead) == ['shutter']
     assert Stream(THERMAL).feed(dead) == ['shutter']
 

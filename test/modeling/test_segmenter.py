@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sam_ad_perception.core.health_config import UNCHECKED
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.modeling.preprocessing import prepare_bundle
 from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
@@ -42,7 +43,7 @@ def test_every_subset_gives_a_mask_at_the_camera_size(segmenter, bundle, subset)
     assert result.used == subset
     assert set(result.missing) == set(SENSORS) - set(subset)
     assert sum(result.gate.values()) == pytest.approx(1, abs=1e-5)
-    assert set(result.latency_s) == {'align', 'network', 'mask'}
+    assert set(result.latency_s) == {'health', 'align', 'network', 'mask'}
     assert (result.depth is not None) == (Modality.LIDAR in subset)
 
 
@@ -90,6 +91,68 @@ def test_a_required_sensor_that_is_missing_is_an_error(spec, network, bundle):
     needy = Segmenter(dataclasses.replace(spec, required=('camera',)), network)
     with pytest.raises(SegmentationError, match=r"required \['camera'\] missing"):
         needy.segment([keep(bundle, SENSORS[1:])])
+
+
+def later(bundle, **data):
+    """The bundle 100 ms later, with other data for the named sensors."""
+    step = 100_000_000
+    events = bundle.frames[Modality.EVENT].data if Modality.EVENT in bundle.frames else None
+    if events is not None:
+        data = {'event': dataclasses.replace(events, t_ns=events.t_ns + step)} | data
+    frames = {
+        m: dataclasses.replace(f, stamp_ns=f.stamp_ns + step, data=data.get(m, f.data))
+        for m, f in bundle.frames.items()
+    }
+    return dataclasses.replace(bundle, stamp_ns=bundle.stamp_ns + step, frames=frames)
+
+
+BLACK = np.zeros((100, 160, 3), np.uint8)
+
+
+def test_an_unhealthy_sensor_is_missing_with_its_reason(segmenter, bundle):
+    (result,) = segmenter.segment([later(bundle, camera=BLACK)])
+    assert Modality.CAMERA not in result.used
+    assert result.missing[Modality.CAMERA].startswith('black: ')
+    assert result.mask.shape == (100, 160)
+    (expected,) = segmenter.segment([keep(bundle, SENSORS[1:])])
+    np.testing.assert_array_equal(result.mask, expected.mask)
+    assert segmenter.health.summary()[Modality.CAMERA].counts == {'black': 1}
+
+
+def test_a_degraded_sensor_is_used_and_noted(segmenter, bundle):
+    dull = np.clip(bundle.frames[Modality.CAMERA].data // 32 + 100, 0, 255).astype(np.uint8)
+    (result,) = segmenter.segment([keep(later(bundle, camera=dull), SENSORS[:1])])
+    assert result.used == (Modality.CAMERA,)
+    assert result.notes[Modality.CAMERA].startswith('low contrast: ')
+
+
+def test_a_required_sensor_that_is_unhealthy_is_an_error(spec, network, bundle):
+    needy = Segmenter(dataclasses.replace(spec, required=('camera',)), network)
+    with pytest.raises(SegmentationError, match=r"required \['camera'\] missing \(camera: black"):
+        needy.segment([later(bundle, camera=BLACK)])
+
+
+def test_without_any_healthy_sensor_there_is_no_mask(segmenter, bundle):
+    pair = keep(bundle, SENSORS[:2])
+    segmenter.segment([pair])
+    with pytest.raises(SegmentationError, match=r'camera: frozen.*thermal: frozen'):
+        segmenter.segment([later(pair)])
+
+
+def test_health_is_kept_per_view(segmenter, bundle):
+    first = keep(bundle, SENSORS[:1])
+    rear = dataclasses.replace(first.camera, frame_id='rear')
+    second = dataclasses.replace(later(first), camera=rear)
+    results = segmenter.segment([first, second])
+    assert [r.missing.get(Modality.CAMERA) for r in results] == [None, None]
+    with pytest.raises(SegmentationError, match='camera: frozen'):
+        segmenter.segment([later(first)])
+
+
+def test_checking_can_be_switched_off(spec, network, bundle):
+    unchecked = Segmenter(spec, network, health=UNCHECKED)
+    (result,) = unchecked.segment([later(bundle, camera=BLACK)])
+    assert Modality.CAMERA in result.used
 
 
 def test_mean_of_both_heads_is_a_switch(spec, network, bundle):
