@@ -26,6 +26,8 @@ from sam_ad_perception.core.projection import project_kernel, projection_paramet
 from sam_ad_perception.core.sensors import CameraModel
 
 Interpolation = Literal['linear', 'nearest']
+SamplingMap = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
+"""`map_u`, `map_v` (H, W), pixels of the source, and `valid` (H, W), for each target pixel."""
 
 _FLAGS = {'linear': cv2.INTER_LINEAR, 'nearest': cv2.INTER_NEAREST}
 _DTYPES = (np.uint8, np.uint16, np.int16, np.float32)
@@ -85,35 +87,30 @@ def warp_to_camera(
     return _remap(image, map_u, map_v, _FLAGS[interpolation]), valid
 
 
-def warp_on_surface(
+def warp_by_map(
     image: NDArray[np.generic],
     source: CameraModel,
-    target: CameraModel,
-    T_target_source: NDArray[np.float64],
-    depth: NDArray[np.float32],
+    maps: SamplingMap,
     *,
     interpolation: Interpolation = 'linear',
-) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
-    """Resample an image as the target camera would see it, at the true distance of each pixel.
+) -> NDArray[np.generic]:
+    """Resample an image by a map into another view.
 
     Args:
         image: (H, W) or (H, W, C), uint8, uint16, int16 or float32.
         source: Geometry of `image`.
-        target: The view wanted.
-        T_target_source: (4, 4), maps source-frame points into the target's frame, metres.
-        depth: (h, w) float32 on any grid over the target's view, see `surface_map`.
+        maps: As `surface_map` gives it.
         interpolation: `linear`, or `nearest` for labels and counts.
 
     Returns:
-        The image in the target's size, 0 where `valid` is False; and `valid` (H, W) bool:
-        whether the source's image covers the pixel and no nearer surface hides it there.
+        The image in the size of the map, 0 where the map is not valid.
 
     Raises:
-        ValueError: As `warp_to_camera`, or `depth` is not (h, w).
+        ValueError: The image's size is not its model's, or its dtype or the interpolation is not
+            supported.
     """
     image = _check_image(image, source, interpolation)
-    map_u, map_v, valid = surface_map(source, target, T_target_source, depth)
-    return _remap(image, map_u, map_v, _FLAGS[interpolation]), valid
+    return _remap(image, maps[0], maps[1], _FLAGS[interpolation])
 
 
 def surface_map(
@@ -121,7 +118,7 @@ def surface_map(
     target: CameraModel,
     T_target_source: NDArray[np.float64],
     depth: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+) -> SamplingMap:
     """For each pixel of `target`, find where `source` sees the same point of a surface.
 
     A pixel whose point is hidden from the source by a nearer one is not valid. Two points on one
@@ -156,8 +153,9 @@ def surface_map(
     _see(_rays(_View.of(target)), inverse.ravel(), T[:3, :3], T[:3, 3], seen)
     uv, closeness = np.empty((len(seen), 2)), np.empty(len(seen))
     project_kernel(seen, *projection_parameters(source), uv, closeness)
-    # the rays were divided by the depth, so z / (depth of the target) came out: invert it
-    closeness = inverse.ravel() / closeness
+    # the points were divided by their depth in the target, so their own over that came out
+    with np.errstate(divide='ignore', invalid='ignore'):
+        closeness = inverse.ravel() / closeness
     ratio = source.K[0, 0] / target.K[0, 0]
     cell = max(1, int(np.ceil(ratio)))
     nearest = np.zeros((-(-source.height // cell), -(-source.width // cell)))

@@ -191,8 +191,8 @@ def decode_image(
         fallback: Reads encodings unknown here, or None.
 
     Returns:
-        camera: (H, W, 3) uint8 RGB; thermal: (H, W) uint8 or uint16; depth: (H, W) float32,
-        metres, NaN where none. It may be a read-only view of the message.
+        camera: (H, W, 3) uint8 RGB; thermal: (H, W) uint8, uint16 or float32; depth: (H, W)
+        float32, metres, NaN where none. It may be a read-only view of the message.
 
     Raises:
         ConversionError: The message is malformed, or its encoding does not suit the sensor.

@@ -153,7 +153,9 @@ def to_rgb(array: NDArray[Any], encoding: str) -> NDArray[np.uint8]:
     return rgb
 
 
-def to_thermal(array: NDArray[Any], encoding: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def to_thermal(
+    array: NDArray[Any], encoding: str
+) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
     """Convert pixels to what a thermal camera measures, keeping 16 bits where there are 16.
 
     Args:
@@ -161,12 +163,12 @@ def to_thermal(array: NDArray[Any], encoding: str) -> NDArray[np.uint8] | NDArra
         encoding: Their encoding; a colour image (a grey picture saved as colour) becomes grey.
 
     Returns:
-        (H, W) uint8 or uint16.
+        (H, W) uint8, uint16, or float32 for `32FC1` (a driver that publishes temperatures).
 
     Raises:
         EncodingError: The encoding is neither grey nor colour.
     """
-    if encoding in ('mono8', '8UC1', 'mono16', '16UC1'):
+    if encoding in ('mono8', '8UC1', 'mono16', '16UC1', '32FC1'):
         return _native(array)
     grey: NDArray[np.uint8] = cv2.cvtColor(to_rgb(array, encoding), cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
     return grey

@@ -184,4 +184,11 @@ class ThermalFixedRange(FixedRange):
 
 
 def _thermal_of(frame: SensorFrame) -> NDArray[Any]:
-    return image_of(frame, _DTYPES, 1)
+    """The image; a pixel of a float image that is no number becomes its coldest."""
+    image = image_of(frame, _DTYPES, 1)
+    if image.dtype != np.float32:
+        return image
+    finite = np.isfinite(image)
+    if not finite.any():
+        raise BadFrameError('thermal image has no finite pixel')
+    return image if finite.all() else np.where(finite, image, image[finite].min())

@@ -9,7 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.alignment import estimate_surface, warp_on_surface, warp_to_camera
+from sam_ad_perception.core.alignment import (
+    SamplingMap,
+    estimate_surface,
+    surface_map,
+    warp_by_map,
+    warp_to_camera,
+)
 from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.sensors import (
@@ -51,6 +57,7 @@ class RenderContext:
         """
         self._bundle = bundle
         self._view = view
+        self._maps: dict[tuple[str, int, int], SamplingMap] = {}
         self.ranges = ranges or ThermalRanges()
         self.notes: dict[str, str] = {str(m): note for m, note in bundle.notes.items()}
 
@@ -65,8 +72,28 @@ class RenderContext:
         if text not in told:
             self.notes[sensor] = f'{told}; {text}' if told else text
 
+    def surface_map(
+        self, frame: SensorFrame, view: CameraModel, T_view: NDArray[np.float64]
+    ) -> SamplingMap | None:
+        """Where a frame of the bundle sees what the camera sees, by the lidar's depth.
+
+        Args:
+            frame: An image-like frame with its geometry.
+            view: The camera's view on the grid wanted.
+            T_view: (4, 4) transform of the sensor's frame into the camera's, metres.
+
+        Returns:
+            See `core.alignment.surface_map`; None without lidar points in the view. Made once
+            per frame and grid.
+        """
+        assert frame.camera is not None
+        key = (str(frame.modality), *view.size)
+        if self._surface is not None and key not in self._maps:
+            self._maps[key] = surface_map(frame.camera, view, T_view, self._surface)
+        return self._maps.get(key)
+
     @cached_property
-    def surface(self) -> NDArray[np.float32] | None:
+    def _surface(self) -> NDArray[np.float32] | None:
         """(h, w) depth of the scene on a grid over the view, metres; None without lidar points."""
         frame = self._bundle.frames.get(Modality.LIDAR)
         T_camera_lidar = self._bundle.T_camera.get(Modality.LIDAR)
@@ -243,15 +270,17 @@ def warp_to_view(
     camera, T = geometry_of(frame, image.shape[:2], T_view)
     factor = max(1, round(camera.width / view.width))
     finer = scale_camera(view, (view.height * factor, view.width * factor))
-    surface = context.surface if alignment == 'depth' and context is not None else None
-    if surface is not None:
-        warped, _ = warp_on_surface(image, camera, finer, T, surface)
-    else:
-        if alignment == 'depth' and context is not None:
+    maps = None
+    if alignment == 'depth' and context is not None:
+        maps = context.surface_map(frame, finer, T)
+        if maps is None:
             context.note(
                 str(frame.modality),
                 f'aligned to a plane at {distance_m:g} m, for there is no lidar depth',
             )
+    if maps is not None:
+        warped = warp_by_map(image, camera, maps)
+    else:
         far = np.inf if alignment == 'rotation' else distance_m
         warped, _ = warp_to_camera(image, camera, finer, T, distance_m=far)
     out = np.asarray(warped, dtype=np.float32)

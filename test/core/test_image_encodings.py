@@ -203,8 +203,11 @@ def test_thermal_keeps_its_sixteen_bits(big, rng):
     assert to_thermal(grey, 'mono8') is grey
     colored = np.repeat(grey[..., None], 3, 2)
     assert np.abs(to_thermal(colored, 'bgr8').astype(int) - grey).max() <= 1
+    celsius = rng.normal(20, 5, (4, 6)).astype(dtype_of('32FC1', big))
+    np.testing.assert_array_equal(to_thermal(celsius, '32FC1'), celsius)
+    assert to_thermal(celsius, '32FC1').dtype.isnative
     with pytest.raises(EncodingError):
-        to_thermal(np.zeros((2, 2), np.float32), '32FC1')
+        to_thermal(np.zeros((2, 2, 3), np.uint16), '16UC3')
 
 
 @pytest.mark.parametrize('big', [False, True])
