@@ -77,7 +77,8 @@ class LoraQkv(nn.Module):
         for table in (self.a_q, self.a_v):
             for a in table.values():
                 nn.init.kaiming_uniform_(a, a=math.sqrt(5))
-        self._merged: dict[str, Tensor] = {}
+        self.slots = {name: slot for slot, name in enumerate(modalities)}
+        self._merged: Tensor | None = None
 
     def adapted_weight(self, modality: str) -> Tensor:
         """Weight of the layer as `modality` sees it: W + [B_q A_q; 0; B_v A_v].
@@ -88,8 +89,8 @@ class LoraQkv(nn.Module):
         Returns:
             (3 * out, in) tensor.
         """
-        if modality in self._merged:
-            return self._merged[modality]
+        if self._merged is not None:
+            return self._merged[self.slots[modality]]
         delta_q = self.b_q[modality] @ self.a_q[modality]
         delta_v = self.b_v[modality] @ self.a_v[modality]
         rest = self.base.out_features - 2 * self.rows
@@ -98,12 +99,22 @@ class LoraQkv(nn.Module):
 
     def merge(self) -> None:
         """Keep the adapted weights, for inference; a later change of parameters is not seen."""
+        self.unmerge()
         with torch.no_grad():
-            self._merged = {m: self.adapted_weight(m) for m in self.a_q}
+            self._merged = torch.stack([self.adapted_weight(m) for m in self.slots])
 
     def unmerge(self) -> None:
         """Return to forming the adapted weights at each call."""
-        self._merged = {}
+        self._merged = None
+
+    def _adapted_weights(self, modalities: Sequence[str]) -> Tensor:
+        """Stack the adapted weights; merged ones of neighbours are a view of what is kept."""
+        if self._merged is None:
+            return torch.stack([self.adapted_weight(m) for m in modalities])
+        slots = [self.slots[m] for m in modalities]
+        if slots == list(range(slots[0], slots[0] + len(slots))):
+            return self._merged[slots[0] : slots[0] + len(slots)]
+        return self._merged[slots]
 
     def forward(self, x: Tensor) -> Tensor:
         """Project tokens to q, k, v.
@@ -117,11 +128,10 @@ class LoraQkv(nn.Module):
         names = self.active.names
         if len(names) == 1:
             return nn.functional.linear(x, self.adapted_weight(names[0]), self.base.bias)
-        weight = torch.stack([self.adapted_weight(m) for m in names])
         out = torch.baddbmm(
             self.base.bias.expand(len(names), 1, -1),
             x.reshape(len(names), -1, x.shape[-1]),
-            weight.transpose(1, 2),
+            self._adapted_weights(names).transpose(1, 2),
         )
         return out.reshape(*x.shape[:-1], -1)
 

@@ -60,6 +60,31 @@ def test_k_is_never_touched():
     torch.testing.assert_close(layer(x)[:, 6:12], base(x)[:, 6:12])
 
 
+@pytest.mark.parametrize(
+    'names', [NAMES, NAMES[:2], NAMES[1:], NAMES[::2], NAMES[::-1], NAMES[1:2]], ids='+'.join
+)
+def test_merged_weights_reach_the_slices_they_belong_to(names):
+    layer, base = make_layer('out')
+    layer.active.names = names
+    x = torch.randn(2 * len(names), 5, 6)
+    merge_lora(layer)
+    parts = zip(names, x.chunk(len(names)), strict=True)
+    expected = torch.cat([by_formula(layer, base, name, part) for name, part in parts])
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_merging_again_follows_the_parameters():
+    layer, base = make_layer('out')
+    merge_lora(layer)
+    with torch.no_grad():
+        layer.b_v['thermal'].fill_(1.0)
+    merge_lora(layer)
+    layer.active.names = ('thermal',)
+    x = torch.randn(2, 6)
+    expected = by_formula(layer, base, 'thermal', x)
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_merged_equals_unmerged_and_unmerging_follows_the_parameters():
     layer, _ = make_layer('out')
     layer.active.names = NAMES
