@@ -334,29 +334,3 @@ def _uint32(data, i, is_bigendian):  # type: ignore[no-untyped-def]
     """Read four bytes at `i`."""
     first, second = _uint16(data, i, is_bigendian), _uint16(data, i + 2, is_bigendian)
     return first << 16 | second if is_bigendian else second << 16 | first
-
-
-@njit(nogil=True, cache=True)
-def count_events(
-    x: NDArray[np.uint16],
-    y: NDArray[np.uint16],
-    polarity: NDArray[np.bool_],
-    columns: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    counts: NDArray[np.uint16],
-) -> None:
-    """Add events to `counts`, saturating at 65535.
-
-    Args:
-        x: (N,) uint16 column; so are `y` (row) and `polarity` (bool).
-        y: (N,) uint16.
-        polarity: (N,) bool.
-        columns: (W,) int64, output column of each sensor column.
-        rows: (H,) int64, output row of each sensor row.
-        counts: (2, H_out, W_out) uint16, ON then OFF; changed in place.
-    """
-    for i in range(x.size):
-        channel = 0 if polarity[i] else 1
-        v, u = rows[y[i]], columns[x[i]]
-        if counts[channel, v, u] < 65535:
-            counts[channel, v, u] += 1

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core import event_codecs as codecs
-from sam_ad_perception.core.event_packets import EventPacket
-from sam_ad_perception.core.event_representations import accumulate_counts
+from sam_ad_perception.core.event_packets import EVENT_ARRAY, EventPacket
 from sam_ad_perception.core.events import EventDecoder
 from sam_ad_perception.core.sensors import Events
 
@@ -50,13 +49,14 @@ def encode_packet(
 
 
 def warm_up() -> None:
-    """Compile (or load from numba's cache) every kernel, so that the first packet is fast."""
+    """Compile (or load from numba's cache) every decoder, so that the first packet is fast."""
     size = (4, 4)
     one = np.zeros(1, np.uint16)
     events = Events(one, one, np.ones(1, np.bool_), np.zeros(1, np.int64), size)
     for encoding in ('evt3', 'mono'):
-        accumulate_counts(EventDecoder().decode(encode_packet(events, encoding)))
-    EventDecoder().decode(EventPacket(0, size, 'libcaer', np.zeros(8, np.uint8)))
+        EventDecoder().decode(encode_packet(events, encoding))
+    for encoding, length in (('libcaer', 8), (EVENT_ARRAY, 13)):
+        EventDecoder().decode(EventPacket(0, size, encoding, np.zeros(length, np.uint8)))
 
 
 def _encode_evt3(events: Events, end_ns: int) -> NDArray[np.uint8]:

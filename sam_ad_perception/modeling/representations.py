@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.depth import rasterize
 from sam_ad_perception.core.deskew import place_points
-from sam_ad_perception.core.event_representations import accumulate_counts
-from sam_ad_perception.core.sensors import CameraModel, Events, SensorFrame
+from sam_ad_perception.core.sensors import CameraModel, SensorFrame
 from sam_ad_perception.modeling.depth_representations import DepthImage
+from sam_ad_perception.modeling.event_representations import (
+    EventCounts,
+    EventImage,
+    EventTimeSurface,
+    EventVoxelGrid,
+)
 from sam_ad_perception.modeling.thermal_representations import (
     ThermalFixedRange,
     ThermalPercentile,
@@ -28,10 +33,8 @@ from sam_ad_perception.modeling.view_rendering import (
     BadFrameError,
     RenderContext,
     Representation,
-    check_alignment,
     check_cloud,
     image_of,
-    warp_to_view,
 )
 
 
@@ -70,63 +73,6 @@ class Rgb:
         std = np.asarray(self.std, np.float32)
         scaled = resized.astype(np.float32) * (1 / 255 / std) - np.asarray(self.mean) / std
         return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class EventCounts:
-    """Events per pixel and polarity (ON, OFF) over a fixed time, log(1 + n), warped.
-
-    Attributes:
-        duration_ms: Time before the frame's stamp whose events count, milliseconds.
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-        alignment: One of `ALIGNMENTS`.
-
-    Raises:
-        ValueError: `alignment` is unknown.
-    """
-
-    duration_ms: float = 30.0
-    distance_m: float = 20.0
-    alignment: str = 'plane'
-
-    def __post_init__(self) -> None:
-        check_alignment(self.alignment)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 2
-
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
-        events = frame.data
-        if not isinstance(events, Events):
-            raise BadFrameError(f'event data must be Events, got {type(events).__name__}')
-        if min(events.size) <= 0:
-            raise BadFrameError(f'event sensor has size {events.size}')
-        start = np.searchsorted(events.t_ns, frame.stamp_ns - int(self.duration_ms * 1e6), 'right')
-        if start >= events.t_ns.size:
-            raise BadFrameError(f'no events in the last {self.duration_ms:g} ms')
-        if start > 0:
-            events = Events(
-                events.x[start:],
-                events.y[start:],
-                events.polarity[start:],
-                events.t_ns[start:],
-                events.size,
-            )
-        counts = np.log1p(accumulate_counts(events, events.size).astype(np.float32))
-        images = [
-            warp_to_view(c, frame, view, T_view, self.alignment, self.distance_m, context)
-            for c in counts
-        ]
-        return np.stack(images)
 
 
 @dataclass(frozen=True)
@@ -187,6 +133,9 @@ REPRESENTATIONS: Mapping[str, type[Representation]] = MappingProxyType(
         'thermal_running_percentile': ThermalRunningPercentile,
         'thermal_fixed_range': ThermalFixedRange,
         'event_counts': EventCounts,
+        'event_image': EventImage,
+        'event_voxel_grid': EventVoxelGrid,
+        'event_time_surface': EventTimeSurface,
         'lidar_image': LidarImage,
         'depth_image': DepthImage,
     }

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_ad_perception.core.event_representations import accumulate_counts
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -113,7 +112,6 @@ def sample_bundle(size: tuple[int, int] = (96, 160)) -> SensorBundle:
         np.sort(rng.integers(stamp_ns - 20_000_000, stamp_ns, count)),
         size,
     )
-    accumulate_counts(events, size)
     points = rng.uniform((-5, -2, 2), (5, 2, 50), (count, 3)).astype(np.float32)
     data: dict[Modality, SensorData] = {
         Modality.CAMERA: rng.integers(0, 255, (*size, 3)).astype(np.uint8),

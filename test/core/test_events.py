@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.event_encoding import encode_packet, warm_up
-from sam_ad_perception.core.event_representations import accumulate_counts
 from sam_ad_perception.core.events import (
     EventDecodeError,
     EventDecoder,
@@ -363,26 +362,6 @@ def test_packet_without_events_still_tells_the_time() -> None:
         packet = encode_packet(empty_events(SIZE), encoding, end_ns=7 * MS)
         assert decoder.decode(packet).t_ns.size == 0
         assert decoder.end_ns == 7 * MS
-
-
-@given(seed=st.integers(0, 10_000), out=st.sampled_from([None, (12, 16), (24, 31), (96, 128)]))
-def test_counts_against_numpy(seed: int, out: tuple[int, int] | None) -> None:
-    size = (48, 64)
-    events = make_events(list(range(200)), size, seed)
-    height, width = out or size
-    wanted = np.zeros((2, height, width), np.uint16)
-    channel = np.where(events.polarity, 0, 1)
-    rows = np.floor(events.y * (height / size[0])).astype(int)
-    columns = np.floor(events.x * (width / size[1]) + 1e-9).astype(int)
-    np.add.at(wanted, (channel, rows, columns), 1)
-    np.testing.assert_array_equal(accumulate_counts(events, out), wanted)
-
-
-def test_counts_saturate() -> None:
-    n = 70_000
-    zeros = np.zeros(n, np.uint16)
-    events = Events(zeros, zeros, np.ones(n, np.bool_), np.zeros(n, np.int64), (1, 1))
-    assert accumulate_counts(events).tolist() == [[[65535]], [[0]]]
 
 
 def test_warm_up_runs_every_kernel() -> None:

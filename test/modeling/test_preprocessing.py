@@ -160,7 +160,7 @@ BAD = {
     'camera a cloud': (Modality.CAMERA, PointCloud(NAN_POINTS), 'must be an image, got PointC'),
     'thermal uniform': (Modality.THERMAL, np.full((64, 80), 5, np.uint16), 'uniform at 5'),
     'thermal other size': (Modality.THERMAL, np.arange(96, dtype=np.uint8).reshape(8, 12), 'says'),
-    'event an image': (Modality.EVENT, np.zeros((4, 4)), 'must be Events, got ndarray'),
+    'event an image': (Modality.EVENT, np.zeros((4, 4)), 'is a rendered image'),
     'lidar NaN': (Modality.LIDAR, PointCloud(NAN_POINTS), 'NaN or infinite'),
     'lidar empty': (Modality.LIDAR, PointCloud(NAN_POINTS[:0]), 'empty'),
     'lidar behind': (Modality.LIDAR, PointCloud(np.full((5, 3), -9, np.float32)), 'in front of'),
