@@ -7,16 +7,50 @@ first. Points without a pixel, non-finite ones included, are skipped.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.densification import fill_edge_aware, fill_nearest
 from sam_ad_perception.core.geometry import project_points, scale_camera
+from sam_ad_perception.core.occlusion import OcclusionConfig, find_hidden
+from sam_ad_perception.core.parameters import parameter
 from sam_ad_perception.core.sensors import CameraModel
 
 
+@dataclass(frozen=True)
+class DepthConfig:
+    """How a sweep becomes a depth image."""
+
+    occlusion: OcclusionConfig = field(default_factory=OcclusionConfig)
+    fill: str = parameter(
+        'none',
+        'Depth of pixels without a point: none; nearest takes that of the nearest measured pixel; '
+        'edge_aware keeps to one surface and, where there is an image, to its edges.',
+        choices=('none', 'nearest', 'edge_aware'),
+    )
+    fill_radius_px: int = parameter(
+        8, 'Pixels further than this from every measured one stay empty.', ge=1, le=64, unit='px'
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class DepthImage:
+    """Depth as the camera sees it.
+
+    Attributes:
+        depth: (H, W) float32, metres along the optical axis, NaN where unknown (REP 118).
+        measured: (H, W) bool, True where a point fell; the rest of `depth` is filled or NaN.
+    """
+
+    depth: NDArray[np.float32]
+    measured: NDArray[np.bool_]
+
+
 def project_depth(points: NDArray[np.floating], camera: CameraModel) -> NDArray[np.float32]:
-    """Render points into a depth image as REP 118 defines it (`32FC1`).
+    """Render all points into a depth image as REP 118 defines it (`32FC1`).
 
     Args:
         points: (N, 3) float32 or float64, metres, the camera's optical frame.
@@ -32,6 +66,39 @@ def project_depth(points: NDArray[np.floating], camera: CameraModel) -> NDArray[
     depth = np.full(camera.size, np.nan, dtype=np.float32)
     _fill_depth(uv, z, depth)
     return depth
+
+
+def render_depth(
+    points: NDArray[np.floating],
+    camera: CameraModel,
+    config: DepthConfig,
+    guide: NDArray[np.uint8] | None = None,
+) -> DepthImage:
+    """Render points into a depth image without what the camera cannot see, filled if wanted.
+
+    Args:
+        points: (N, 3) float32 or float64, metres, the camera's optical frame.
+        camera: The view; its lens distortion is applied.
+        config: What is removed and what is filled.
+        guide: (H, W, 3) or (H, W) uint8 image of the view, for filling along its edges.
+
+    Returns:
+        The depth image.
+
+    Raises:
+        ValueError: A wrong shape.
+    """
+    uv, z = project_points(camera, points)
+    if config.occlusion.enabled:
+        z = np.where(find_hidden(uv, z, camera, config.occlusion), np.nan, z)
+    depth = np.full(camera.size, np.nan, dtype=np.float32)
+    _fill_depth(uv, z, depth)
+    measured = np.isfinite(depth)
+    if config.fill == 'nearest':
+        depth = fill_nearest(depth, config.fill_radius_px)
+    elif config.fill == 'edge_aware':
+        depth = fill_edge_aware(depth, config.fill_radius_px, guide)
+    return DepthImage(depth, measured)
 
 
 def rasterize(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.geometry import project_points
 from sam_ad_perception.core.labels import UNLABELED, LabelSpace
+from sam_ad_perception.core.occlusion import OcclusionConfig, find_hidden
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -68,6 +69,7 @@ def paint_points(
     mask: NDArray[np.uint8],
     depth: NDArray[np.float32] | None = None,
     *,
+    occlusion: OcclusionConfig | None = None,
     tolerance_m: float = 0.3,
     relative_tolerance: float = 0.02,
 ) -> NDArray[np.uint8]:
@@ -79,6 +81,8 @@ def paint_points(
         mask: (H, W) uint8 ids.
         depth: (H, W) float32, metres, NaN where unknown; a point that lies further behind it
             than the tolerance is hidden from the camera and stays unlabeled. None: no check.
+        occlusion: Points that the camera cannot see stay unlabeled, see `core.occlusion`; None,
+            or one that is not enabled: no check.
         tolerance_m: Constant part of the tolerance, metres.
         relative_tolerance: Part of the tolerance that grows with depth.
 
@@ -97,6 +101,8 @@ def paint_points(
         inside = (z > 0) & np.all(
             (uv >= -0.5) & (uv < [camera.width - 0.5, camera.height - 0.5]), 1
         )
+    if occlusion is not None and occlusion.enabled:
+        inside &= ~find_hidden(uv, z, camera, occlusion)
     seen = np.flatnonzero(inside)
     u, v = np.floor(uv[seen] + 0.5).astype(np.intp).T
     if depth is not None:
@@ -128,6 +134,7 @@ def label_sweep(bundle: SensorBundle, segmentation: Segmentation) -> NDArray[np.
         segmentation.camera,
         segmentation.mask,
         segmentation.depth,
+        occlusion=OcclusionConfig(),
     )
 
 

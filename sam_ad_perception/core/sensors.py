@@ -165,8 +165,9 @@ class SensorFrame:
         modality: Which sensor.
         stamp_ns: Its time after the configured clock offset was subtracted, nanoseconds.
         frame_id: Frame of the measurement.
-        data: camera (H, W, 3) uint8 RGB; thermal (H, W) uint8 or uint16; depth (H, W) float32
-            metres with NaN; event `Events`; lidar `PointCloud`.
+        data: camera (H, W, 3) uint8 RGB; thermal (H, W) uint8 or uint16 counts, or
+            float32 temperatures; depth (H, W) float32 metres with NaN; event `Events`; lidar
+            `PointCloud`.
         camera: Geometry of an image-like sensor; None for lidar, or while unknown.
         motion: How a lidar moved around the bundle's reference time; None where that is unknown,
             and for the other sensors.
@@ -222,11 +223,13 @@ class Segmentation:
         expert: Zoo key of the network that made the mask.
         used: Sensors that entered the network.
         missing: The other sensors, each with the reason.
-        depth: (H, W) float32, metres, NaN where no return (REP 118); None without lidar.
+        depth: (H, W) float32, metres, NaN where unknown (REP 118); None without lidar.
+        depth_measured: (H, W) bool, True where a lidar point fell, False where `depth` was filled
+            or is unknown; None without lidar.
         gate: Weight of each used sensor in the network's gate, mean over levels; sums to 1.
             Empty where the network has no gate.
         time_error_ns: Stamp of each used frame minus the reference's, nanoseconds.
-        latency_s: Seconds spent per stage: `align`, `network`, `mask`.
+        latency_s: Seconds spent per stage: `health`, `align`, `network`, `mask`.
         notes: Of the bundle.
     """
 
@@ -238,6 +241,7 @@ class Segmentation:
     used: tuple[Modality, ...]
     missing: Mapping[Modality, str] = field(default_factory=dict)
     depth: NDArray[np.float32] | None = None
+    depth_measured: NDArray[np.bool_] | None = None
     gate: Mapping[Modality, float] = field(default_factory=dict)
     time_error_ns: Mapping[Modality, int] = field(default_factory=dict)
     latency_s: Mapping[str, float] = field(default_factory=dict)

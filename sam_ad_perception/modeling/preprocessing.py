@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.depth import project_depth
+from sam_ad_perception.core.depth import DepthConfig, DepthImage, render_depth
 from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
@@ -82,15 +82,15 @@ def prepare_bundle(
     return PreparedBundle(inputs, missing, context.notes)
 
 
-def lidar_depth(bundle: SensorBundle) -> NDArray[np.float32] | None:
-    """Project the bundle's lidar sweep into the camera's view.
+def lidar_depth(bundle: SensorBundle, config: DepthConfig | None = None) -> DepthImage | None:
+    """Show the bundle's lidar sweep in the camera's view, as of the reference time.
 
     Args:
-        bundle: The bundle.
+        bundle: The bundle; where it has the camera's own frame, its image guides the filling.
+        config: What is removed and what is filled; the defaults where None.
 
     Returns:
-        (H, W) float32 at the camera's size, metres, NaN where no point falls (REP 118); None
-        without a usable sweep.
+        The depth image at the camera's size; None without a usable sweep.
     """
     frame = bundle.frames.get(Modality.LIDAR)
     T_camera_lidar = bundle.T_camera.get(Modality.LIDAR)
@@ -100,7 +100,12 @@ def lidar_depth(bundle: SensorBundle) -> NDArray[np.float32] | None:
         check_cloud(frame)
     except BadFrameError:
         return None
-    return project_depth(place_points(frame, T_camera_lidar), bundle.camera)
+    camera = bundle.frames.get(Modality.CAMERA)
+    image = camera.data if camera is not None else None
+    is_guide = isinstance(image, np.ndarray) and image.shape == (*bundle.camera.size, 3)
+    guide = np.asarray(image, np.uint8) if is_guide else None
+    points = place_points(frame, T_camera_lidar)
+    return render_depth(points, bundle.camera, config or DepthConfig(), guide)
 
 
 def mask_from_logits(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam_ad_perception.core.depth import DepthConfig
 from sam_ad_perception.core.health import HealthMonitor
 from sam_ad_perception.core.health_config import HealthConfig
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
@@ -42,6 +43,7 @@ class Segmenter:
             are merged.
         device: Where the network runs.
         health: How spoilt frames are told from good ones; the defaults where None.
+        depth: How a sweep becomes a depth image; the defaults where None.
 
     Attributes:
         spec: The zoo entry.
@@ -55,6 +57,7 @@ class Segmenter:
         device: torch.device | str = 'cpu',
         *,
         health: HealthConfig | None = None,
+        depth: DepthConfig | None = None,
     ) -> None:
         self.spec = spec
         self.device = torch.device(device)
@@ -62,6 +65,7 @@ class Segmenter:
         merge_lora(self.network)
         self.health = HealthMonitor(health)
         self._ranges = ThermalRanges()
+        self._depth = depth
 
     @classmethod
     def from_zoo(
@@ -73,6 +77,7 @@ class Segmenter:
         *,
         threads: int | None = None,
         health: HealthConfig | None = None,
+        depth: DepthConfig | None = None,
     ) -> Segmenter:
         """Build a network of the zoo and load its checkpoint.
 
@@ -83,6 +88,7 @@ class Segmenter:
             device: Where the network runs.
             threads: Threads of the CPU operators of this process; None keeps torch's number.
             health: As of the class.
+            depth: Likewise.
 
         Returns:
             The segmenter.
@@ -100,7 +106,7 @@ class Segmenter:
             torch.set_num_threads(threads)
         network = build_model(zoo[key])
         load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
-        return cls(zoo[key], network, device, health=health)
+        return cls(zoo[key], network, device, health=health, depth=depth)
 
     def segment(self, bundles: Sequence[SensorBundle]) -> list[Segmentation]:
         """Segment bundles; those with the same sensors run as one batch.
@@ -181,7 +187,7 @@ class Segmenter:
     ) -> Segmentation:
         start = time.perf_counter()
         mask, confidence = mask_from_logits(logits, bundle.camera)
-        depth = lidar_depth(bundle)
+        depth = lidar_depth(bundle, self._depth)
         latency_s['mask'] = time.perf_counter() - start
         used = tuple(Modality(name) for name in output.modalities)
         gate: dict[Modality, float] = {}
@@ -196,7 +202,8 @@ class Segmenter:
             expert=self.spec.key,
             used=used,
             missing={Modality(name): why for name, why in prepared.missing.items()},
-            depth=depth,
+            depth=depth.depth if depth else None,
+            depth_measured=depth.measured if depth else None,
             gate=gate,
             time_error_ns={m: errors[m] for m in used},
             latency_s=latency_s,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sam_ad_perception.core.bundler import BundlerConfig
+from sam_ad_perception.core.depth import DepthConfig
+from sam_ad_perception.core.occlusion import OcclusionConfig
 from sam_ad_perception.core.parameters import parameter
 from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
 
@@ -95,6 +97,7 @@ class SegmentationConfig:
     thermal: ImageConfig = field(default_factory=ImageConfig)
     event: EventConfig = field(default_factory=EventConfig)
     bundler: BundlerConfig = field(default_factory=BundlerConfig)
+    depth: DepthConfig = field(default_factory=DepthConfig)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class DepthProjectionConfig:
         'Whether the camera frame sits in its own centre although P of camera_info has an offset '
         '(the second camera of a stereo pair).',
     )
+    depth: DepthConfig = field(default_factory=DepthConfig)
     fixed_frame: str = parameter('odom', FIXED_FRAME)
     exposure_age_s: float = parameter(
         0.2,
@@ -148,6 +152,7 @@ class PaintConfig:
     relative_tolerance: float = parameter(
         0.02, 'Part of that tolerance that grows with depth.', ge=0.0, le=1.0
     )
+    occlusion: OcclusionConfig = field(default_factory=OcclusionConfig)
     max_age_s: float = parameter(
         0.11, 'A sweep farther than this from the mask is not painted.', ge=0.0, le=5.0, unit='s'
     )

@@ -26,7 +26,7 @@ from sam_ad_perception.core.conversions import (
     frame_of,
     stamp_of,
 )
-from sam_ad_perception.core.depth import project_depth
+from sam_ad_perception.core.depth import DepthConfig, render_depth
 from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.ego_motion import EgoMotion
 from sam_ad_perception.core.sensors import (
@@ -83,6 +83,9 @@ class DepthProjectionNode(Node):
             topics.depth_topic(self.config.rectified),
             OUTPUT_QOS,
         )
+        self._measured = self.create_publisher(
+            message_type('sensor_msgs/msg/Image'), topics.DEPTH_MEASURED, OUTPUT_QOS
+        )
         self._info = self.create_publisher(
             message_type('sensor_msgs/msg/CameraInfo'), topics.DEPTH_INFO, OUTPUT_QOS
         )
@@ -111,8 +114,8 @@ class DepthProjectionNode(Node):
         )
 
     def _take_cloud(self, message: Any) -> None:
-        wanted = self._depth.get_subscription_count(), self._info.get_subscription_count()
-        if not any(wanted):
+        outputs = (self._depth, self._measured, self._info)
+        if not any(publisher.get_subscription_count() for publisher in outputs):
             return
         camera = self._camera
         if camera is None:
@@ -122,10 +125,14 @@ class DepthProjectionNode(Node):
         stamp_ns = self._reference(frame.stamp_ns)
         frame = self._deskew(frame, stamp_ns)
         T_camera_lidar = self._transforms.tree.lookup(camera.frame_id, frame.frame_id, stamp_ns)
-        depth = project_depth(place_points(frame, T_camera_lidar), camera)
+        image = render_depth(place_points(frame, T_camera_lidar), camera, self.config.depth)
         self._info.publish(camera_to_message(message_type, camera, stamp_ns))
+        measured = 255 * image.measured.view(np.uint8)
+        self._measured.publish(
+            array_to_image(message_type, measured, 'mono8', stamp_ns, camera.frame_id)
+        )
         self._depth.publish(
-            array_to_image(message_type, depth, '32FC1', stamp_ns, camera.frame_id)
+            array_to_image(message_type, image.depth, '32FC1', stamp_ns, camera.frame_id)
         )
 
     def _reference(self, sweep_ns: int) -> int:
@@ -165,7 +172,7 @@ def _warm_up() -> None:
     motion = PointMotion(-10_000_000, 10_000_000, np.stack([np.eye(4)] * 2))
     for each in (None, motion):
         frame = SensorFrame(Modality.LIDAR, 0, 'lidar', cloud, motion=each)
-        project_depth(place_points(frame, np.eye(4)), camera)
+        render_depth(place_points(frame, np.eye(4)), camera, DepthConfig(fill='edge_aware'))
 
 
 def main(args: Sequence[str] | None = None) -> int:

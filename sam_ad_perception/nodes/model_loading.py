@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sam_ad_perception.core.depth import DepthConfig
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -45,11 +46,14 @@ class LoadedModel:
     labels: LabelSpace
 
 
-def load_model(config: ModelConfig, tell: Callable[[str], object]) -> LoadedModel:
+def load_model(
+    config: ModelConfig, depth: DepthConfig, tell: Callable[[str], object]
+) -> LoadedModel:
     """Load a network and run it once, so that the first frame is not the slowest.
 
     Args:
         config: Which network, from where, on what.
+        depth: How a sweep becomes a depth image.
         tell: Told in words what happens now.
 
     Returns:
@@ -66,7 +70,12 @@ def load_model(config: ModelConfig, tell: Callable[[str], object]) -> LoadedMode
     zoo, checkpoints = model_files(config)
     tell(f'loading {config.key}')
     segmenter = Segmenter.from_zoo(
-        zoo, config.key, checkpoints, config.device, threads=config.threads or None
+        zoo,
+        config.key,
+        checkpoints,
+        config.device,
+        threads=config.threads or None,
+        depth=depth,
     )
     tell(f'warming up {config.key}')
     segmenter.segment([sample_bundle()])

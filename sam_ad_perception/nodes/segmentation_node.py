@@ -188,7 +188,7 @@ class SegmentationNode(LifecycleNode):
         """Load the network; None where ROS was shut down meanwhile."""
 
         def load() -> LoadedModel:
-            model = load_model(self.config.model, self._tell_progress)
+            model = load_model(self.config.model, self.config.depth, self._tell_progress)
             warm_up_events()
             return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
@@ -35,6 +36,7 @@ class SegmentationOutputs:
         self._mask = node.create_publisher(image, topics.MASK, OUTPUT_QOS)
         self._confidence = node.create_publisher(image, topics.CONFIDENCE, OUTPUT_QOS)
         self._depth = node.create_publisher(image, topics.depth_topic(rectified), OUTPUT_QOS)
+        self._measured = node.create_publisher(image, topics.DEPTH_MEASURED, OUTPUT_QOS)
         self._depth_info = node.create_publisher(
             message_type('sensor_msgs/msg/CameraInfo'), topics.DEPTH_INFO, OUTPUT_QOS
         )
@@ -48,7 +50,14 @@ class SegmentationOutputs:
     @property
     def wanted(self) -> bool:
         """Whether anybody listens to what only the network can tell."""
-        listened = (self._mask, self._confidence, self._depth, self._depth_info, self._status)
+        listened = (
+            self._mask,
+            self._confidence,
+            self._depth,
+            self._measured,
+            self._depth_info,
+            self._status,
+        )
         return any(_listened(publisher) for publisher in listened)
 
     def publish_labels(self, labels: LabelSpace) -> None:
@@ -76,6 +85,11 @@ class SegmentationOutputs:
         if result.depth is not None and _listened(self._depth):
             self._depth.publish(
                 array_to_image(message_type, result.depth, '32FC1', stamp_ns, frame_id)
+            )
+        if result.depth_measured is not None and _listened(self._measured):
+            measured = 255 * result.depth_measured.view(np.uint8)
+            self._measured.publish(
+                array_to_image(message_type, measured, 'mono8', stamp_ns, frame_id)
             )
         if result.depth is not None and _listened(self._depth_info):
             info = camera_to_message(message_type, result.camera, stamp_ns)

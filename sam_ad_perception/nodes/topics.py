@@ -21,6 +21,7 @@ STATUS = 'semantic/status'
 LABEL_INFO = 'semantic/label_info'
 DEPTH_RECT = 'depth_registered/image_rect'
 DEPTH_RAW = 'depth_registered/image_raw'
+DEPTH_MEASURED = 'depth_registered/measured'
 DEPTH_INFO = 'depth_registered/camera_info'
 
 SYNCHRONIZED = 'synchronized'

@@ -241,6 +241,7 @@ class VisualizationNode(Node):
             self._camera,
             pixels,
             project_depth(points, self._camera),
+            occlusion=config.occlusion,
             tolerance_m=config.tolerance_m,
             relative_tolerance=config.relative_tolerance,
         )

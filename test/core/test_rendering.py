@@ -4,6 +4,7 @@ import pytest
 
 from sam_ad_perception.core.depth import project_depth
 from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.occlusion import OcclusionConfig
 from sam_ad_perception.core.rendering import (
     EVENT_OFF,
     EVENT_ON,
@@ -136,6 +137,12 @@ def test_a_sweep_gets_its_labels_through_its_own_extrinsics(camera, rng):
         0, camera, mask, np.zeros_like(mask), 'x', (Modality.LIDAR,), depth=depth
     )
     labels = label_sweep(bundle, result)
-    np.testing.assert_array_equal(labels, paint_points(seen, camera, mask, depth))
+    expected = paint_points(seen, camera, mask, depth, occlusion=OcclusionConfig())
+    np.testing.assert_array_equal(labels, expected)
+    everything = paint_points(seen, camera, mask, depth, occlusion=OcclusionConfig(enabled=False))
+    np.testing.assert_array_equal(everything, paint_points(seen, camera, mask, depth))
+    hidden = labels != everything
+    assert hidden.any()
+    assert np.all(labels[hidden] == 255)
     assert 0 < np.count_nonzero(labels == 255) < 300
     assert label_sweep(SensorBundle(0, Modality.CAMERA, camera, {}), result) is None

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sam_ad_perception.core.depth import DepthConfig
 from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.sensors import Events, Modality, PointCloud, SensorFrame
 from sam_ad_perception.modeling.preprocessing import (
@@ -145,9 +146,13 @@ def test_lidar_channels_are_range_intensity_and_height_of_the_nearest(bundle):
 
 
 def test_depth_image_is_at_the_camera_size_and_absent_without_lidar(bundle):
-    depth = lidar_depth(bundle)
-    assert depth.shape == bundle.camera.size
-    assert np.isfinite(depth).any()
+    image = lidar_depth(bundle)
+    assert image.depth.shape == image.measured.shape == bundle.camera.size
+    assert image.measured.any()
+    np.testing.assert_array_equal(np.isfinite(image.depth), image.measured)
+    filled = lidar_depth(bundle, DepthConfig(fill='edge_aware', fill_radius_px=5))
+    np.testing.assert_array_equal(filled.measured, image.measured)
+    assert np.isfinite(filled.depth).sum() > 3 * image.measured.sum()
     without = {m: f for m, f in bundle.frames.items() if m is not Modality.LIDAR}
     assert lidar_depth(dataclasses.replace(bundle, frames=without)) is None
 

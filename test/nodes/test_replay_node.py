@@ -181,7 +181,10 @@ def test_kitti_gives_a_mask_and_the_depth_of_opencv_for_each_of_eight_frames(
 
 
 def check_depth(depth, sweep, transform, info):
-    """Compare a depth image with OpenCV's projection of the same points, nearest in front."""
+    """Compare a depth image with OpenCV's projection of the same points, nearest in front.
+
+    Points that are hidden from the camera are left out of the depth image: few.
+    """
     names = [field.name for field in sweep.fields]
     assert names[:3] == ['x', 'y', 'z']
     raw = np.frombuffer(sweep.data, np.uint8).reshape(-1, sweep.point_step)
@@ -207,9 +210,11 @@ def check_depth(depth, sweep, transform, info):
     seen = np.isfinite(expected)
     assert seen.sum() > 15_000
     same = np.abs(np.nan_to_num(depth, nan=-1.0) - expected) < 1e-3
-    assert same[seen].mean() >= 0.999
+    shown = seen & np.isfinite(depth)
+    assert shown.sum() > 0.93 * seen.sum()
+    assert same[shown].mean() >= 0.999
     # What is not in its pixel is in a neighbouring one: a rounding, not a wrong place.
-    for v, u in zip(*np.nonzero(seen & ~same), strict=True):
+    for v, u in zip(*np.nonzero(shown & ~same), strict=True):
         around = depth[max(v - 1, 0) : v + 2, max(u - 1, 0) : u + 2]
         assert np.nanmin(np.abs(around - expected[v, u])) < 1e-3
     assert np.mean(np.isfinite(depth) & ~seen) < 1e-4

@@ -39,7 +39,8 @@ def vehicle(vehicle_type, graph):
 
 @pytest.fixture(scope='module')
 def depth_node(start, vehicle):
-    process = start('depth_projection_node', ros=FAST)
+    # points at random depths would hide each other
+    process = start('depth_projection_node', ros=[*FAST, '-p', 'depth.occlusion.enabled:=false'])
     vehicle.place_sensors()
     vehicle.graph.until(lambda: vehicle.publishers['points'].get_subscription_count(), 'the node')
     vehicle.graph.until(
