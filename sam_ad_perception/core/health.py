@@ -74,12 +74,14 @@ class SensorHealth:
     Attributes:
         frames: Frames checked.
         counts: Frames by kind of finding.
+        unhealthy: Frames with any finding.
         unusable: Frames taken out.
         last_reason: The newest finding in words; empty without any.
     """
 
     frames: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+    unhealthy: int = 0
     unusable: int = 0
     last_reason: str = ''
 
@@ -157,6 +159,7 @@ class HealthMonitor:
             self._told[modality] = SensorHealth(
                 before.frames + 1,
                 dict(counts),
+                before.unhealthy + bool(found),
                 before.unusable + unusable,
                 found[-1].reason if found else before.last_reason,
             )

@@ -28,7 +28,7 @@ class CameraHealthConfig:
         le=255.0,
     )
     contrast_ratio: float = parameter(
-        0.35, 'Low contrast: below this share of the running contrast.', ge=0.0, le=1.0
+        0.4, 'Low contrast: below this share of the running contrast.', ge=0.0, le=1.0
     )
     min_sharpness: float = parameter(
         0.185,
@@ -106,8 +106,8 @@ class EventHealthConfig:
     burst_ratio: float = parameter(2.5, '... than so many times the running density.', ge=1.0)
     silence_ratio: float = parameter(
         0.02,
-        'Silent: at most this share of the running density while the camera sees motion; where '
-        'no camera can tell, no event at all.',
+        'Silent: at most this share of the running density while the camera sees motion; without '
+        'motion, no event at all.',
         ge=0.0,
         le=1.0,
     )

@@ -221,8 +221,8 @@ def judge_events(
         config: Thresholds.
 
     Returns:
-        The findings: burst or silent. A window without events is no figure of the level: a
-        standing vehicle is not the normal that a moving one is held against.
+        The findings: burst or silent. What is silent is no figure of the level: a standing vehicle
+        is not the normal that a moving one is held against.
     """
     usual = levels.get('density', 0.0)
     most = max(config.burst_density, config.burst_ratio * usual)
@@ -230,9 +230,9 @@ def judge_events(
         reason = f'burst: {density:.2f} events per pixel{_usual(levels, "density", ".2f")}'
         return _one(HealthKind.BURST, reason, UNUSABLE, density, most), {'density': density}
     least = config.silence_ratio * usual if moving else 0.0
-    if usual >= config.min_density and moving is not False and density <= least:
-        seen = ' while the camera sees motion' if moving else ''
-        reason = f'silent: {density:.4f} events per pixel{seen}{_usual(levels, "density", ".2f")}'
+    if usual >= config.min_density and density <= least:
+        count = f'{density:.4f} events per pixel while the camera sees motion'
+        reason = f'silent: {count if density else "no events"}{_usual(levels, "density", ".2f")}'
         return _one(HealthKind.SILENT, reason, UNUSABLE, density, least), {}
     return [], {'density': density} if density > 0 else {}
 

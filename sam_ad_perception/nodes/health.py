@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sam_ad_perception.core.health import SensorHealth
+
 OK, WARN, ERROR, STALE = 0, 1, 2, 3
 """Levels of `diagnostic_msgs/DiagnosticStatus`."""
 
@@ -105,6 +107,7 @@ class TopicMonitor:
     _told_received: int = 0
     _told_bad: int = 0
     _told_at: float | None = None
+    _told_health: SensorHealth = field(default_factory=SensorHealth)
 
     def tick(self, now: float) -> None:
         """Note that a message came.
@@ -115,15 +118,22 @@ class TopicMonitor:
         self.received += 1
         self._last = now
 
-    def diagnose(self, now: float, figures: dict[str, int] | None = None) -> Diagnosis:
+    def diagnose(
+        self,
+        now: float,
+        figures: dict[str, int] | None = None,
+        health: SensorHealth | None = None,
+    ) -> Diagnosis:
         """Tell what happened since the last call.
 
         Args:
             now: Steady time, seconds.
             figures: More counts to show.
+            health: What was found about the frames so far; None where they are not checked.
 
         Returns:
-            The entry; WARN where nothing comes, or where what came could not be read.
+            The entry; WARN where nothing comes, or where what came could not be read or was
+            unhealthy.
         """
         elapsed = None if self._told_at is None else now - self._told_at
         fresh = self.received - self._told_received
@@ -136,6 +146,9 @@ class TopicMonitor:
             level, message = WARN, f'Timeout: silent for {now - self._last:.1f} s'
         elif fresh_bad:
             level, message = WARN, f'{fresh_bad} of {fresh} messages could not be read'
+        elif health is not None and (found := health.unhealthy - self._told_health.unhealthy) > 0:
+            checked = health.frames - self._told_health.frames
+            level, message = WARN, f'{found} of {checked} frames unhealthy: {health.last_reason}'
         values = [('received', str(self.received))]
         if elapsed:
             values.append(('rate_hz', f'{fresh / elapsed:.2f}'))
@@ -143,4 +156,13 @@ class TopicMonitor:
             values.append(('age_s', f'{now - self._last:.3f}'))
         values += [(key, str(count)) for key, count in (figures or {}).items()]
         values += [(f'bad: {reason}', str(n)) for reason, n in self.bad.counts.items()]
+        if health is not None:
+            values += [
+                ('health/checked', str(health.frames)),
+                ('health/taken out', str(health.unusable)),
+            ]
+            values += [(f'health/{kind}', str(n)) for kind, n in health.counts.items()]
+            if health.last_reason:
+                values.append(('health/last_reason', health.last_reason))
+            self._told_health = health
         return Diagnosis(self.name, level, message, tuple(values))

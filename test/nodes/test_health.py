@@ -2,6 +2,7 @@
 
 import threading
 
+from sam_ad_perception.core.health import SensorHealth
 from sam_ad_perception.nodes.health import MAX_REASONS, OK, WARN, ReasonCounter, TopicMonitor
 
 
@@ -63,3 +64,25 @@ def test_a_monitor_tells_not_received_rate_silence_and_bad_messages():
     assert dict(told.values)['bad: no x'] == '1'
     monitor.tick(2.7)
     assert monitor.diagnose(2.8).level == OK
+
+
+def test_a_monitor_tells_what_is_wrong_with_the_frames_since_it_was_asked_last():
+    monitor = TopicMonitor('camera', timeout=0.5)
+    monitor.tick(0.9)
+    told = monitor.diagnose(1.0, health=SensorHealth(frames=10))
+    assert (told.level, told.message) == (OK, 'OK')
+    spoilt = SensorHealth(14, {'black': 2, 'blurred': 1}, 3, 2, 'blurred: sharpness 0.15')
+    monitor.tick(1.9)
+    told = monitor.diagnose(2.0, health=spoilt)
+    assert told.level == WARN
+    assert told.message == '3 of 4 frames unhealthy: blurred: sharpness 0.15'
+    values = dict(told.values)
+    assert (values['health/checked'], values['health/taken out']) == ('14', '2')
+    assert (values['health/black'], values['health/blurred']) == ('2', '1')
+    assert values['health/last_reason'] == 'blurred: sharpness 0.15'
+    monitor.tick(2.9)
+    assert monitor.diagnose(3.0, health=spoilt).level == OK
+    assert monitor.diagnose(4.0, health=spoilt).message.startswith('Timeout')
+    # A network that was loaded anew counts from nothing.
+    monitor.tick(4.9)
+    assert monitor.diagnose(5.0, health=SensorHealth(frames=3)).level == OK
