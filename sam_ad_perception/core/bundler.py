@@ -22,6 +22,7 @@ from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
     Modality,
+    PointCloud,
     SensorBundle,
     SensorFrame,
 )
@@ -349,10 +350,14 @@ class Bundler:
     ) -> tuple[SensorFrame, dict[Modality, str]]:
         """Tell a sweep how its lidar moved, or say why it is taken as it came."""
         try:
-            return replace(frame, motion=self.ego_motion.of_sweep(frame, reference_ns)), {}
+            frame = replace(frame, motion=self.ego_motion.of_sweep(frame, reference_ns))
         except TransformError as err:
             self._counters['lidar.not_deskewed'] += 1
             return frame, {Modality.LIDAR: f'not deskewed: {err}'}
+        cloud = frame.data
+        if isinstance(cloud, PointCloud) and cloud.time_offset_ns is None and cloud.time_note:
+            return frame, {Modality.LIDAR: f'moved as a whole: {cloud.time_note}'}
+        return frame, {}
 
     def _window(self, empty: Events, stamp_ns: int, reference_ns: int) -> tuple[int, Events]:
         """Cut the events up to the reference, and the time up to which they are complete."""

@@ -160,8 +160,12 @@ def decode_point_cloud(
         with np.errstate(over='ignore'):
             intensity = columns[intensity_name].astype(np.float32)
     if time_name in columns:
-        offsets, _ = point_time_offsets(time_name, columns[time_name], stamp_ns)
-    return PointCloud(points, intensity, offsets), dropped
+        offsets, note = point_time_offsets(time_name, columns[time_name], stamp_ns)
+    elif time_name is not None:
+        note = f'{time_name} is not used: it has several values per point'
+    else:
+        note = f'no field of time, one of {", ".join(TIME_FIELDS)}, among {", ".join(by_name)}'
+    return PointCloud(points, intensity, offsets, note), dropped
 
 
 def point_time_offsets(

@@ -98,11 +98,13 @@ class PointCloud:
         points: (N, 3) float32, metres.
         intensity: (N,) float32 as the driver reports it, or None.
         time_offset_ns: (N,) int64, each point's time minus the frame's stamp, or None.
+        time_note: How `time_offset_ns` was found, or why it is None, in one sentence.
     """
 
     points: NDArray[np.float32]
     intensity: NDArray[np.float32] | None = None
     time_offset_ns: NDArray[np.int64] | None = None
+    time_note: str = ''
 
 
 @dataclass(frozen=True, eq=False)

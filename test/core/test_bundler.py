@@ -367,6 +367,17 @@ def test_a_sweep_learns_how_its_lidar_moved() -> None:
     np.testing.assert_allclose(placed, [[-2.0, 0.9, 0.0], [-1.0, 0.9, 0.0]], atol=1e-5)
 
 
+def test_a_sweep_without_times_moves_as_a_whole_and_says_so() -> None:
+    bundler = make_bundler(tree=moving_tree())
+    cloud = PointCloud(np.ones((2, 3), np.float32), time_note='no field of time')
+    bundler.add_frame(SensorFrame(LIDAR, 100 * S - 50 * MS, 'lidar', cloud), 100 * S)
+    bundler.add_frame(camera_frame(100 * S), 100 * S)
+    (bundle,) = bundles_of(bundler.flush())
+    assert bundle.notes == {LIDAR: 'moved as a whole: no field of time'}
+    placed = place_points(bundle.frames[LIDAR], bundle.T_camera[LIDAR])
+    np.testing.assert_allclose(placed, np.broadcast_to((0.0, 1.9, 1.0), (2, 3)), atol=1e-5)
+
+
 def test_a_sweep_whose_motion_is_unknown_is_used_as_it_came_and_says_so() -> None:
     bundler = make_bundler()
     (bundle, *_) = bundles_of(drive(bundler))

@@ -196,14 +196,60 @@ def test_kitti_recording_agrees_with_opencv(sample_data):
         assert np.mean(np.abs(depth - expected)[either] < 1e-3) >= 0.999
 
 
-@pytest.mark.data
-def test_distorted_recording_agrees_with_opencv(sample_data):
-    folder = sample_data / 'opencalib'
+def opencalib_values(folder):
     lines = (folder / 'calib.txt').read_text().splitlines()
-    values = {
+    return {
         name: np.array(text.split(), float)
         for name, text in (line.split(':') for line in lines if ':' in line)
     }
+
+
+def edge_points(points, ring):
+    """The nearer of two neighbours on a ring between which the range jumps by a fifth."""
+    distance = np.linalg.norm(points, axis=1)
+    azimuth = np.arctan2(points[:, 1], points[:, 0])
+    chosen = []
+    for number in np.unique(ring):
+        row = np.flatnonzero(ring == number)
+        row = row[np.argsort(azimuth[row])]
+        near = np.minimum(distance[row[:-1]], distance[row[1:]])
+        jump = np.diff(distance[row])
+        edge = (np.abs(jump) > np.maximum(2.0, 0.2 * near)) & (np.diff(azimuth[row]) < 0.02)
+        chosen += [*row[:-1][edge & (jump > 0)], *row[1:][edge & (jump < 0)]]
+    return points[chosen]
+
+
+@pytest.mark.data
+def test_lidar_edges_fall_on_image_edges_and_less_so_one_degree_aside(sample_data):
+    """The given calibration of the OpenCalib sample; a degree is 38 pixels there."""
+    folder = sample_data / 'opencalib'
+    values = opencalib_values(folder)
+    cloud = np.load(folder / 'points.npz')
+    edges = edge_points(cloud['xyz'].astype(np.float64), cloud['ring'])
+    camera = CameraModel(1920, 1200, values['K'].reshape(3, 3), values['D'])
+    image = cv2.imread(str(folder / 'calib.jpg'), cv2.IMREAD_GRAYSCALE).astype(np.float32)
+    across = np.abs(cv2.Sobel(cv2.GaussianBlur(image, (0, 0), 2.0), cv2.CV_32F, 1, 0))
+    strength = cv2.GaussianBlur(across, (0, 0), 3)
+    T = np.vstack([values['T'].reshape(3, 4), [0, 0, 0, 1]])
+
+    def score(T_camera_lidar):
+        points = transform_points(T_camera_lidar, edges)
+        hit = np.isfinite(project_depth(points, camera))
+        assert hit.sum() > 400
+        return strength[hit].mean()
+
+    given = score(T)
+    for axis in ((1, 0, 0), (0, 1, 0)):  # a roll moves the middle of the image too little
+        for degrees in (-1, 1):
+            turned = np.eye(4)
+            turned[:3, :3] = cv2.Rodrigues(np.deg2rad(degrees) * np.array(axis, float))[0]
+            assert score(turned @ T) < 0.96 * given
+
+
+@pytest.mark.data
+def test_distorted_recording_agrees_with_opencv(sample_data):
+    folder = sample_data / 'opencalib'
+    values = opencalib_values(folder)
     points = np.load(folder / 'points.npz')['xyz'].astype(np.float64)
     T = np.vstack([values['T'].reshape(3, 4), [0, 0, 0, 1]])
     camera = CameraModel(1920, 1200, values['K'].reshape(3, 3), values['D'])

@@ -187,6 +187,84 @@ def test_point_times_of_the_drivers(name, code, values, expected, unit, precisio
     assert f'time in {unit}, ' in reason
 
 
+# The bytes of a point as each driver lays it out: (name, type, offset), point_step, organised.
+XYZ = [('x', 'f4', 0), ('y', 'f4', 4), ('z', 'f4', 8)]
+PACKED = [*XYZ, ('intensity', 'f4', 12), ('ring', 'u2', 16)]
+DRIVERS = {
+    'velodyne': ([*PACKED, ('time', 'f4', 18)], 22, True),
+    'ouster': (
+        [
+            *[*XYZ, ('intensity', 'f4', 16), ('t', 'u4', 20), ('reflectivity', 'u2', 24)],
+            *[('ring', 'u2', 26), ('ambient', 'u2', 28), ('range', 'u4', 32)],
+        ],
+        48,
+        True,
+    ),
+    'hesai': ([*PACKED, ('timestamp', 'f8', 18)], 26, False),
+    'livox': (
+        [
+            *[*XYZ, ('intensity', 'f4', 12), ('tag', 'u1', 16), ('line', 'u1', 17)],
+            ('timestamp', 'f8', 18),
+        ],
+        26,
+        False,
+    ),
+    'robosense': ([*PACKED, ('timestamp', 'f8', 18)], 26, True),
+}
+# What the time field of each holds, from seconds after the header's stamp, and its precision.
+CLOCKS = {
+    'velodyne': ('time', lambda s: s, 20, 'relative time in s'),
+    'ouster': ('t', lambda s: s * 1e9, 1, 'relative time in ns'),
+    'hesai': ('timestamp', lambda s: STAMP / 1e9 + s, 500, 'absolute time in s'),
+    'livox': ('timestamp', lambda s: STAMP + s * 1e9, 300, 'absolute time in ns'),
+    'robosense': ('timestamp', lambda s: STAMP / 1e9 + s, 500, 'absolute time in s'),
+}
+
+
+@pytest.mark.parametrize('driver', DRIVERS)
+def test_sweeps_of_the_drivers_byte_by_byte(driver, rng):
+    """Drivers stamp the begin of a sweep, but Velodyne's and Robosense's its end."""
+    layout, step, organised = DRIVERS[driver]
+    name, clock, precision, decision = CLOCKS[driver]
+    dtype = np.dtype(
+        {
+            'names': [field for field, _, _ in layout],
+            'formats': ['<' + code for _, code, _ in layout],
+            'offsets': [offset for _, _, offset in layout],
+            'itemsize': step,
+        }
+    )
+    array = np.zeros((16, 50) if organised else (1, 800), dtype)
+    seconds = np.linspace(0, 0.0999, array.size).reshape(array.shape)
+    if driver in ('velodyne', 'robosense'):
+        seconds = seconds - 0.0999
+    for axis in 'xyz':
+        array[axis] = rng.uniform(1, 50, array.shape)
+    array['intensity'] = rng.integers(0, 255, array.shape)
+    array[name] = clock(seconds)
+    lost = rng.random(array.shape) < 0.2
+    if organised:  # no return: NaN, or the origin with a time of 0
+        array['x'][lost] = 0 if driver == 'ouster' else np.nan
+        array['y'][lost] = array['z'][lost] = 0
+        array[name][lost] = 0
+    kept = ~lost if organised else np.ones_like(lost)
+    fields = [PointField(field, offset, NUMBER[code]) for field, code, offset in layout]
+    cloud, dropped = decode_point_cloud(**message(array, fields), stamp_ns=STAMP)
+    assert dropped == array.size - kept.sum()
+    np.testing.assert_array_equal(cloud.points[:, 1], array['y'][kept])
+    np.testing.assert_array_equal(cloud.intensity, array['intensity'][kept])
+    np.testing.assert_allclose(cloud.time_offset_ns, seconds[kept] * 1e9, atol=precision)
+    assert decision in cloud.time_note
+
+
+def test_a_cloud_without_times_says_so():
+    _, _, build = cloud_message(3, [('ring', 'u2')])
+    cloud, _ = decode_point_cloud(**build(), stamp_ns=STAMP)
+    assert cloud.time_offset_ns is None
+    assert cloud.time_note.startswith('no field of time')
+    assert cloud.time_note.endswith('among x, y, z, ring')
+
+
 def test_absolute_integer_nanoseconds_are_exact():
     offsets, reason = point_time_offsets('t', np.array([STAMP - 7, STAMP + 5], np.uint64), STAMP)
     np.testing.assert_array_equal(offsets, [-7, 5])
