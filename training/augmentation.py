@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from training.config import SubsetConfig
 from training.datasets.simulated import Batch
 
 
@@ -34,23 +37,26 @@ def augment_batch(batch: Batch, rng: np.random.Generator) -> Batch:
 
 
 def choose_subset(
-    present: list[str], drop: float, single: float, rng: np.random.Generator
+    present: Sequence[str],
+    subsets: SubsetConfig,
+    rng: np.random.Generator,
+    required: Sequence[str] = (),
 ) -> list[str]:
     """Choose the sensors that a batch keeps.
 
     Args:
         present: Sensors of the batch, at least one.
-        drop: Probability that each is dropped; at least one stays.
-        single: Probability that exactly one is kept.
+        subsets: How often sensors are dropped; at least one stays.
         rng: Source of randomness.
+        required: Sensors that are never dropped.
 
     Returns:
         The kept sensors, in order.
     """
-    if rng.random() < single:
-        return [present[rng.integers(len(present))]]
-    kept = [name for name in present if rng.random() >= drop]
-    return kept or [present[rng.integers(len(present))]]
+    if rng.random() < subsets.single and not required:
+        return [present[int(rng.integers(len(present)))]]
+    kept = [name for name in present if rng.random() >= subsets.drop or name in required]
+    return kept or [present[int(rng.integers(len(present)))]]
 
 
 def _mirror(image: Tensor, flip: Tensor) -> Tensor:

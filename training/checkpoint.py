@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as save_safetensors
-from torch import nn
+from torch import Tensor
 
 
 def save_atomically(content: bytes, path: Path) -> None:
@@ -55,20 +55,26 @@ def load_run(path: Path) -> dict[str, Any]:
     return state
 
 
-def export_half(network: nn.Module, path: Path) -> str:
-    """Write a network's weights as half-precision safetensors.
+def export_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = True) -> str:
+    """Write a network's state as safetensors.
 
     Args:
-        network: The network.
+        state: Names to tensors, as `state_dict` gives them.
         path: The file.
+        half: Write fp32 tensors in half precision, but for those with values beyond its range.
 
     Returns:
         Its sha256, hexadecimal.
     """
-    tensors = {
-        name: tensor.detach().cpu().half().contiguous()
-        for name, tensor in network.state_dict().items()
-    }
+    tensors = {name: _stored(tensor, half=half) for name, tensor in state.items()}
     content = save_safetensors(tensors, metadata={'format': 'pt'})
     save_atomically(content, path)
     return hashlib.sha256(content).hexdigest()
+
+
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous().clone()
+    if half and tensor.dtype == torch.float32:
+        smaller = tensor.half()
+        return smaller if bool(smaller.isfinite().all()) else tensor
+    return tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from sam_ad_perception.core.records import build_record
+from training.vqgan_losses import VqganWeights
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class OptimizerConfig:
         final_lr_ratio: Last learning rate relative to `lr`.
         clip: Largest gradient norm.
         ema: Decay of the running average of the weights, which is what is exported.
+        scales: Share of `lr` that parameters get whose names match a pattern (as of the shell).
     """
 
     lr: float = 1e-3
@@ -77,6 +80,7 @@ class OptimizerConfig:
     final_lr_ratio: float = 0.01
     clip: float = 1.0
     ema: float = 0.995
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class LossConfig:
         dice: Dice of the main head over the classes present.
         ohem_threshold: Pixels whose true class has at least this probability are easy.
         stride: The loss is taken on every n-th label pixel, at an offset drawn per step.
+        reconstruction: L1 of FusionSAM's reconstructions, where its autoencoders are trained.
+        commitment: Distance of features and codes, likewise.
     """
 
     main: float = 1.0
@@ -96,6 +102,51 @@ class LossConfig:
     dice: float = 0.0
     ohem_threshold: float = 0.7
     stride: int = 1
+    reconstruction: float = 1.0
+    commitment: float = 0.25
+
+
+@dataclass(frozen=True)
+class LatentStageConfig:
+    """FusionSAM's first stage, which trains its autoencoders alone: `python -m training.latents`.
+
+    Attributes:
+        file: Where the first stage writes them and the second reads them; empty for a network
+            that has none, or trains them with the rest.
+        steps: Optimizer steps.
+        batch_size: Frames per step.
+        lr: Learning rate of autoencoders and discriminators, Adam with betas 0.5 and 0.9.
+        clip: Largest gradient norm.
+        discriminator_width: Channels of the first layer of the discriminators.
+        discriminator_layers: Their layers with stride 2, less one.
+        weights: Of the terms. The perceptual one needs `features`.
+        features: `resnet50` compares images by torchvision's ResNet-50 from the checkpoint
+            folder; empty does not.
+
+    Raises:
+        ValueError: A field is out of range, or the weights need features that there are not.
+    """
+
+    file: str = ''
+    steps: int = 10000
+    batch_size: int = 8
+    lr: float = 3e-4
+    clip: float = 1.0
+    discriminator_width: int = 64
+    discriminator_layers: int = 3
+    weights: VqganWeights = field(default_factory=lambda: VqganWeights(perceptual=0.0))
+    features: str = ''
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size) < 1:
+            raise ValueError('steps and batch_size must be 1 or more')
+        if self.features not in ('', 'resnet50'):
+            raise ValueError(f"features must be 'resnet50' or empty, got {self.features!r}")
+        if (self.weights.perceptual > 0) != bool(self.features):
+            raise ValueError(
+                f'weights.perceptual {self.weights.perceptual:g} and features '
+                f'{self.features!r} do not go together'
+            )
 
 
 @dataclass(frozen=True)
@@ -154,6 +205,10 @@ class TrainConfig:
         cache_dir: Where the rendered frames are kept; many gigabytes for a long run.
         output_dir: Where checkpoints and logs go.
         zoo: Path of the zoo.
+        checkpoints: Folder of the official weights that the entry starts from; empty takes
+            $SAM_AD_CHECKPOINTS, else `models/checkpoints`.
+        device: Where the network runs, as torch names it.
+        half: Whether the weights are exported in half precision.
         seed: Of weights and batches.
         threads: Threads of torch; 0 keeps its own number.
     """
@@ -162,6 +217,9 @@ class TrainConfig:
     cache_dir: str
     output_dir: str
     zoo: str = 'models/zoo.yaml'
+    checkpoints: str = ''
+    device: str = 'cpu'
+    half: bool = True
     seed: int = 0
     threads: int = 0
     data: DataConfig = field(default_factory=DataConfig)
@@ -169,6 +227,13 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    latents: LatentStageConfig = field(default_factory=LatentStageConfig)
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Folder of the official weights."""
+        default = os.environ.get('SAM_AD_CHECKPOINTS', 'models/checkpoints')
+        return Path(self.checkpoints or default)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -47,20 +47,23 @@ class Measurement:
     iou: np.ndarray
 
 
-def standard_subsets(sensors: Sequence[Modality]) -> list[tuple[Modality, ...]]:
+def standard_subsets(
+    sensors: Sequence[Modality], required: Sequence[str] = ()
+) -> list[tuple[Modality, ...]]:
     """All sensors, each one removed, and each one alone.
 
     Args:
         sensors: The registered sensors.
+        required: Those without which the network cannot run.
 
     Returns:
-        Subsets without repetition.
+        Subsets without repetition, all with the required sensors.
     """
     everything = tuple(sensors)
     removed = [tuple(s for s in everything if s is not gone) for gone in everything]
     alone = [(s,) for s in everything]
     unique = dict.fromkeys([everything, *removed, *alone])
-    return [subset for subset in unique if subset]
+    return [subset for subset in unique if subset and set(required) <= set(subset)]
 
 
 def keep_sensors(bundle: SensorBundle, subset: Sequence[Modality]) -> SensorBundle:
@@ -199,7 +202,8 @@ def main() -> None:
         )
     else:
         segmenter = load_weights(arguments.zoo, arguments.model, arguments.weights)
-    subsets = standard_subsets([Modality(name) for name in segmenter.spec.inputs])
+    spec = segmenter.spec
+    subsets = standard_subsets([Modality(name) for name in spec.inputs], spec.required)
     subsets = subsets[:1] if arguments.quick else subsets
     measurements = measure_subsets(segmenter, subsets, arguments.frames, console)
     console.print(make_table(measurements, segmenter.spec.labels))

@@ -2,17 +2,16 @@
 
     python -m training.train training/configs/mle_sam_demo.yaml cache_dir=/data/cache [name=value]
 
-Frames are rendered in the background into `cache_dir`. The run writes to `output_dir`: the
-resolved configuration, the state of the run (it resumes from there), and the half-precision
-weights (running average) as `<model>.safetensors`.
+Every network trains this way; an entry that names official weights starts from them. FusionSAM
+has a first stage of its own, see `training.latents`. Prompts always come from the network itself,
+never from labels. Frames are rendered in the background into `cache_dir`. The run writes to
+`output_dir`: the resolved configuration, the state of the run (it resumes from there), and the
+weights (running average, half precision) as `<model>.safetensors`.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import queue
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,142 +29,21 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from sam_ad_perception.modeling.mle_sam import MleSamOutput
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
-from training.augmentation import augment_batch, choose_subset
-from training.checkpoint import export_half, load_run, save_atomically, save_run
-from training.config import LossConfig, TrainConfig, load_config, to_mapping
-from training.datasets.simulated import Batch, FrameCache, start_rendering
-from training.losses import dice_loss, ohem_cross_entropy
-from training.optimization import WeightAverage, learning_rate, make_optimizer
-
-
-def total_loss(
-    output: MleSamOutput, labels: Tensor, config: LossConfig, offset: NDArray[np.int64]
-) -> Tensor:
-    """Combine the losses of both heads (Eq. 13-14).
-
-    Args:
-        output: The network's output.
-        labels: (B, H, W) int64 at the camera's size.
-        config: Weights.
-        offset: (2,) row and column, 0 or 1: which of the label pixels are used.
-
-    Returns:
-        The loss.
-    """
-    stride = config.stride
-    row, column = int(offset[0]), int(offset[1])
-    labels = labels[:, row % stride :: stride, column % stride :: stride]
-    size = (labels.shape[-2], labels.shape[-1])
-    logits = F.interpolate(output.logits, size=size, mode='bilinear', align_corners=False)
-    loss = config.main * ohem_cross_entropy(logits, labels, threshold=config.ohem_threshold)
-    if config.dice > 0:
-        loss = loss + config.dice * dice_loss(logits, labels)
-    if config.aux > 0 and output.aux_logits is not None:
-        labels = labels[:, row::2, column::2]  # a guide, not the result: half as fine will do
-        size = (labels.shape[-2], labels.shape[-1])
-        aux = F.interpolate(output.aux_logits, size=size, mode='bilinear', align_corners=False)
-        hard = ohem_cross_entropy(aux, labels, threshold=config.ohem_threshold)
-        loss = loss + config.aux * hard
-    return loss
-
-
-def resize_inputs(inputs: dict[str, Tensor], size: tuple[int, int] | None) -> dict[str, Tensor]:
-    """Shrink network inputs.
-
-    Args:
-        inputs: (B, C, H, W) per modality.
-        size: Size `(H, W)` wanted, pixels; None changes nothing.
-
-    Returns:
-        The inputs at that size.
-    """
-    if size is None:
-        return inputs
-    resized = {}
-    for name, image in inputs.items():
-        if name == 'lidar':  # sparse: averaging with empty pixels would falsify the points
-            resized[name] = F.interpolate(image, size=size, mode='nearest-exact')
-        else:
-            resized[name] = F.interpolate(image, size=size, mode='bilinear', antialias=True)
-    return resized
-
-
-def share_weights(network: nn.Module) -> nn.Module:
-    """Copy a network so that the copy has the same weights in memory but its own gradients.
-
-    Args:
-        network: The network.
-
-    Returns:
-        The copy.
-    """
-    copied = copy.deepcopy(network)
-    for own, shared in zip(copied.parameters(), network.parameters(), strict=True):
-        own.data = shared.data
-    return copied
-
-
-def add_gradients(network: nn.Module, other: nn.Module) -> None:
-    """Add the gradients of a copy to those of a network.
-
-    Args:
-        network: The network.
-        other: Its copy.
-    """
-    for own, added in zip(network.parameters(), other.parameters(), strict=True):
-        if added.grad is not None:
-            own.grad = added.grad if own.grad is None else own.grad.add_(added.grad)
-
-
-class BatchReader:
-    """Reads and augments batches in a thread, one ahead of the training.
-
-    Args:
-        cache: Frames, possibly still being rendered.
-        config: Batch size, subsets, seed.
-    """
-
-    def __init__(self, cache: FrameCache, config: TrainConfig, seed: int) -> None:
-        self.cache = cache
-        self.config = config
-        self.rng = np.random.default_rng(seed)
-        self.queue: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=2)
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def next(self) -> Batch:
-        """Wait for the next batch.
-
-        Returns:
-            An augmented batch with a random subset of its sensors.
-        """
-        item = self.queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def _work(self) -> None:
-        try:
-            while True:
-                self.queue.put(self._read())
-        except BaseException as error:
-            self.queue.put(error)
-
-    def _read(self) -> Batch:
-        subsets = self.config.subsets
-        rendered = self.cache.rendered()
-        while True:
-            picked = self.rng.choice(rendered, self.config.schedule.batch_size, replace=False)
-            batch = self.cache.read(picked.tolist())
-            if batch.inputs:
-                break
-        kept = choose_subset(list(batch.inputs), subsets.drop, subsets.single, self.rng)
-        batch = Batch({name: batch.inputs[name] for name in kept}, batch.labels)
-        return augment_batch(batch, self.rng)
+from training.batches import BatchReader, open_frames, resize_inputs
+from training.checkpoint import export_weights, load_run, save_atomically, save_run
+from training.config import TrainConfig, load_config, to_mapping
+from training.datasets.simulated import Batch, FrameCache
+from training.losses import total_loss
+from training.networks import build_network, find_entry
+from training.optimization import (
+    WeightAverage,
+    add_gradients,
+    learning_rate,
+    make_optimizer,
+    share_weights,
+)
 
 
 class Trainer:
@@ -177,16 +55,13 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, console: Console) -> None:
-        zoo = load_zoo(Path(config.zoo))
-        if config.model not in zoo:
-            raise ValueError(f'model must be one of {list(zoo)}, got {config.model!r}')
+        self.spec = find_entry(config)
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config = config
         self.console = console
-        self.spec = zoo[config.model]
-        self.network = build_model(self.spec).train()
+        self.network = build_network(self.spec, config, console)
         self.replicas: list[nn.Module] = [self.network]
         for _ in range(1, config.schedule.replicas):
             self.replicas.append(share_weights(self.network))
@@ -219,12 +94,13 @@ class Trainer:
         """
         rate = learning_rate(self.config.optimizer, self.step, self.progress)
         for group in self.optimizer.param_groups:
-            group['lr'] = rate
+            group['lr'] = rate * group['scale']
         size = self.config.schedule.input_size(self.progress)
         offsets = [self.rng.integers(2, size=2) for _ in batches]
 
         def differentiate(network: nn.Module, batch: Batch, offset: NDArray[np.int64]) -> float:
             network.zero_grad(set_to_none=True)
+            batch = batch.to(self.config.device)
             output = network(resize_inputs(batch.inputs, size))
             loss = total_loss(output, batch.labels, self.config.loss, offset) / len(batches)
             loss.backward()
@@ -253,7 +129,8 @@ class Trainer:
             'elapsed_s': self.elapsed_s,
         }
         save_run(self.output / 'run.pt', state)
-        return export_half(self.average.network, self.output / f'{self.spec.key}.safetensors')
+        weights = self.output / f'{self.spec.key}.safetensors'
+        return export_weights(self.average.network.state_dict(), weights, half=self.config.half)
 
     def _resume(self) -> None:
         path = self.output / 'run.pt'
@@ -276,7 +153,8 @@ class Trainer:
             sha256 of the deployable weights.
         """
         schedule = self.config.schedule
-        reader = BatchReader(cache, self.config, self.config.seed + self.step)
+        seed = self.config.seed + self.step
+        reader = BatchReader(cache, schedule.batch_size, self.config.subsets, seed)
         losses: list[float] = []
         columns = (TextColumn('{task.description}'), BarColumn(), TaskProgressColumn())
         times = (TimeElapsedColumn(), TimeRemainingColumn())
@@ -301,22 +179,6 @@ class Trainer:
         return self.save()
 
 
-def wait_for_frames(cache: FrameCache, wanted: int, console: Console) -> None:
-    """Wait until enough frames are rendered.
-
-    Args:
-        cache: The cache that other processes fill.
-        wanted: Frames.
-        console: Where progress is shown.
-    """
-    wanted = min(wanted, cache.length)
-    with Progress(console=console) as bar:
-        task = bar.add_task(f'rendering the first {wanted} frames', total=wanted)
-        while (count := len(cache.rendered())) < wanted:
-            bar.update(task, completed=count)
-            time.sleep(0.5)
-
-
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, prog='python -m training.train')
@@ -324,15 +186,14 @@ def main() -> None:
     parser.add_argument('overrides', nargs='*', metavar='name=value')
     arguments = parser.parse_args()
     console = Console()
-    config = load_config(arguments.config, arguments.overrides)
-    trainer = Trainer(config, console)
+    try:
+        config = load_config(arguments.config, arguments.overrides)
+        trainer = Trainer(config, console)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     text = yaml.safe_dump(dict(to_mapping(config)), sort_keys=False)
     save_atomically(text.encode(), trainer.output / 'config.yaml')
-    folder = Path(config.cache_dir)
-    cache = FrameCache(folder, trainer.spec, config.data)
-    if config.data.workers and len(cache.rendered()) < cache.length:
-        start_rendering(folder, Path(config.zoo), config.model, config.data)
-    wait_for_frames(cache, max(config.data.min_frames, config.schedule.batch_size), console)
+    cache = open_frames(trainer.spec, config, console)
     digest = trainer.run(cache)
     console.print(f'wrote {trainer.output}/{config.model}.safetensors, sha256 {digest}')
 

@@ -8,7 +8,12 @@ from torch import nn
 
 from sam_ad_perception.modeling.ad_sam import AdSam
 from sam_ad_perception.modeling.architectures import AdSamArguments
-from sam_ad_perception.modeling.checkpoints import load_resnet, load_sam, load_sam2
+from sam_ad_perception.modeling.checkpoints import (
+    CheckpointError,
+    load_resnet,
+    load_sam,
+    load_sam2,
+)
 from sam_ad_perception.modeling.fusion_sam import FusionSam
 from sam_ad_perception.modeling.mle_sam import MleSam
 from sam_ad_perception.modeling.weights import WEIGHT_FILES
@@ -33,7 +38,7 @@ def load_backbone(network: nn.Module, spec: ModelSpec, folder: Path) -> tuple[st
     official = spec.backbone
     if not official.file:
         return ()
-    path = folder / official.file
+    path = _find(folder / official.file, spec)
     if isinstance(network, MleSam):
         load_sam2(path, network, official.sha256)
     elif isinstance(network, AdSam):
@@ -52,6 +57,15 @@ def load_backbone(network: nn.Module, spec: ModelSpec, folder: Path) -> tuple[st
     if isinstance(spec.arguments, AdSamArguments) and spec.arguments.resnet_weights:
         assert isinstance(network, AdSam)
         resnet = WEIGHT_FILES[spec.arguments.resnet_weights]
-        load_resnet(folder / resnet.name, network.resnet, resnet.sha256)
+        load_resnet(_find(folder / resnet.name, spec), network.resnet, resnet.sha256)
         names.append(resnet.name)
     return tuple(names)
+
+
+def _find(path: Path, spec: ModelSpec) -> Path:
+    if not path.is_file():
+        raise CheckpointError(
+            f'cannot read {path}, which {spec.key} starts from: no such file; '
+            f'to fetch it: {spec.backbone.note or spec.backbone.url}'
+        )
+    return path

@@ -15,7 +15,7 @@ from sam_ad_perception.core.records import build_record
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import MeasuredResult, build_model, load_zoo
-from training.checkpoint import export_half
+from training.checkpoint import export_weights
 from training.evaluate import (
     _heading,
     load_weights,
@@ -35,6 +35,8 @@ def test_subsets_are_all_each_removed_and_each_alone():
     assert subsets[1] == SENSORS[1:]
     assert subsets[-1] == (Modality.LIDAR,)
     assert standard_subsets(SENSORS[:1]) == [SENSORS[:1]]
+    needy = standard_subsets(SENSORS, ('camera', 'thermal'))
+    assert needy == [SENSORS, SENSORS[:2] + SENSORS[3:], SENSORS[:3]]
 
 
 def test_measured_miou_is_that_of_torchmetrics():
@@ -65,7 +67,7 @@ def test_measured_miou_is_that_of_torchmetrics():
 
 def test_command_measures_given_weights_and_writes_the_figures(tmp_path):
     spec = load_zoo(ROOT / 'training' / 'configs' / 'debug_zoo.yaml')['debug']
-    export_half(build_model(spec), tmp_path / 'new.safetensors')
+    export_weights(build_model(spec).state_dict(), tmp_path / 'new.safetensors')
     command = [
         sys.executable, '-m', 'training.evaluate', 'debug', '--frames', '1', '--quick',
         '--zoo', 'training/configs/debug_zoo.yaml', '--weights', str(tmp_path / 'new.safetensors'),

@@ -11,13 +11,18 @@ from rich.console import Console
 from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
 from sam_ad_perception.modeling.zoo import build_model
 from training.augmentation import augment_batch, choose_subset
+from training.batches import resize_inputs
 from training.checkpoint import load_run
-from training.config import ScheduleConfig, TrainConfig, load_config, to_mapping
+from training.config import ScheduleConfig, SubsetConfig, TrainConfig, load_config, to_mapping
 from training.datasets.simulated import Batch, FrameCache, start_rendering
-from training.optimization import WeightAverage, learning_rate
-from training.train import Trainer, resize_inputs, share_weights, total_loss
+from training.losses import total_loss
+from training.optimization import WeightAverage, learning_rate, share_weights
+from training.train import Trainer
 
 ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(
+    p.name for p in (ROOT / 'training/configs').glob('*.yaml') if p.name != 'debug_zoo.yaml'
+)
 NAMES = ['camera', 'thermal', 'event', 'lidar']
 
 
@@ -189,11 +194,14 @@ def test_mirroring_keeps_sensors_and_labels_together():
 
 def test_subsets_are_never_empty_and_all_occur():
     rng = np.random.default_rng(0)
-    seen = {tuple(choose_subset(NAMES, 0.25, 0.15, rng)) for _ in range(2000)}
+    seen = {tuple(choose_subset(NAMES, SubsetConfig(0.25, 0.15), rng)) for _ in range(2000)}
     assert len(seen) == 15
     assert () not in seen
-    everything = choose_subset(NAMES, 0.0, 0.0, rng)
-    assert everything == NAMES
+    assert choose_subset(NAMES, SubsetConfig(0.0, 0.0), rng) == NAMES
+    for drop, single in ((0.9, 0.0), (0.0, 1.0)):
+        subsets = SubsetConfig(drop, single)
+        kept = [choose_subset(NAMES, subsets, rng, NAMES[:2]) for _ in range(100)]
+        assert all(set(NAMES[:2]) <= set(k) for k in kept)
 
 
 def test_learning_rate_warms_up_and_ends_low(config):
@@ -228,7 +236,7 @@ def test_schedule_gives_sizes_in_turn():
         ScheduleConfig(sizes=((32, 32),), size_ends=())
 
 
-@pytest.mark.parametrize('name', ['mle_sam_demo.yaml', 'debug.yaml'])
+@pytest.mark.parametrize('name', CONFIGS)
 def test_shipped_configurations_round_trip(name, tmp_path):
     import yaml
 
@@ -257,5 +265,5 @@ def test_wrong_overrides_are_refused(override, message):
 
 
 def test_unknown_model_is_refused(config):
-    with pytest.raises(ValueError, match=r"model must be one of \['debug'\], got 'big'"):
+    with pytest.raises(ValueError, match=r"model must be one of \['debug', .*\], got 'big'"):
         Trainer(dataclasses.replace(config, model='big'), Console(quiet=True))

@@ -25,6 +25,7 @@ from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from training.config import DataConfig
 
 LABEL_SIZE = (400, 640)
+LABEL_SPACE = 'cityscapes'
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Batch:
 
     inputs: dict[str, Tensor]
     labels: Tensor
+
+    def to(self, device: str) -> Batch:
+        """The batch on a device, as torch names it."""
+        inputs = {name: image.to(device) for name, image in self.inputs.items()}
+        return Batch(inputs, self.labels.to(device))
 
 
 class FrameCache:

@@ -1,0 +1,292 @@
+"""Every small network of the zoo: one step, saved, read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_checkpoint
+from sam_ad_perception.modeling.vector_quantizer import VectorQuantizer
+from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from training.checkpoint import export_weights
+from training.config import LatentStageConfig, TrainConfig, load_config
+from training.datasets.simulated import Batch
+from training.latents import LatentTrainer
+from training.networks import build_network
+from training.train import Trainer
+from training.vqgan_losses import VqganWeights
+
+ROOT = Path(__file__).parents[2]
+SHIPPED, DEBUG = ROOT / 'models/zoo.yaml', ROOT / 'training/configs/debug_zoo.yaml'
+SMALL = [
+    *[(SHIPPED, key) for key in load_zoo(SHIPPED) if key.endswith(('_small', '_demo'))],
+    *[(DEBUG, key) for key in load_zoo(DEBUG)],
+]
+SAM2_UNREAD = (
+    'decoder.iou_prediction_head.*',
+    'decoder.output_hypernetworks_mlps.0.*',
+    'prompt_encoder.point_embeddings.*',
+    'prompt_encoder.mask_downscaling.*',
+)
+SAM_UNREAD = (
+    'decoder.iou_prediction_head.*',
+    'decoder.output_hypernetworks_mlps.*',
+    'prompt_encoder.no_mask_embed.*',
+    'prompt_encoder.point_embeddings.[01].*',
+)
+FROZEN = {
+    'mle_sam_demo': SAM2_UNREAD,
+    'debug': SAM2_UNREAD,
+    'ad_sam_small': (),
+    'debug_ad_sam': (),
+    'fusion_sam_small': SAM_UNREAD,
+    'debug_fusion_sam': (*SAM_UNREAD, 'latents.*'),
+}
+"""What training must leave alone, by name; all else must move."""
+
+NO_GRADIENT = '*k_proj.bias'
+"""Softmax does not see a shift of all keys: zero but for rounding."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def config_of(tmp_path: Path, zoo: Path, key: str, **changes) -> TrainConfig:
+    base = load_config(ROOT / 'training/configs/debug.yaml')
+    return dataclasses.replace(
+        base,
+        model=key,
+        zoo=str(zoo),
+        output_dir=str(tmp_path / key),
+        checkpoints=str(tmp_path),
+        schedule=dataclasses.replace(base.schedule, replicas=1),
+        optimizer=dataclasses.replace(base.optimizer, lr=1e-2),
+        **changes,
+    )
+
+
+def quiet() -> Console:
+    return Console(quiet=True)
+
+
+def batch_for(channels: dict[str, int], seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = {n: torch.randn(2, c, 64, 96, generator=generator) for n, c in channels.items()}
+    coarse = torch.randint(0, 19, (2, 10, 16), generator=generator)
+    return Batch(inputs, coarse.repeat_interleave(40, 1).repeat_interleave(40, 2))
+
+
+def with_latents(config: TrainConfig) -> TrainConfig:
+    """Train the first stage for a step, where the entry needs one."""
+    if config.model != 'debug_fusion_sam':
+        return config
+    stage = LatentStageConfig(
+        file=f'{config.output_dir}/latents.safetensors',
+        steps=4,
+        discriminator_width=4,
+        discriminator_layers=2,
+        weights=VqganWeights(perceptual=0.0, adversarial_start=0.5),
+    )
+    config = dataclasses.replace(config, latents=stage)
+    LatentTrainer(config, quiet()).save()
+    return config
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize(('zoo', 'key'), SMALL, ids=[key for _, key in SMALL])
+def test_a_step_moves_what_is_trained_and_nothing_else(zoo, key, tmp_path):
+    trainer = Trainer(with_latents(config_of(tmp_path, zoo, key)), quiet())
+    network = trainer.network
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        if parameter.requires_grad and not parameter.any():  # zeros would hide what is before
+            parameter.data.normal_(std=0.02, generator=generator)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    codes = [m.codes.clone() for m in network.modules() if isinstance(m, VectorQuantizer)]
+    trainer.train_step([batch_for(trainer.spec.channels)])
+    for name, parameter in network.named_parameters():
+        if matches(name, FROZEN[key]):
+            assert not parameter.requires_grad, name
+            assert parameter.grad is None, name
+            assert torch.equal(parameter, before[name]), name
+        else:
+            assert parameter.requires_grad, name
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            if not matches(name, (NO_GRADIENT,)):
+                assert parameter.grad.any(), name
+                assert not torch.equal(parameter, before[name]), name
+    names = [name for name, _ in network.named_parameters()]
+    assert all(fnmatch.filter(names, pattern) for pattern in FROZEN[key])
+    after = [m.codes for m in network.modules() if isinstance(m, VectorQuantizer)]
+    moved = [not torch.equal(a, b) for a, b in zip(after, codes, strict=True)]
+    assert moved == [key == 'fusion_sam_small'] * len(codes)
+
+
+@pytest.mark.parametrize(('zoo', 'key'), SMALL, ids=[key for _, key in SMALL])
+def test_weights_read_back_give_the_same_output_bit_for_bit(zoo, key, tmp_path):
+    config = with_latents(config_of(tmp_path, zoo, key, half=False))
+    trainer = Trainer(config, quiet())
+    trainer.train_step([batch_for(trainer.spec.channels)])
+    digest = trainer.save()
+    checkpoint = CheckpointSpec(f'{key}.safetensors', digest)
+    inputs = batch_for(trainer.spec.channels, seed=3).inputs
+    network = trainer.average.network.eval()
+    with torch.inference_mode():
+        expected = network(inputs)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.zero_()
+    # into the same memory: matrix products round differently at other addresses
+    load_checkpoint(network, checkpoint, tmp_path / key)
+    fresh = build_model(trainer.spec).eval()
+    load_checkpoint(fresh, checkpoint, tmp_path / key)
+    with torch.inference_mode():
+        assert torch.equal(network(inputs).logits, expected.logits)
+        torch.testing.assert_close(fresh(inputs).logits, expected.logits, atol=1e-4, rtol=1e-4)
+    for (name, tensor), other in zip(
+        network.state_dict().items(), fresh.state_dict().values(), strict=True
+    ):
+        assert torch.equal(tensor, other), name
+
+
+def test_half_precision_keeps_what_does_not_fit_into_it(tmp_path):
+    network = torch.nn.BatchNorm1d(3)  # has an integer buffer
+    network.running_var.fill_(1e6)
+    digest = export_weights(network.state_dict(), tmp_path / 'x')
+    other = torch.nn.BatchNorm1d(3)
+    load_checkpoint(other, CheckpointSpec('x', digest), tmp_path)
+    assert torch.equal(other.running_var, network.running_var)
+    assert other.num_batches_tracked.dtype == torch.int64
+
+
+def test_frozen_weights_are_not_copied(tmp_path):
+    trainer = Trainer(with_latents(config_of(tmp_path, DEBUG, 'debug_fusion_sam')), quiet())
+    average = dict(trainer.average.network.named_parameters())
+    for name, parameter in trainer.network.named_parameters():
+        shared = average[name].data_ptr() == parameter.data_ptr()
+        assert shared == (not parameter.requires_grad), name
+
+
+def test_first_stage_reaches_every_part_and_its_result_is_taken(tmp_path):
+    config = with_latents(config_of(tmp_path, DEBUG, 'debug_fusion_sam'))
+    Path(config.latents.file + '.run').unlink()
+    trainer = LatentTrainer(config, quiet())
+    before = {name: p.detach().clone() for name, p in trainer.discriminators.named_parameters()}
+    inputs = batch_for(trainer.spec.channels).inputs
+    for _ in range(2):  # the adversarial game begins half way
+        terms = trainer.train_step(inputs)
+        assert set(terms) == set(inputs)
+        assert all(float(t.adversarial) == 0 for t in terms.values())
+    assert all(
+        torch.equal(p, before[name]) for name, p in trainer.discriminators.named_parameters()
+    )
+    terms = trainer.train_step(inputs)
+    assert all(float(t.adversarial) != 0 for t in terms.values())
+    for part in (trainer.latents, trainer.discriminators):
+        for name, parameter in part.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.any(), name
+    digest = trainer.save()
+    resumed = LatentTrainer(config, quiet())
+    assert resumed.step == 3
+    assert resumed.save() == digest
+    network = build_network(trainer.spec, config, quiet())
+    for name, tensor in network.latents.state_dict().items():
+        assert torch.equal(tensor, trainer.latents.state_dict()[name]), name
+
+
+def test_reconstructions_get_better(tmp_path):
+    config = with_latents(config_of(tmp_path, DEBUG, 'debug_fusion_sam'))
+    Path(config.latents.file + '.run').unlink()
+    stage = dataclasses.replace(config.latents, lr=3e-3, steps=100)
+    trainer = LatentTrainer(dataclasses.replace(config, latents=stage), quiet())
+    smooth = torch.nn.functional.interpolate
+    inputs = {n: smooth(i[..., ::16, ::16], (64, 96), mode='bilinear') for n, i in
+              batch_for(trainer.spec.channels).inputs.items()}  # fmt: skip
+    distances = [trainer.train_step(inputs) for _ in range(25)]
+    for name in inputs:
+        first, last = (float(distances[i][name].reconstruction) for i in (0, -1))
+        assert last < 0.6 * first, name
+
+
+@pytest.mark.parametrize(
+    ('key', 'stage', 'message'),
+    [
+        ('debug_fusion_sam', {}, 'latents.file must name them; train them first'),
+        ('debug_fusion_sam', {'file': 'nowhere/x'}, 'nowhere/x: No such file.*train them first'),
+        ('debug_ad_sam', {'file': 'x'}, 'latents.file is for FusionSAM'),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(key, stage, message, tmp_path):
+    config = config_of(tmp_path, DEBUG, key, latents=LatentStageConfig(**stage))
+    with pytest.raises(ValueError, match=message):
+        Trainer(config, quiet())
+
+
+def test_only_a_network_with_autoencoders_has_a_first_stage(tmp_path):
+    with pytest.raises(ValueError, match="only FusionSAM has autoencoders, got 'debug_ad_sam'"):
+        LatentTrainer(config_of(tmp_path, DEBUG, 'debug_ad_sam'), quiet())
+    with pytest.raises(ValueError, match=r'latents\.file must name the file'):
+        LatentTrainer(config_of(tmp_path, DEBUG, 'debug_fusion_sam'), quiet())
+
+
+def test_features_are_fetched_where_the_perceptual_term_is_on(tmp_path):
+    with pytest.raises(ValueError, match="perceptual 1 and features '' do not go together"):
+        LatentStageConfig(weights=VqganWeights())
+    stage = LatentStageConfig('x', features='resnet50', weights=VqganWeights())
+    with pytest.raises(CheckpointError, match=r'cannot read .*resnet50'):
+        LatentTrainer(config_of(tmp_path, DEBUG, 'debug_fusion_sam', latents=stage), quiet())
+
+
+def test_codes_that_move_allow_one_replica(tmp_path):
+    config = config_of(tmp_path, SHIPPED, 'fusion_sam_small')
+    schedule = dataclasses.replace(config.schedule, replicas=2)
+    with pytest.raises(ValueError, match=r'schedule\.replicas must be 1, got 2'):
+        Trainer(dataclasses.replace(config, schedule=schedule), quiet())
+
+
+def test_an_absent_backbone_is_said_with_the_way_to_get_it(tmp_path):
+    written = SHIPPED.read_text().replace('freeze: false', 'freeze: true')
+    written = written.replace(
+        'note: not trained yet\n',
+        'note: none\n    backbone: {file: s.pth, note: sam_ad weights s}\n',
+    )
+    zoo = tmp_path / 'zoo.yaml'
+    zoo.write_text(written)
+    with pytest.raises(
+        CheckpointError, match=f'cannot read {tmp_path}/s.pth, which ad_sam_small .*weights s$'
+    ):
+        Trainer(config_of(tmp_path, zoo, 'ad_sam_small'), quiet())
+
+
+def test_classes_that_no_drive_is_labelled_with_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'labelled as cityscapes, but fusion_sam has .* fmb15'):
+        Trainer(config_of(tmp_path, SHIPPED, 'fusion_sam'), quiet())
+
+
+def test_parts_have_their_own_rates(tmp_path):
+    config = config_of(tmp_path, DEBUG, 'debug_ad_sam')
+    optimizer = dataclasses.replace(config.optimizer, lr=1.0, scales={'resnet.*': 0.1})
+    trainer = Trainer(dataclasses.replace(config, optimizer=optimizer), quiet())
+    trainer.train_step([batch_for(trainer.spec.channels)])
+    rates = {id(p): g['lr'] for g in trainer.optimizer.param_groups for p in g['params']}
+    factors = {name.split('.')[0]: rates[id(p)] for name, p in trainer.network.named_parameters()}
+    assert factors['resnet'] == pytest.approx(0.1 * factors['head'])
+    assert factors['encoder'] == factors['head'] > 0
+    wrong = dataclasses.replace(optimizer, scales={'vgg.*': 0.1})
+    with pytest.raises(ValueError, match=r"'vgg\.\*' matches no trainable"):
+        Trainer(dataclasses.replace(config, optimizer=wrong), quiet())
