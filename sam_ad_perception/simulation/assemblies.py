@@ -15,6 +15,7 @@ from sam_ad_perception.simulation.materials import (
     CLOTH,
     FOLIAGE,
     LAMPS,
+    LANTERN,
     METAL,
     PLAIN,
     PLASTER,
@@ -272,7 +273,7 @@ def build_lamp_post(rng: np.random.Generator) -> Parts:
         Part(
             BOX,
             POLE,
-            METAL,
+            LANTERN,
             (0, 1.5, height - 0.02),
             (0.12, 0.35, 0.08),
             (0.5, 0.5, 0.5),

@@ -8,9 +8,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import CameraModel
+from sam_ad_perception.simulation.conditions import DAY, Condition
+from sam_ad_perception.simulation.lamps import emission, lamp_light
 from sam_ad_perception.simulation.layout import Weather
 from sam_ad_perception.simulation.materials import albedo, ground_albedo, local_hit, noise2
-from sam_ad_perception.simulation.primitives import COS, SIN, Primitives
+from sam_ad_perception.simulation.primitives import COS, SIN, WHEEL, Primitives
 from sam_ad_perception.simulation.raycast import (
     GROUND_HIT,
     SKY_HIT,
@@ -30,7 +32,7 @@ _GAMMA = 255.0 * np.linspace(0.0, 1.0, _GAMMA_STEPS) ** (1.0 / 2.2)
 def _sky(
     dx: float, dy: float, dz: float, sky: NDArray[np.float64], seed: int
 ) -> tuple[float, float, float]:
-    """Sky radiance; `sky` is zenith RGB, horizon RGB, cloud cover."""
+    """Sky radiance; `sky` is zenith RGB, horizon RGB, cloud cover, brightness of the clouds."""
     norm = np.sqrt(dx * dx + dy * dy + dz * dz)
     up = max(dz / norm, 0.0)
     blend = np.sqrt(up)
@@ -41,7 +43,7 @@ def _sky(
         x, y = 1.2 * dx / dz, 1.2 * dy / dz
         cloud = 0.65 * noise2(x, y, seed) + 0.35 * noise2(2.3 * x, 2.3 * y, seed + 1)
         cover = min(1.0, max(0.0, (cloud + 0.75 * sky[6] - 0.75) * 4.0)) * min(1.0, up * 8.0)
-        white = 0.95 - 0.25 * sky[6]
+        white = (0.95 - 0.25 * sky[6]) * sky[7]
         r, g, b = r + cover * (white - r), g + cover * (white - g), b + cover * (white - b)
     return r, g, b
 
@@ -51,7 +53,7 @@ def _treeline(
     dx: float, dy: float, dz: float, sky: NDArray[np.float64], seed: int
 ) -> tuple[float, float, float]:
     """Radiance of the trees on the horizon, in haze."""
-    gain = 0.12 + 0.06 * noise2(60.0 * np.arctan2(dy, dx), 120.0 * dz, seed)
+    gain = (0.12 + 0.06 * noise2(60.0 * np.arctan2(dy, dx), 120.0 * dz, seed)) * sky[7]
     return 0.75 * gain + 0.3 * sky[3], 1.05 * gain + 0.3 * sky[4], 0.7 * gain + 0.3 * sky[5]
 
 
@@ -62,13 +64,30 @@ def _ground(
     footprint: float,
     road: NDArray[np.float64],
     crossings: NDArray[np.float64],
+    surface: NDArray[np.float64],
     seed: int,
 ) -> tuple[float, float, float]:
-    """Reflectance of the ground."""
+    """Reflectance of the ground; `surface` is snow cover and wetness."""
     lateral = lateral_offset(x, y, road)
     where = region(lateral, road)
     paint = marking(x, lateral, road, crossings) if where == 0 else 0.0
-    return ground_albedo(where, paint, x, y, footprint, seed)
+    red, green, blue = ground_albedo(where, paint, x, y, footprint, seed)
+    dry = 1.0 - 0.45 * surface[1]
+    red, green, blue = dry * red, dry * green, dry * blue
+    if surface[0] > 0.0:
+        # Patches; wheels have cleared tracks.
+        patch = 0.6 * noise2(0.5 * x, 0.9 * y, seed + 8) + 0.4 * noise2(3.0 * x, 3.0 * y, seed + 9)
+        track = 0.55 if where == 0 and 0.9 < abs(lateral) < 2.7 else 0.0
+        cover = min(1.0, max(0.0, (patch + surface[0] - 0.55 - track) * 4.0))
+        red, green, blue = _under_snow(red, green, blue, cover)
+    return red, green, blue
+
+
+@njit(cache=True, nogil=True)
+def _under_snow(red: float, green: float, blue: float, cover: float) -> tuple[float, float, float]:
+    return (
+        red + cover * (0.68 - red), green + cover * (0.70 - green), blue + cover * (0.74 - blue),
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -77,6 +96,7 @@ def _shade(
     kind: NDArray[np.int64],
     material: NDArray[np.int64],
     color: NDArray[np.float64],
+    warmth: NDArray[np.float64],
     texture: NDArray[np.int64],
     index: NDArray[np.int32],
     depth: NDArray[np.float64],
@@ -87,13 +107,15 @@ def _shade(
     sun: NDArray[np.float64],
     light: NDArray[np.float64],
     sky: NDArray[np.float64],
+    surface: NDArray[np.float64],
+    lamps: NDArray[np.float64],
     seed: int,
     origin: NDArray[np.float64],
     start: NDArray[np.int64],
     items: NDArray[np.int64],
     out: NDArray[np.float32],
 ) -> None:
-    """`light` is sun strength, sky strength, 1 / haze length, exposure."""
+    """`light` is sun strength, sky strength, 1 / haze length, exposure, lights switched on."""
     for v in range(index.shape[0]):
         for u in range(index.shape[1]):
             dx, dy, dz = pixel_ray(u, v, K, T)
@@ -105,10 +127,14 @@ def _shade(
             else:
                 length = np.sqrt(dx * dx + dy * dy + dz * dz)
                 x, y, z = T[0, 3] + t * dx, T[1, 3] + t * dy, T[2, 3] + t * dz
+                own_r, own_g, own_b = 0.0, 0.0, 0.0
                 if hit == GROUND_HIT:
                     nx, ny, nz, z = 0.0, 0.0, 1.0, 0.0
                     footprint = t / K[0, 0] * min(length / -dz, 40.0)
-                    red, green, blue = _ground(x, y, footprint, road, crossings, seed)
+                    red, green, blue = _ground(x, y, footprint, road, crossings, surface, seed)
+                    if surface[1] > 0.0:
+                        mirror = _wet_mirror(-dz / length) * surface[1]
+                        own_r, own_g, own_b = mirror * sky[3], mirror * sky[4], mirror * sky[5]
                 else:
                     g = geometry[hit]
                     lx, ly, lz, mx, my, nz = local_hit(kind[hit], g, x, y, z)
@@ -119,20 +145,36 @@ def _shade(
                         material[hit], texture[hit], g, color[hit],
                         lx, ly, lz, mx, my, nz, footprint,
                     )  # fmt: skip
+                    if light[4] > 0.0:
+                        own_r, own_g, own_b = emission(
+                            material[hit], texture[hit], g, warmth[hit], lx, ly, lz, mx, nz
+                        )
+                        own_r, own_g, own_b = light[4] * own_r, light[4] * own_g, light[4] * own_b
+                    if surface[0] > 0.0 and nz > 0.3 and kind[hit] != WHEEL:
+                        red, green, blue = _under_snow(
+                            red, green, blue, surface[0] * min(1.0, 1.5 * (nz - 0.3))
+                        )
                 direct = nx * sun[0] + ny * sun[1] + nz * sun[2]
-                if direct > 0.0 and is_shadowed(
+                if light[0] > 0.0 and direct > 0.0 and is_shadowed(
                     geometry, kind, sun, origin, start, items,
                     x + 0.012 * nx, y + 0.012 * ny, z + 0.012 * nz,
                 ):  # fmt: skip
                     direct = 0.0
                 # Light from the sky, and a little from the ground onto what faces it.
                 power = light[0] * max(direct, 0.0) + light[1] * (0.65 + 0.35 * nz)
+                lamp_r, lamp_g, lamp_b = lamp_light(lamps, x, y, z, nx, ny, nz)
                 clear = np.exp(-t * length * light[2])
-                red = clear * power * red + (1.0 - clear) * sky[3]
-                green = clear * power * green + (1.0 - clear) * sky[4]
-                blue = clear * power * blue + (1.0 - clear) * sky[5]
+                red = clear * (power + lamp_r) * red + clear * own_r + (1.0 - clear) * sky[3]
+                green = clear * (power + lamp_g) * green + clear * own_g + (1.0 - clear) * sky[4]
+                blue = clear * (power + lamp_b) * blue + clear * own_b + (1.0 - clear) * sky[5]
             out[v, u, 0], out[v, u, 1] = light[3] * red, light[3] * green
             out[v, u, 2] = light[3] * blue
+
+
+@njit(cache=True, nogil=True)
+def _wet_mirror(cosine: float) -> float:
+    """Share of the sky that wet ground mirrors: Schlick's Fresnel term of water, roughened."""
+    return 0.7 * (0.02 + 0.98 * (1.0 - cosine) ** 5)
 
 
 def shade(
@@ -143,6 +185,8 @@ def shade(
     weather: Weather,
     camera: CameraModel,
     T_world_camera: NDArray[np.float64],
+    condition: Condition = DAY,
+    lamps: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """The light that reaches each pixel.
 
@@ -151,20 +195,24 @@ def shade(
         primitives: The solids that `hits` was cast against.
         shadows: Their shadows.
         road: The ground.
-        weather: Light and air.
+        weather: Light and air, see `weather_under`.
         camera: The view.
         T_world_camera: (4, 4) its pose.
+        condition: What covers the ground, and how much brighter lamps are than by day.
+        lamps: (N, 9) float64, see `lamps.find_lamps`.
 
     Returns:
         (H, W, 3) float32 linear RGB; 1 is white in full exposure.
     """
     out = np.empty((*camera.size, 3), dtype=np.float32)
-    w = weather
+    w, c = weather, condition
+    strength = np.array([w.sun_strength, w.sky_strength, 1.0 / w.haze_length, w.exposure, c.lamps])
     _shade(
         primitives.geometry,
         primitives.kind,
         primitives.material,
         primitives.color,
+        primitives.warmth,
         primitives.texture,
         hits.index,
         hits.depth,
@@ -173,8 +221,10 @@ def shade(
         road.parameters,
         road.crossings,
         np.array(w.sun),
-        np.array([w.sun_strength, w.sky_strength, 1.0 / w.haze_length, w.exposure]),
-        np.array([*w.zenith, *w.horizon, w.clouds]),
+        strength,
+        np.array([*w.zenith, *w.horizon, w.clouds, c.sky]),
+        np.array([c.snow_cover, c.wetness]),
+        np.zeros((0, 9)) if lamps is None else lamps,
         w.texture,
         shadows.origin,
         shadows.start,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,80 +12,28 @@ from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
     Modality,
+    PointCloud,
     SensorBundle,
     SensorData,
     SensorFrame,
 )
-from sam_ad_perception.simulation import camera as light
-from sam_ad_perception.simulation import lidar
-from sam_ad_perception.simulation.events import detect_events, join, log_intensity
-from sam_ad_perception.simulation.primitives import Primitives
-from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT, Hits, cast
+from sam_ad_perception.simulation.conditions import Condition
+from sam_ad_perception.simulation.configuration import DriveConfig
+from sam_ad_perception.simulation.delivery import TimedFrame, deliver, plan_frames
+from sam_ad_perception.simulation.faults import TRANSPORT, Fault, corrupt, drop_non_finite
+from sam_ad_perception.simulation.lidar import Sweep
+from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT
+from sam_ad_perception.simulation.renderer import SWEEP_NS, Renderer
+from sam_ad_perception.simulation.rig import SENSORS, RigSensor
 from sam_ad_perception.simulation.scene import Scene
-from sam_ad_perception.simulation.shadows import map_shadows
-from sam_ad_perception.simulation.thermal import measure_thermal
-from sam_ad_perception.simulation.vehicle import VehicleMotion, make_camera, mount
 
-SUBFRAME_NS = 10_000_000
-"""Spacing of the renderings between which events are interpolated."""
+__all__ = ['EVENT_WINDOW_NS', 'SWEEP_NS', 'Drive', 'DriveConfig', 'GroundTruth', 'TimedFrame']
+
 EVENT_WINDOW_NS = 30_000_000
 """Length of the event frame of a bundle."""
-SWEEP_NS = 100_000_000
-SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
-_LATENCY_NS = {
-    Modality.CAMERA: 12_000_000,
-    Modality.THERMAL: 15_000_000,
-    Modality.EVENT: 3_000_000,
-    Modality.LIDAR: 8_000_000,
-}
-_SUBFRAMES_KEPT = 6
-
-
-@dataclass(frozen=True)
-class DriveConfig:
-    """What to simulate.
-
-    Attributes:
-        seed: Decides street, traffic, weather and noise.
-        duration_s: Length of the drive, seconds.
-        size: Size of the camera image `(H, W)`, pixels.
-        thermal_size: Size of the thermal image `(H, W)`, pixels.
-        event_size: Size of the event sensor `(H, W)`, pixels.
-        camera_rate_hz: Frames per second.
-        thermal_rate_hz: Frames per second.
-        lidar_rate_hz: Sweeps published per second; a sweep takes 0.1 s whatever the rate.
-        event_packet_ms: Length of an event packet, whole milliseconds.
-        speed_mps: Mean speed of the ego vehicle, metres per second.
-        start_ns: Stamp of the first camera frame, nanoseconds.
-
-    Raises:
-        ValueError: A field is out of range.
-    """
-
-    seed: int = 0
-    duration_s: float = 10.0
-    size: tuple[int, int] = (400, 640)
-    thermal_size: tuple[int, int] = (256, 320)
-    event_size: tuple[int, int] = (200, 320)
-    camera_rate_hz: float = 10.0
-    thermal_rate_hz: float = 10.0
-    lidar_rate_hz: float = 10.0
-    event_packet_ms: int = 10
-    speed_mps: float = 8.0
-    start_ns: int = 1_700_000_000_000_000_000
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f'seed must be at least 0, got {self.seed}')
-        for name in (
-            'duration_s', 'camera_rate_hz', 'thermal_rate_hz', 'lidar_rate_hz', 'event_packet_ms',
-            'speed_mps',
-        ):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
-        for name in ('size', 'thermal_size', 'event_size'):
-            if min(getattr(self, name)) < 16:
-                raise ValueError(f'{name} must be at least 16 x 16, got {getattr(self, name)}')
+_HINDERING = ('late', 'clock_jump', 'wrong_encoding', 'truncated')
+"""Faults on the way that keep a message out of its bundle."""
+_FAULT_STREAM = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,90 +44,70 @@ class GroundTruth:
         stamp_ns: Time, nanoseconds.
         labels: (H, W) uint8, Cityscapes train ids.
         depth: (H, W) float32, z in the camera's frame, metres; NaN where there is no surface.
+        faults: For each sensor of the rig that is faulty at that time, the kinds of its faults.
     """
 
     stamp_ns: int
     labels: NDArray[np.uint8]
     depth: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class TimedFrame:
-    """A frame and when it reaches the computer.
-
-    Attributes:
-        frame: The measurement. An event frame holds one packet; its stamp is its start.
-        arrival_ns: Host time of its arrival, nanoseconds.
-    """
-
-    frame: SensorFrame
-    arrival_ns: int
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """One camera at one time, and what its pixels hit."""
-
-    stamp_ns: int
-    camera: CameraModel
-    T_world: NDArray[np.float64]
-    primitives: Primitives
-    hits: Hits
+    faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Drive:
     """One simulated drive. All results depend on the configuration and the stamp alone.
 
+    Sensors go by their names in the rig; those of the default rig are their modalities.
+
     Attributes:
         config: What is simulated.
         scene: The street.
-        cameras: Undistorted geometry of camera, thermal and event camera.
+        sensors: The rig, by name.
+        cameras: Undistorted geometry of cameras, thermal and event cameras, by name.
         T_base: (4, 4) float64 `T_base_x` of each sensor, metres.
     """
 
     def __init__(self, config: DriveConfig) -> None:
         self.config = config
         self.scene = Scene(config.seed, config.duration_s * config.speed_mps, config.speed_mps)
-        sizes = (config.size, config.thermal_size, config.event_size)
-        self.cameras: Mapping[Modality, CameraModel] = {
-            m: make_camera(m, size) for m, size in zip(SENSORS, sizes, strict=False)
+        self.sensors: Mapping[str, RigSensor] = {s.name: s for s in config.sensors}
+        models = {name: sensor.camera() for name, sensor in self.sensors.items()}
+        self.cameras: Mapping[str, CameraModel] = {n: c for n, c in models.items() if c}
+        self.T_base: Mapping[str, NDArray[np.float64]] = {
+            name: sensor.T_base() for name, sensor in self.sensors.items()
         }
-        self.T_base: Mapping[Modality, NDArray[np.float64]] = {m: mount(m) for m in SENSORS}
-        phases = np.random.default_rng([config.seed, 1]).uniform(0, 2 * np.pi, 4)
-        self._motion = VehicleMotion(self.scene.road, config.speed_mps, phases)
-        self._subframes: OrderedDict[int, NDArray[np.float64]] = OrderedDict()
+        self._renderer = Renderer(config, self.scene, self.cameras, self.T_base)
 
     def pose(self, stamp_ns: int) -> NDArray[np.float64]:
         """(4, 4) `T_odom_base` at a time, metres; base_link lies on the ground, x forward."""
-        return self._motion.poses(np.array([stamp_ns - self.config.start_ns]))[0]
+        return self._renderer.pose(stamp_ns)
 
-    def frame_stamps(self, modality: Modality) -> list[int]:
-        """Stamps of a sensor's frames, nanoseconds; of event packets, their starts.
+    def condition(self, stamp_ns: int) -> Condition:
+        """Light and weather at a time, nanoseconds."""
+        return self._renderer.condition(stamp_ns)
+
+    def faults(self, sensor: str, stamp_ns: int) -> tuple[Fault, ...]:
+        """The faults of a sensor at a true time, nanoseconds, in the order of the schedule."""
+        elapsed = stamp_ns - self.config.start_ns
+        return tuple(f for f in self.config.faults if f.sensor == sensor and f.is_active(elapsed))
+
+    def frame_stamps(self, sensor: str) -> list[int]:
+        """True times of a sensor's frames, nanoseconds; of event packets, their starts.
 
         The first packets come before the first frames, so that each frame has its 30 ms.
-        """
-        c = self.config
-        if modality is Modality.EVENT:
-            period = c.event_packet_ms * 1_000_000
-            early = -(-EVENT_WINDOW_NS // period)
-            count = -(-round(c.duration_s * 1e9) // period)
-            return [c.start_ns + i * period for i in range(-early, count)]
-        rates = {
-            Modality.CAMERA: c.camera_rate_hz,
-            Modality.THERMAL: c.thermal_rate_hz,
-            Modality.LIDAR: c.lidar_rate_hz,
-        }
-        if modality not in rates:
-            raise ValueError(f'modality must be one of {[*map(str, SENSORS)]}, got {modality}')
-        period = round(1e9 / rates[modality])
-        count = -(-round(c.duration_s * 1e9) // period)
-        return [c.start_ns + i * period for i in range(count)]
 
-    def measure(self, modality: Modality, stamp_ns: int) -> SensorFrame:
-        """What one sensor delivers at a time.
+        Raises:
+            ValueError: There is no such sensor.
+        """
+        rig, c = self._sensor(sensor), self.config
+        count = -(-round(c.duration_s * 1e9) // rig.period_ns)
+        early = -(-EVENT_WINDOW_NS // rig.period_ns) if rig.modality is Modality.EVENT else 0
+        return [c.start_ns + i * rig.period_ns for i in range(-early, count)]
+
+    def measure(self, sensor: str, stamp_ns: int) -> SensorFrame:
+        """What one sensor measures at a time, without its faults and by the true clock.
 
         Args:
-            modality: Camera, thermal, event or lidar.
+            sensor: Its name.
             stamp_ns: Time, nanoseconds; of a lidar sweep its end, of an event frame the end of
                 its 30 ms.
 
@@ -190,174 +117,184 @@ class Drive:
         Raises:
             ValueError: There is no such sensor.
         """
+        modality = self._sensor(sensor).modality
         data: SensorData
         if modality is Modality.LIDAR:
-            return SensorFrame(modality, stamp_ns, 'lidar', self.measure_sweep(stamp_ns).cloud)
-        if modality is Modality.EVENT:
-            data = self.events_between(stamp_ns - EVENT_WINDOW_NS, stamp_ns)
+            data = self.measure_sweep(stamp_ns, sensor).cloud
+        elif modality is Modality.EVENT:
+            data = self.events_between(stamp_ns - EVENT_WINDOW_NS, stamp_ns, sensor)
         elif modality is Modality.CAMERA:
-            linear = self._light(self._look(modality, stamp_ns))
-            data = light.develop(linear, self._rng(0, stamp_ns))
-        elif modality is Modality.THERMAL:
-            data = self._feel(stamp_ns)
+            data = self._renderer.picture(self._renderer.look(sensor, stamp_ns))
         else:
-            raise ValueError(f'modality must be one of {[*map(str, SENSORS)]}, got {modality}')
-        camera = self.cameras[modality]
-        return SensorFrame(modality, stamp_ns, camera.frame_id, data, camera)
+            data = self._renderer.heat(self._renderer.look(sensor, stamp_ns))
+        return self._frame(sensor, stamp_ns, data)
 
-    def measure_sweep(self, stamp_ns: int) -> lidar.Sweep:
+    def observe(self, sensor: str, stamp_ns: int, packet_ns: int = 0) -> SensorFrame | None:
+        """What one sensor delivers at a time, with the faults of its data, by the true clock.
+
+        Args:
+            sensor: Its name.
+            stamp_ns: Time, nanoseconds, as for `measure`.
+            packet_ns: If not 0, an event sensor's packet of this length (nanoseconds) that
+                starts at `stamp_ns`, instead of the 30 ms that end there.
+
+        Returns:
+            The frame; a cloud may hold points that are no numbers. None at a dropout.
+
+        Raises:
+            ValueError: There is no such sensor.
+        """
+        active = self.faults(sensor, stamp_ns)
+        kinds = {fault.kind for fault in active}
+        if 'dropout' in kinds:
+            return None
+        seen_ns = self._last_good(sensor, active) if 'frozen' in kinds else stamp_ns
+        span = (stamp_ns, stamp_ns + packet_ns) if packet_ns else (
+            stamp_ns - EVENT_WINDOW_NS, stamp_ns
+        )  # fmt: skip
+        data: SensorData
+        if packet_ns:
+            data = self.events_between(seen_ns, seen_ns + packet_ns, sensor)
+        else:
+            data = self.measure(sensor, seen_ns).data
+        if isinstance(data, Events) and seen_ns != stamp_ns:
+            data = replace(data, t_ns=data.t_ns + (stamp_ns - seen_ns))
+        for number, fault in enumerate(active):
+            if fault.kind not in TRANSPORT:
+                rng = self._renderer.rng(sensor, stamp_ns, _FAULT_STREAM + number)
+                data = corrupt(data, fault.kind, fault.strength, rng, span)
+        return self._frame(sensor, stamp_ns, data)
+
+    def measure_sweep(self, stamp_ns: int, sensor: str = Modality.LIDAR) -> Sweep:
         """The lidar sweep that ends at `stamp_ns`, with rings and true labels of its points."""
-        steps = np.arange(lidar.COLUMNS) - (lidar.COLUMNS - 1)
-        offset_ns = np.rint(steps * (SWEEP_NS / lidar.COLUMNS)).astype(np.int64)
-        poses = self._motion.poses(stamp_ns - self.config.start_ns + offset_ns)
-        rng = self._rng(3, stamp_ns)
-        return lidar.measure_lidar(
-            self._primitives(stamp_ns),
-            self.scene.road,
-            poses @ self.T_base[Modality.LIDAR],
-            offset_ns,
-            rng,
-        )
+        return self._renderer.sweep(sensor, stamp_ns)
 
-    def events_between(self, start_ns: int, end_ns: int) -> Events:
+    def events_between(self, start_ns: int, end_ns: int, sensor: str = Modality.EVENT) -> Events:
         """Events with start <= t < end, nanoseconds, ordered by time."""
-        origin = self.config.start_ns
-        first, last = (start_ns - origin) // SUBFRAME_NS, -(-(end_ns - origin) // SUBFRAME_NS)
-        parts = [
-            detect_events(
-                self._subframe(k),
-                self._subframe(k + 1),
-                origin + k * SUBFRAME_NS,
-                SUBFRAME_NS,
-                self._rng(2, origin + k * SUBFRAME_NS),
-            )
-            for k in range(first, last)
-        ]
-        return join(parts, start_ns, end_ns, self.config.event_size)
+        return self._renderer.events(sensor, start_ns, end_ns)
 
-    def truth(self, stamp_ns: int, modality: Modality = Modality.CAMERA) -> GroundTruth:
+    def truth(self, stamp_ns: int, sensor: str = Modality.CAMERA) -> GroundTruth:
         """True labels and depth of a view at a time.
 
         Args:
             stamp_ns: Time, nanoseconds.
-            modality: Whose view: camera, thermal or event.
+            sensor: Whose view: a camera, thermal or event camera.
 
         Returns:
             The truth at that camera's size.
+
+        Raises:
+            ValueError: There is no such camera.
         """
-        return self._truth(self._look(modality, stamp_ns))
+        view = self._renderer.look(sensor, stamp_ns)
+        faults = {
+            name: tuple(fault.kind for fault in self.faults(name, stamp_ns))
+            for name in self.sensors
+        }
+        return GroundTruth(
+            stamp_ns,
+            self._renderer.labels(view),
+            _surface_depth(view.hits.index, view.hits.depth),
+            {name: kinds for name, kinds in faults.items() if kinds},
+        )
+
+    def flow(
+        self, stamp_ns: int, later_ns: int, sensor: str = Modality.CAMERA
+    ) -> NDArray[np.float32]:
+        """True optical flow of a view from one time to another.
+
+        Args:
+            stamp_ns: Time of the view, nanoseconds.
+            later_ns: The other time, nanoseconds; may be earlier.
+            sensor: Whose view: a camera, thermal or event camera.
+
+        Returns:
+            (H, W, 2) float32, pixels (u, v), see `flow.measure_flow`.
+
+        Raises:
+            ValueError: There is no such camera.
+        """
+        return self._renderer.flow(self._renderer.look(sensor, stamp_ns), later_ns)
 
     def bundle(self, stamp_ns: int) -> tuple[SensorBundle, GroundTruth]:
-        """All four sensors at one time, and the truth.
+        """The first sensor of each kind at one time, with their faults, and the truth.
 
         Args:
             stamp_ns: Time of camera and thermal frame, end of the lidar sweep and of the 30 ms
                 of events, nanoseconds.
 
         Returns:
-            A complete bundle in the camera view, and the camera view's truth.
+            A bundle in the camera view, and the camera view's truth. Sensors whose messages a
+            fault hinders on their way are missing.
+
+        Raises:
+            ValueError: The rig has no camera.
         """
-        view = self._look(Modality.CAMERA, stamp_ns)
-        image = light.develop(self._light(view), self._rng(0, stamp_ns))
-        camera = self.cameras[Modality.CAMERA]
-        frames = {
-            Modality.CAMERA: SensorFrame(Modality.CAMERA, stamp_ns, camera.frame_id, image, camera)
-        }
-        frames |= {m: self.measure(m, stamp_ns) for m in SENSORS[1:]}
-        T_camera_base = np.linalg.inv(self.T_base[Modality.CAMERA])
-        return (
-            SensorBundle(
-                stamp_ns=stamp_ns,
-                reference=Modality.CAMERA,
-                camera=camera,
-                frames=frames,
-                T_camera={m: T_camera_base @ self.T_base[m] for m in SENSORS[1:]},
-            ),
-            self._truth(view),
+        names = {m: self._first(m) for m in SENSORS}
+        name = names[Modality.CAMERA]
+        if name is None:
+            raise ValueError(f'a bundle needs a camera, the rig has {list(self.sensors)}')
+        frames, missing = self._gather(names, stamp_ns)
+        T_camera_base = np.linalg.inv(self.T_base[name])
+        bundle = SensorBundle(
+            stamp_ns=stamp_ns,
+            reference=next(iter(frames), Modality.CAMERA),
+            camera=self.cameras[name],
+            frames=frames,
+            missing=missing,
+            T_camera={
+                m: T_camera_base @ self.T_base[sensor]
+                for m, sensor in names.items()
+                if m in frames and sensor is not None and m is not Modality.CAMERA
+            },
         )
+        return bundle, self.truth(stamp_ns, name)
 
     def frames(self) -> Iterator[TimedFrame]:
         """All frames of the drive in the order of arrival; event frames are packets."""
-        packet_ns = self.config.event_packet_ms * 1_000_000
-        plan = [
-            (
-                stamp + (packet_ns if m is Modality.EVENT else 0) + _LATENCY_NS[m],
-                SENSORS.index(m),
-                stamp,
-            )
-            for m in SENSORS
-            for stamp in self.frame_stamps(m)
-        ]
-        for arrival_ns, sensor, stamp in sorted(plan):
-            modality = SENSORS[sensor]
-            if modality is Modality.EVENT:
-                camera = self.cameras[modality]
-                events = self.events_between(stamp, stamp + packet_ns)
-                frame = SensorFrame(modality, stamp, camera.frame_id, events, camera)
-            else:
-                frame = self.measure(modality, stamp)
-            yield TimedFrame(frame, arrival_ns)
+        return deliver(self, plan_frames(self))
 
-    def _rng(self, sensor: int, stamp_ns: int) -> np.random.Generator:
-        # Times before the start, which the first sweep needs, are negative.
-        elapsed = stamp_ns - self.config.start_ns
-        return np.random.default_rng([self.config.seed, 2 + sensor, abs(elapsed), elapsed < 0])
+    def _gather(
+        self, names: Mapping[Modality, str | None], stamp_ns: int
+    ) -> tuple[dict[Modality, SensorFrame], dict[Modality, str]]:
+        """The frames of a bundle, and why there are no others."""
+        frames: dict[Modality, SensorFrame] = {}
+        missing: dict[Modality, str] = {}
+        for modality, sensor in names.items():
+            if sensor is None:
+                missing[modality] = 'not in the rig'
+                continue
+            lost = [f.kind for f in self.faults(sensor, stamp_ns) if f.kind in _HINDERING]
+            frame = None if lost else self.observe(sensor, stamp_ns)
+            if frame is None:
+                missing[modality] = f'simulated fault: {lost[0] if lost else "dropout"}'
+                continue
+            if isinstance(frame.data, PointCloud):
+                frame = replace(frame, data=drop_non_finite(frame.data))
+            frames[modality] = frame
+        return frames, missing
 
-    def _primitives(self, stamp_ns: int) -> Primitives:
-        x, y = self.pose(stamp_ns)[:2, 3]
-        return self.scene.primitives((stamp_ns - self.config.start_ns) * 1e-9, x, y)
+    def _first(self, modality: Modality) -> str | None:
+        """Name of the first sensor of a kind."""
+        return next((n for n, s in self.sensors.items() if s.modality is modality), None)
 
-    def _look(self, modality: Modality, stamp_ns: int) -> _View:
-        if modality not in self.cameras:
+    def _sensor(self, sensor: str) -> RigSensor:
+        if sensor not in self.sensors:
             raise ValueError(
-                f'modality must be one of {[*map(str, self.cameras)]}, got {modality}'
+                f'sensor must be one of {[*map(str, self.sensors)]}, got {str(sensor)!r}'
             )
-        camera, T = self.cameras[modality], self.pose(stamp_ns) @ self.T_base[modality]
-        primitives = self._primitives(stamp_ns)
-        return _View(stamp_ns, camera, T, primitives, cast(primitives, camera, T))
+        return self.sensors[sensor]
 
-    def _light(self, view: _View) -> NDArray[np.float32]:
-        """(H, W, 3) linear light of a view."""
-        weather, (x, y) = self.scene.weather, view.T_world[:2, 3]
-        shadows = map_shadows(view.primitives, np.array(weather.sun), float(x), float(y))
-        return light.shade(
-            view.hits,
-            view.primitives,
-            shadows,
-            self.scene.road,
-            weather,
-            view.camera,
-            view.T_world,
-        )
+    def _frame(self, sensor: str, stamp_ns: int, data: SensorData) -> SensorFrame:
+        rig = self.sensors[sensor]
+        return SensorFrame(rig.modality, stamp_ns, rig.frame_id, data, self.cameras.get(sensor))
 
-    def _truth(self, view: _View) -> GroundTruth:
-        road, hits = self.scene.road, view.hits
-        labels = light.label(hits, view.primitives, road, view.camera, view.T_world)
-        return GroundTruth(view.stamp_ns, labels, _surface_depth(hits.index, hits.depth))
-
-    def _feel(self, stamp_ns: int) -> NDArray[np.uint16]:
-        view, scene = self._look(Modality.THERMAL, stamp_ns), self.scene
-        return measure_thermal(
-            view.hits,
-            view.primitives,
-            scene.road,
-            scene.weather,
-            view.camera,
-            view.T_world,
-            self._rng(1, stamp_ns),
-        )
-
-    def _subframe(self, k: int) -> NDArray[np.float64]:
-        """Log intensity of the event camera's view at sub-frame `k`, from a small cache."""
-        image = self._subframes.get(k)
-        if image is None:
-            stamp_ns = self.config.start_ns + k * SUBFRAME_NS
-            image = self._subframes[k] = log_intensity(
-                self._light(self._look(Modality.EVENT, stamp_ns))
-            )
-            while len(self._subframes) > _SUBFRAMES_KEPT:
-                self._subframes.popitem(last=False)
-        return image
+    def _last_good(self, sensor: str, active: tuple[Fault, ...]) -> int:
+        """True time of the last frame before a freeze, of the first one if there is none."""
+        start_s = min(f.start_s for f in active if f.kind == 'frozen')
+        start_ns = self.config.start_ns + round(start_s * 1e9)
+        stamps = self.frame_stamps(sensor)
+        return max((s for s in stamps if s < start_ns), default=stamps[0])
 
 
 def _surface_depth(index: NDArray[np.int32], depth: NDArray[np.float64]) -> NDArray[np.float32]:

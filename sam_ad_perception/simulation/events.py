@@ -39,6 +39,8 @@ def _cross_levels(
     before: NDArray[np.float64],
     after: NDArray[np.float64],
     duration_ns: int,
+    threshold: float,
+    refractory_ns: int,
     x: NDArray[np.uint16],
     y: NDArray[np.uint16],
     polarity: NDArray[np.bool_],
@@ -48,19 +50,24 @@ def _cross_levels(
 
     A pixel fires whenever its log intensity crosses a level of its own ladder, whose rungs are
     one contrast threshold apart. The ladder does not move, so an interval can be computed
-    without the ones before it.
+    without the ones before it. Crossings within the refractory time after an event of the same
+    interval are lost.
     """
     n = 0
     for v in range(before.shape[0]):
         for u in range(before.shape[1]):
             phase = hash01(u, v, 0, 77)
-            low, high = before[v, u] / CONTRAST + phase, after[v, u] / CONTRAST + phase
+            low, high = before[v, u] / threshold + phase, after[v, u] / threshold + phase
             first, last = np.floor(low), np.floor(high)
             count = int(min(abs(last - first), _MOST))
             rising = high > low
+            ready = 0
             for k in range(count):
                 rung = first + 1.0 + k if rising else first - k
                 share = (rung - low) / (high - low)
+                if share * duration_ns < ready:
+                    continue
+                ready = int(share * duration_ns) + refractory_ns
                 # Whole microseconds, as the sensors' own formats have them.
                 t[n] = min(int(share * duration_ns), duration_ns - 1) // 1000 * 1000
                 x[n], y[n], polarity[n] = u, v, rising
@@ -74,8 +81,14 @@ def detect_events(
     start_ns: int,
     duration_ns: int,
     rng: np.random.Generator,
+    threshold: float = CONTRAST,
+    refractory_ns: int = 0,
+    noise_hz: float = NOISE_RATE,
 ) -> Events:
     """Events of one interval, with a little noise.
+
+    The pixel model is that of ESIM (Rebecq, Gehrig and Scaramuzza, CoRL 2018); refractory time
+    and a noise rate that rises in the dark are those of v2e (Hu, Liu and Delbruck, CVPRW 2021).
 
     Args:
         before: (H, W) log intensity at the start.
@@ -83,17 +96,20 @@ def detect_events(
         start_ns: Start of the interval, nanoseconds.
         duration_ns: Its length, nanoseconds.
         rng: Source of the noise.
+        threshold: Change of the log intensity that makes one event.
+        refractory_ns: Time after an event in which its pixel is blind, nanoseconds.
+        noise_hz: Spurious events per pixel and second.
 
     Returns:
         Events in [start, start + duration), ordered by time.
     """
     height, width = before.shape
-    noise = int(rng.poisson(NOISE_RATE * height * width * duration_ns * 1e-9))
-    steps = np.abs(after - before) / CONTRAST
+    noise = int(rng.poisson(noise_hz * height * width * duration_ns * 1e-9))
+    steps = np.abs(after - before) / threshold
     room = int(np.sum(np.minimum(np.ceil(steps), _MOST))) + noise
     x, y = np.empty(room, np.uint16), np.empty(room, np.uint16)
     polarity, t = np.empty(room, np.bool_), np.empty(room, np.int64)
-    n = _cross_levels(before, after, duration_ns, x, y, polarity, t)
+    n = _cross_levels(before, after, duration_ns, threshold, refractory_ns, x, y, polarity, t)
     end = n + noise
     x[n:end] = rng.integers(0, width, noise)
     y[n:end] = rng.integers(0, height, noise)

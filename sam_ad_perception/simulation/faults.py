@@ -271,7 +271,7 @@ def _select(cloud: PointCloud, which: NDArray[np.bool_]) -> PointCloud:
 
 def drop_non_finite(cloud: PointCloud) -> PointCloud:
     """The points of a cloud whose coordinates are numbers."""
-    return _select(cloud, np.isfinite(cloud.points).all(axis=1))
+    return _select(cloud, np.asarray(np.isfinite(cloud.points).all(axis=1)))
 
 
 def _spoil_points(cloud: PointCloud, share: float, rng: np.random.Generator) -> PointCloud:
@@ -289,7 +289,7 @@ def _jitter(cloud: PointCloud, degrees: float, rng: np.random.Generator) -> Poin
 
 
 def _thin(cloud: PointCloud, share: float, rng: np.random.Generator) -> PointCloud:
-    return _select(cloud, np.asarray(rng.random(len(cloud.points)) < share, dtype=np.bool_))
+    return _select(cloud, np.asarray(rng.random(len(cloud.points)) < share))
 
 
 _Rng = np.random.Generator

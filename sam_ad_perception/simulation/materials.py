@@ -41,7 +41,8 @@ from sam_ad_perception.simulation.primitives import (
     CLOTH,
     SPOKES,
     TRUCK_CAB,
-) = range(18)
+    LANTERN,
+) = range(19)
 """Materials of solids."""
 
 

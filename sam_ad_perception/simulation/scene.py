@@ -84,17 +84,26 @@ class Scene:
         radius = np.hypot(both.geometry[:, HX], both.geometry[:, HY])
         self._reach = np.where(np.isin(both.label, _BIG_LABELS), BIG, SMALL) + radius
 
-    def primitives(self, t: float, x: float, y: float) -> Primitives:
+    def primitives(self, t: float, x: float, y: float, later: float | None = None) -> Primitives:
         """The solids near a place at a time.
 
         Args:
             t: Time since the start of the drive, seconds.
             x: The place, world, metres.
             y: See `x`.
+            later: If given, the same solids are returned where they are at this time.
 
         Returns:
             Solids in the world, each with its velocity.
         """
+        everything = self._everything(t)
+        geometry = everything.geometry
+        distance = np.hypot(geometry[:, CX] - x, geometry[:, CY] - y)
+        if later is not None:
+            everything = self._everything(later)
+        return everything.select(distance < self._reach)
+
+    def _everything(self, t: float) -> Primitives:
         moving = self._moving.geometry.copy()
         amplitude, pace, phase = self._swing.T
         moving[:, CX] += amplitude * np.sin(pace * t + phase)
@@ -102,10 +111,7 @@ class Scene:
         poses = self._motion.poses(self.road, t)
         velocity = (self._motion.poses(self.road, t + step) - poses)[:, :2] / step
         moving = place(moving, poses[self._owner], velocity[self._owner])
-        both = Primitives.concatenate([self._static, self._moving.with_geometry(moving)])
-        geometry = both.geometry
-        distance = np.hypot(geometry[:, CX] - x, geometry[:, CY] - y)
-        return both.select(distance < self._reach)
+        return Primitives.concatenate([self._static, self._moving.with_geometry(moving)])
 
 
 def _pack_items(items: list[Item], road: Road, rng: np.random.Generator) -> Primitives:

@@ -8,6 +8,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import CameraModel
+from sam_ad_perception.simulation.atmosphere import LAYER, path_lengths
+from sam_ad_perception.simulation.conditions import (
+    DAY,
+    Condition,
+    rain_extinction,
+    snow_extinction,
+)
 from sam_ad_perception.simulation.layout import Weather
 from sam_ad_perception.simulation.materials import (
     BRICK,
@@ -26,6 +33,8 @@ from sam_ad_perception.simulation.road import Road, lateral_offset, marking, reg
 COUNTS_PER_KELVIN = 100.0
 """A count is 10 mK above absolute zero: 20 degrees Celsius is 29315."""
 CELSIUS = 273.15
+FOG_SHARE = 0.35
+"""Extinction of fog at 10 um over that of visible light."""
 
 
 @njit(cache=True, nogil=True)
@@ -115,6 +124,33 @@ def _warmth(
             out[v, u] = value * np.exp(-t * length / 500.0)
 
 
+def _weather(
+    warmth: NDArray[np.float32],
+    hits: Hits,
+    condition: Condition,
+    camera: CameraModel,
+    T_world_camera: NDArray[np.float64],
+) -> None:
+    """What night, water and fog leave of temperature differences, in place.
+
+    Night takes the warmth that things had from the sun; bodies and engines keep theirs. A film
+    of water has nearly the same temperature everywhere (Vollmer and Moellmann, "Infrared Thermal
+    Imaging", 2018, on wet surfaces). Air between takes on its own temperature: Beer-Lambert with
+    the share of the visible extinction that is left at 10 um, in fog of small drops and in rain
+    (Beier and Gemperlein, Infrared Phys. Technol. 46, 2004).
+    """
+    if condition == DAY:
+        return
+    warmth[hits.index == GROUND_HIT] *= np.float32(1.0 - 0.45 * condition.cooling)
+    warmth *= np.float32(1.0 - 0.45 * condition.wetness)
+    extinction = FOG_SHARE * condition.extinction + rain_extinction(condition.rain)
+    extinction += snow_extinction(condition.snow)
+    if extinction > 0.0:
+        T = np.ascontiguousarray(T_world_camera)
+        path = path_lengths(hits.index, hits.depth, camera.K, T, LAYER)
+        warmth *= np.exp(np.float32(-extinction) * path)
+
+
 def measure_thermal(
     hits: Hits,
     primitives: Primitives,
@@ -123,6 +159,7 @@ def measure_thermal(
     camera: CameraModel,
     T_world_camera: NDArray[np.float64],
     rng: np.random.Generator,
+    condition: Condition = DAY,
 ) -> NDArray[np.uint16]:
     """Apparent temperature with the camera's blur and noise.
 
@@ -130,10 +167,11 @@ def measure_thermal(
         hits: What each pixel sees.
         primitives: The solids that `hits` was cast against.
         road: The ground.
-        weather: Sun and air.
+        weather: Sun and air, see `weather_under`.
         camera: The view.
         T_world_camera: (4, 4) its pose.
         rng: Source of the noise.
+        condition: Light and weather.
 
     Returns:
         (H, W) uint16, counts of 10 mK above absolute zero.
@@ -157,6 +195,7 @@ def measure_thermal(
         weather.texture,
         warmth,
     )
+    _weather(warmth, hits, condition, camera, T_world_camera)
     noise = np.float32(0.08) * rng.standard_normal(warmth.shape, dtype=np.float32)
     blurred = cv2.GaussianBlur(warmth, (5, 5), 0.7) + noise
     counts = (blurred + np.float32(weather.air + CELSIUS)) * np.float32(COUNTS_PER_KELVIN)

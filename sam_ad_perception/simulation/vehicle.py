@@ -1,4 +1,4 @@
-"""The vehicle that carries the sensors: where they are mounted and how it moves."""
+"""The vehicle that carries the sensors, and how it moves."""
 
 from __future__ import annotations
 
@@ -7,44 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.sensors import CameraModel, Modality
 from sam_ad_perception.simulation.layout import EGO_LATERAL
 from sam_ad_perception.simulation.road import Road
-
-_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-_MOUNTS = {
-    Modality.CAMERA: (1.6, 0.0, 1.65),
-    Modality.THERMAL: (1.6, -0.12, 1.65),
-    Modality.EVENT: (1.6, 0.1, 1.65),
-    Modality.LIDAR: (1.2, 0.0, 2.0),
-}
-_FOCAL_WIDTHS = {Modality.CAMERA: 0.656, Modality.THERMAL: 0.594, Modality.EVENT: 0.625}
-"""Focal length in image widths: the others see a little more than the camera."""
-
-
-def make_camera(modality: Modality, size: tuple[int, int]) -> CameraModel:
-    """The lens of one of the cameras, undistorted.
-
-    Args:
-        modality: Camera, thermal or event.
-        size: Image size `(H, W)`, pixels.
-
-    Returns:
-        The model, its principal point in the middle.
-    """
-    height, width = size
-    f = _FOCAL_WIDTHS[modality] * width
-    K = np.array([[f, 0.0, (width - 1) / 2], [0.0, f, (height - 1) / 2], [0.0, 0.0, 1.0]])
-    return CameraModel(width, height, K, frame_id=f'{modality}_optical')
-
-
-def mount(modality: Modality) -> NDArray[np.float64]:
-    """(4, 4) `T_base_x` of a sensor, metres."""
-    T = np.eye(4)
-    T[:3, 3] = _MOUNTS[modality]
-    if modality is not Modality.LIDAR:
-        T[:3, :3] = _OPTICAL
-    return T
 
 
 @dataclass(frozen=True, eq=False)

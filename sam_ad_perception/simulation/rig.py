@@ -1,0 +1,147 @@
+"""The sensors of a vehicle: how many, where, how large, how fast, and how wrong their clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_ad_perception.core.sensors import CameraModel, Modality
+
+_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+"""`R_body_optical`: x right, y down, z forward (REP 103)."""
+SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
+"""Modalities that are simulated, in the order of the default rig."""
+FOCAL_WIDTHS: Mapping[Modality, float] = MappingProxyType(
+    {Modality.CAMERA: 0.656, Modality.THERMAL: 0.594, Modality.EVENT: 0.625}
+)
+"""Default focal length in image widths: the others see a little more than the camera."""
+_MOUNTS = {
+    Modality.CAMERA: (1.6, 0.0, 1.65),
+    Modality.THERMAL: (1.6, -0.12, 1.65),
+    Modality.EVENT: (1.6, 0.1, 1.65),
+    Modality.LIDAR: (1.2, 0.0, 2.0),
+}
+_LATENCY_S = {
+    Modality.CAMERA: 0.012,
+    Modality.THERMAL: 0.015,
+    Modality.EVENT: 0.003,
+    Modality.LIDAR: 0.008,
+}
+
+
+@dataclass(frozen=True)
+class RigSensor:
+    """One sensor of a vehicle.
+
+    Attributes:
+        name: Name, unique in the rig; its topics begin with it.
+        modality: What it is: camera, thermal, event or lidar.
+        size: Of the image `(H, W)`, pixels; without meaning for a lidar.
+        rate_hz: Frames, sweeps or event packets per second.
+        position: x forward, y left, z up in base_link, metres.
+        rotation: Roll, pitch, yaw of the body that looks along x, degrees (REP 103: about x, y,
+            z, applied in this order about fixed axes).
+        focal_widths: Focal length in image widths; 0 takes the modality's default.
+        clock_offset_s: By how much its clock is ahead: stamp minus true time, seconds.
+        latency_s: From the end of a measurement to its arrival, seconds.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    name: str
+    modality: Modality
+    size: tuple[int, int] = (400, 640)
+    rate_hz: float = 10.0
+    position: tuple[float, float, float] = (1.6, 0.0, 1.65)
+    rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    focal_widths: float = 0.0
+    clock_offset_s: float = 0.0
+    latency_s: float = 0.01
+
+    def __post_init__(self) -> None:
+        where = f'sensor {self.name!r}:'
+        if not self.name.isidentifier():
+            raise ValueError(f'sensor name must be letters, digits and _, got {self.name!r}')
+        if self.modality not in SENSORS:
+            raise ValueError(
+                f'{where} modality must be one of {[*map(str, SENSORS)]}, got {self.modality}'
+            )
+        if self.modality is not Modality.LIDAR and min(self.size) < 16:
+            raise ValueError(f'{where} size must be at least 16 x 16, got {self.size}')
+        if not self.rate_hz > 0:
+            raise ValueError(f'{where} rate_hz must be positive, got {self.rate_hz}')
+        for field in ('focal_widths', 'latency_s'):
+            if not getattr(self, field) >= 0:
+                raise ValueError(f'{where} {field} must be at least 0, got {getattr(self, field)}')
+
+    @property
+    def frame_id(self) -> str:
+        """Frame of its measurements."""
+        return self.name if self.modality is Modality.LIDAR else f'{self.name}_optical'
+
+    @property
+    def offset_ns(self) -> int:
+        """Its stamps minus the true times, nanoseconds."""
+        return round(self.clock_offset_s * 1e9)
+
+    @property
+    def period_ns(self) -> int:
+        """Time between frames, nanoseconds."""
+        return round(1e9 / self.rate_hz)
+
+    def T_base(self) -> NDArray[np.float64]:
+        """(4, 4) `T_base_x`, metres, of the optical frame, or of the lidar."""
+        roll, pitch, yaw = np.deg2rad(self.rotation)
+        cr, sr, cp, sp = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch)
+        cy, sy = np.cos(yaw), np.sin(yaw)
+        T = np.eye(4)
+        T[:3, :3] = [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+        T[:3, 3] = self.position
+        if self.modality is not Modality.LIDAR:
+            T[:3, :3] = T[:3, :3] @ _OPTICAL
+        return T
+
+    def camera(self) -> CameraModel | None:
+        """Its lens, undistorted, the principal point in the middle; None for a lidar."""
+        if self.modality is Modality.LIDAR:
+            return None
+        height, width = self.size
+        f = (self.focal_widths or FOCAL_WIDTHS[self.modality]) * width
+        K = np.array([[f, 0.0, (width - 1) / 2], [0.0, f, (height - 1) / 2], [0.0, 0.0, 1.0]])
+        return CameraModel(width, height, K, frame_id=self.frame_id)
+
+
+def default_rig(
+    camera_size: tuple[int, int],
+    thermal_size: tuple[int, int],
+    event_size: tuple[int, int],
+    rates_hz: tuple[float, float, float],
+    event_packet_ms: int,
+) -> tuple[RigSensor, ...]:
+    """One sensor of each kind behind the windscreen and on the roof, named as its modality.
+
+    Args:
+        camera_size: `(H, W)`, pixels.
+        thermal_size: See `camera_size`.
+        event_size: See `camera_size`.
+        rates_hz: Of camera, thermal camera and lidar.
+        event_packet_ms: Length of an event packet, milliseconds.
+
+    Returns:
+        Camera, thermal, event, lidar.
+    """
+    sizes = camera_size, thermal_size, event_size, (16, 16)
+    rates = rates_hz[0], rates_hz[1], 1000.0 / event_packet_ms, rates_hz[2]
+    return tuple(
+        RigSensor(m, m, size, rate, _MOUNTS[m], latency_s=_LATENCY_S[m])
+        for m, size, rate in zip(SENSORS, sizes, rates, strict=True)
+    )
