@@ -90,7 +90,7 @@ def render_depth(
     """
     uv, z = project_points(camera, points)
     if config.occlusion.enabled:
-        z = np.where(find_hidden(uv, z, camera, config.occlusion), np.nan, z)
+        uv[find_hidden(uv, z, camera, config.occlusion)] = np.nan
     depth = np.full(camera.size, np.nan, dtype=np.float32)
     _fill_depth(uv, z, depth)
     measured = np.isfinite(depth)

@@ -3,6 +3,8 @@ plain loop over the points, and the simulator's exact depth."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from sam_ad_perception.core.depth import project_depth
 from sam_ad_perception.core.deskew import exp_twist, log_transform, place_points, point_times
 from sam_ad_perception.core.ego_motion import EgoMotion, motion_from_twist, sample_motion
+from sam_ad_perception.core.geometry import project_points
 from sam_ad_perception.core.sensors import Modality, PointCloud, PointMotion, SensorFrame
 from sam_ad_perception.core.transforms import (
     TransformError,
@@ -212,6 +215,34 @@ def test_changing_twists_are_integrated_piece_by_piece(rng):
 @pytest.fixture(scope='module')
 def street():
     return Drive(DriveConfig(seed=4, duration_s=2.0, speed_mps=20.0))
+
+
+def test_of_a_static_street_the_depth_is_exact_to_a_centimetre(street):
+    """Inverse depth is linear in the pixel on planes: the exact image can be read in between."""
+    camera, errors = street.cameras[Modality.CAMERA], []
+    T = np.linalg.inv(street.T_base[Modality.CAMERA]) @ street.T_base[Modality.LIDAR]
+    for stamp in (street.config.start_ns + 200 * MS, street.config.start_ns + 700 * MS):
+        frame = street.measure(Modality.LIDAR, stamp)
+        motion = sample_motion(
+            lambda t: street.pose(t) @ street.T_base[Modality.LIDAR], *point_times(frame), stamp
+        )
+        uv, z = project_points(camera, place_points(replace(frame, motion=motion), T))
+        ok = (z > 0) & np.all((uv >= 0) & (uv < np.array(camera.size[::-1]) - 1), axis=1)
+        uv, z, truth = uv[ok], z[ok], street.truth(stamp)
+        (u, v), (right, down) = np.floor(uv).astype(int).T, (uv - np.floor(uv)).T
+        static = ~np.isin(truth.labels, (10, *range(11, 19)))
+        corners = [(v, u), (v, u + 1), (v + 1, u), (v + 1, u + 1)]
+        a, b, c, d = (1 / truth.depth[corner] for corner in corners)
+        plane = np.abs(a + d - b - c) < 1e-4
+        plane &= np.all(
+            [static[corner] & np.isfinite(truth.depth[corner]) for corner in corners], 0
+        )
+        exact = 1 / (
+            (1 - down) * ((1 - right) * a + right * b) + down * ((1 - right) * c + right * d)
+        )
+        errors.append(np.abs(z - exact)[plane])
+    assert np.concatenate(errors).size > 10_000
+    assert np.median(np.concatenate(errors)) < 0.01
 
 
 def depth_error(drive, frame, stamp_ns):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.depth import DepthConfig, render_depth
+from sam_ad_perception.core.depth import DepthConfig, project_depth, render_depth
 from sam_ad_perception.core.deskew import place_points, point_times
 from sam_ad_perception.core.ego_motion import sample_motion
 from sam_ad_perception.core.geometry import project_points
@@ -65,6 +65,14 @@ def test_a_wall_does_not_shine_through_a_box():
     window = np.s_[90:190, 80:240]  # well within the box
     assert np.nanmax(depth[window]) < 6
     assert np.nanmax(sieve[window]) > 25
+
+
+def test_a_hidden_point_leaves_its_pixel_to_a_seen_one():
+    points, _ = spin([(5.0, (-1.5, 1.5), (-0.6, 1.4)), (30.0, (-99, 99), (-99, 99))])
+    for ordered in (points, points[::-1]):
+        seen = ordered[~hidden(ordered)]
+        depth = render_depth(ordered, CAMERA, DepthConfig()).depth
+        np.testing.assert_array_equal(depth, project_depth(seen, CAMERA))
 
 
 @pytest.mark.parametrize('height', [1.2, 1.7, 3.0])
