@@ -17,7 +17,15 @@ INTERFACES = Path(__file__).resolve().parents[1] / 'interfaces'
 
 # Type hashes of the packages as ROS distributes them: what a node built elsewhere announces.
 # rosbags' own tables hold TFMessage too, and a recording with an event camera EventPacket.
+# dvs_msgs was never released for ROS 2: its hashes follow from the fields of its ROS 1 messages,
+# with `time` as builtin_interfaces/Time, which is how its ports have them.
 UPSTREAM = {
+    'dvs_msgs/msg/Event': (
+        'RIHS01_51cfc8e311acf01bf39b01e0e8f2fee8f9fa97e7979cf505c0610c8a8bc3fc3a'
+    ),
+    'dvs_msgs/msg/EventArray': (
+        'RIHS01_0ea4aa5f4670adab1336550158b2e3c9bf60fe515a284c4215ed605bd559c995'
+    ),
     'vision_msgs/msg/LabelInfo': (
         'RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783'
     ),
@@ -100,6 +108,13 @@ def filled(name: str) -> Any:
         transform.header.frame_id = 'base_link'
         transform.transform.translation.x = 1.5
         message.transforms = [transform, TransformStamped()]
+    elif name.endswith('msg/Event'):
+        message.x, message.y, message.polarity = 639, 479, True
+        message.ts.sec, message.ts.nanosec = -1, 999_999_999
+    elif name.endswith('EventArray'):
+        message.header.frame_id = 'event_optical'
+        message.height, message.width = 480, 640
+        message.events = [filled('dvs_msgs/msg/Event') for _ in range(3)]
     elif name.endswith('EventPacket'):
         message.header.frame_id = 'event_optical'
         message.height, message.width, message.seq, message.time_base = 480, 640, 2**40, 2**50

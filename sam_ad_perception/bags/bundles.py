@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from sam_ad_perception.bags.reader import BagMessage, BagReader
-from sam_ad_perception.bags.topics import TopicMapping
+from sam_ad_perception.bags.topics import PACKET_TYPE, TopicMapping
 from sam_ad_perception.core.bundler import Bundler, BundlerConfig, BundleResult
 from sam_ad_perception.core.calibration import Calibration
 from sam_ad_perception.core.conversions import (
@@ -22,6 +22,7 @@ from sam_ad_perception.core.conversions import (
     packet_from_message,
     transforms_from_message,
 )
+from sam_ad_perception.core.event_packets import EVENT_ARRAY_TYPES, packet_from_event_array
 from sam_ad_perception.core.sensors import Modality
 
 
@@ -144,7 +145,10 @@ class BagFeed:
         if topic not in self._data:
             return []
         modality = self._data[topic]
-        if modality is Modality.EVENT:
+        if message.type in EVENT_ARRAY_TYPES:
+            self._reader.check_type(message)
+            return self.bundler.add_event_packet(packet_from_event_array(message.data), now_ns)
+        if message.type == PACKET_TYPE:
             return self.bundler.add_event_packet(packet_from_message(self._read(message)), now_ns)
         return self.bundler.add_frame(frame_from_message(self._read(message), modality), now_ns)
 

@@ -166,13 +166,7 @@ class BagReader:
         Raises:
             BagError: The bytes are damaged, or the type is unknown.
         """
-        if message.type in self._refused:
-            raise BagError(self._refused[message.type])
-        if message.type not in self.typestore.types:
-            raise BagError(
-                f'{message.topic} has the type {message.type}, which is unknown here and which '
-                f'{self.path} does not define'
-            )
+        self.check_type(message)
         try:
             return self.typestore.deserialize_cdr(message.data, message.type)
         # rosbags lets through whatever numpy, struct and slicing raise on damaged bytes
@@ -181,6 +175,23 @@ class BagReader:
                 f'{message.topic}: a message of {len(message.data)} bytes is not a '
                 f'{message.type} ({err})'
             ) from err
+
+    def check_type(self, message: BagMessage) -> None:
+        """Check that a message's type is what its name says, before its bytes are read.
+
+        Args:
+            message: One of this bag.
+
+        Raises:
+            BagError: The bag defines the type otherwise, or the type is unknown.
+        """
+        if message.type in self._refused:
+            raise BagError(self._refused[message.type])
+        if message.type not in self.typestore.types:
+            raise BagError(
+                f'{message.topic} has the type {message.type}, which is unknown here and which '
+                f'{self.path} does not define'
+            )
 
     def _open(self, source: Path) -> Reader:
         return _guard(self.path, lambda: self._stack.enter_context(Reader(source)))

@@ -5,7 +5,10 @@ a result (`semantic`, `label`, `mask`, `depth_registered`, ...). Then, by type:
 
 * `Image` and `CompressedImage` are thermal if a word of the name is `thermal`, `ir`, `lwir`,
   `infrared`, `flir` or `boson`; depth if one is `depth` or `disparity`; else camera.
-* `EventPacket` is event, `PointCloud2` lidar, `TFMessage` tf or (by its name) tf_static.
+  An image that is named as rendered from events (`dvs_rendering`, `event_camera_renderer`) is
+  event.
+* `EventPacket` and `EventArray` are event, before rendered images; `PointCloud2` is lidar,
+  `TFMessage` tf or (by its name) tf_static.
 * `CameraInfo` belongs to the image in the same namespace. An image without one takes the only
   CameraInfo that is left and whose name fits its sensor.
 
@@ -22,15 +25,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sam_ad_perception.bags.reader import BagError, BagTopic
+from sam_ad_perception.core.event_packets import EVENT_ARRAY_TYPES
 from sam_ad_perception.core.sensors import Modality
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+PACKET_TYPE = 'event_camera_msgs/msg/EventPacket'
 INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 TF_TYPE = 'tf2_msgs/msg/TFMessage'
 DATA_TYPES: Mapping[Modality, tuple[str, ...]] = {
     Modality.CAMERA: IMAGE_TYPES,
     Modality.THERMAL: IMAGE_TYPES,
-    Modality.EVENT: ('event_camera_msgs/msg/EventPacket',),
+    Modality.EVENT: (PACKET_TYPE, *EVENT_ARRAY_TYPES, *IMAGE_TYPES),
     Modality.LIDAR: ('sensor_msgs/msg/PointCloud2',),
     Modality.DEPTH: IMAGE_TYPES,
 }
@@ -46,6 +51,7 @@ ROLES = (*(m.value for m in Modality), *INFO_ROLES, 'tf', 'tf_static')
 _THERMAL = {'thermal', 'ir', 'lwir', 'infrared', 'flir', 'boson'}
 _DEPTH = {'depth', 'disparity', 'compresseddepth'}
 _EVENT = {'event', 'events', 'dvs', 'prophesee', 'davis'}
+_RENDERED = {'rendering', 'rendered', 'renderer'}
 _RESULT = {
     *('semantic', 'label', 'labels', 'labeled', 'mask', 'segmentation', 'confidence', 'overlay'),
     *('debug', 'registered', 'heatmap', 'costmap', 'map', 'truth', 'annotated', 'filtered'),
@@ -190,6 +196,7 @@ def _rank(
             continue
         words = _words(topic.name)
         score = (
+            modality is Modality.EVENT and topic.type in IMAGE_TYPES,
             modality is Modality.LIDAR or not _siblings(topic.name, infos),
             bool(words & (_EVENT | {'infra', 'mono', 'gray', 'grey'}))
             and modality is Modality.CAMERA,
@@ -209,6 +216,8 @@ def _modality(topic: BagTopic) -> Modality | None:
     if words & _RESULT:
         return None
     if topic.type in IMAGE_TYPES:
+        if words & _EVENT and words & _RENDERED:
+            return Modality.EVENT
         if words & _THERMAL:
             return Modality.THERMAL
         return Modality.DEPTH if words & _DEPTH else Modality.CAMERA

@@ -8,8 +8,13 @@ from types import MappingProxyType
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+_EVENT = 'uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity\n'
+_EVENT_ARRAY = 'std_msgs/Header header\nuint32 height\nuint32 width\n'
+
 DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
+        'dvs_msgs/msg/Event': _EVENT,
+        'dvs_msgs/msg/EventArray': f'{_EVENT_ARRAY}dvs_msgs/Event[] events\n',
         'event_camera_msgs/msg/EventPacket': (
             'std_msgs/Header header\n'
             'uint32 height\n'
@@ -20,6 +25,10 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
             'bool is_bigendian\n'
             'uint8[] events\n'
         ),
+        'prophesee_event_msgs/msg/Event': _EVENT,
+        'prophesee_event_msgs/msg/EventArray': (
+            f'{_EVENT_ARRAY}prophesee_event_msgs/Event[] events\n'
+        ),
         'vision_msgs/msg/VisionClass': 'uint16 class_id\nstring class_name\n',
         'vision_msgs/msg/LabelInfo': (
             'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n'
@@ -28,7 +37,8 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
 )
 """Fields of the messages that rosbags does not bring: SQLite bags older than Iron embed none.
 
-They are those of `interfaces/`, which only a source tree has (a test compares the two).
+They are those of `interfaces/`, which only a source tree has (a test compares the two);
+`prophesee_event_msgs`, which comes with its driver, has the fields of `dvs_msgs`.
 """
 
 

@@ -131,7 +131,7 @@ class Bundler:
         return self._release()
 
     def add_frame(self, frame: SensorFrame, now_ns: int) -> list[BundleResult]:
-        """Take a frame of any sensor but the event camera.
+        """Take a frame of any sensor, of the event camera only a rendered picture.
 
         Args:
             frame: The frame, stamped as its sensor stamped it (the configured offset is
@@ -143,9 +143,9 @@ class Bundler:
             The bundles and drops that became due.
 
         Raises:
-            ValueError: It is an event frame, see `add_events`.
+            ValueError: It holds events, see `add_events`.
         """
-        if frame.modality is Modality.EVENT:
+        if isinstance(frame.data, Events):
             raise ValueError('event data must come through add_events or add_event_packet')
         results: list[BundleResult] = []
         if frame.camera is not None:

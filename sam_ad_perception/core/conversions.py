@@ -91,6 +91,7 @@ ImageFallback = Callable[[Any, str], NDArray[Any]]
 _DECODERS: dict[Modality, tuple[Callable[[NDArray[Any], str], NDArray[Any]], str]] = {
     Modality.CAMERA: (to_rgb, 'rgb8'),
     Modality.THERMAL: (to_thermal, 'mono16'),
+    Modality.EVENT: (to_rgb, 'rgb8'),
     Modality.DEPTH: (to_depth, '32FC1'),
 }
 
@@ -187,11 +188,11 @@ def decode_image(
 
     Args:
         message: `sensor_msgs/Image` or `sensor_msgs/CompressedImage`.
-        modality: camera, thermal or depth.
+        modality: camera, thermal, depth, or event for a rendered picture.
         fallback: Reads encodings unknown here, or None.
 
     Returns:
-        camera: (H, W, 3) uint8 RGB; thermal: (H, W) uint8, uint16 or float32; depth: (H, W)
+        camera, event: (H, W, 3) uint8 RGB; thermal: (H, W) uint8, uint16 or float32; depth: (H, W)
         float32, metres, NaN where none. It may be a read-only view of the message.
 
     Raises:
@@ -300,11 +301,12 @@ def frame_from_message(
     camera: CameraModel | None = None,
     fallback: ImageFallback | None = None,
 ) -> SensorFrame:
-    """Read a message of the camera, the thermal camera, a depth sensor or the lidar.
+    """Read a message of the camera, the thermal camera, a depth sensor, the lidar or a renderer.
 
     Args:
         message: Image, CompressedImage or PointCloud2.
-        modality: Which sensor; not `event`, whose packets need a decoder.
+        modality: Which sensor; `event` for a picture rendered from events, whose packets need
+            a decoder.
         camera: Geometry of an image-like sensor, where known.
         fallback: Reads image encodings unknown here, or None.
 

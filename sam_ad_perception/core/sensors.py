@@ -168,8 +168,8 @@ class SensorFrame:
         stamp_ns: Its time after the configured clock offset was subtracted, nanoseconds.
         frame_id: Frame of the measurement.
         data: camera (H, W, 3) uint8 RGB; thermal (H, W) uint8 or uint16 counts, or
-            float32 temperatures; depth (H, W) float32 metres with NaN; event `Events`; lidar
-            `PointCloud`.
+            float32 temperatures; depth (H, W) float32 metres with NaN; event `Events`, or
+            (H, W, 3) uint8 RGB where a renderer drew them; lidar `PointCloud`.
         camera: Geometry of an image-like sensor; None for lidar, or while unknown.
         motion: How a lidar moved around the bundle's reference time; None where that is unknown,
             and for the other sensors.

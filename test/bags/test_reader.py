@@ -119,6 +119,9 @@ def test_the_kitti_bag_is_read_whole(sample_data):
 def test_definitions_are_those_of_the_interface_packages(repository):
     """Two homes for one fact, so they are held together here."""
     for name, text in DEFINITIONS.items():
+        # One layout under two names; only the first is a package of its own.
+        name = name.replace('prophesee_event_msgs', 'dvs_msgs')
+        text = text.replace('prophesee_event_msgs', 'dvs_msgs')
         package, _, message = name.split('/')
         own = (repository / 'interfaces' / package / 'msg' / f'{message}.msg').read_text()
         assert get_types_from_msg(text, name) == get_types_from_msg(own, name)

@@ -12,6 +12,7 @@ from sam_ad_perception.core.bundler import Bundler, BundlerConfig, BundleResult,
 from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.event_encoding import encode_packet
 from sam_ad_perception.core.event_packets import EventDecodeError, EventPacket
+from sam_ad_perception.core.events import empty_events
 from sam_ad_perception.core.parameters import build, leaves
 from sam_ad_perception.core.sensors import (
     CameraModel,
@@ -291,7 +292,36 @@ def test_undecodable_packet_is_counted_and_survived() -> None:
 
 def test_event_data_must_not_come_as_a_frame() -> None:
     with pytest.raises(ValueError, match='add_event_packet'):
-        make_bundler().add_frame(replace(camera_frame(0), modality=EVENT), 0)
+        make_bundler().add_frame(replace(camera_frame(0), data=empty_events((30, 40))), 0)
+
+
+def test_a_rendered_picture_of_events_is_a_frame_like_any_image() -> None:
+    """It has a stamp of its own, and there is no window to cut."""
+    bundler = make_bundler()
+    results: list[BundleResult] = []
+    for k in range(3):
+        stamp = 100 * S + k * 100 * MS
+        picture = np.full((30, 40, 3), k, np.uint8)
+        frame = SensorFrame(EVENT, stamp - MS, 'event_optical', picture)
+        results += bundler.add_frame(frame, stamp)
+        results += bundler.add_frame(camera_frame(stamp), stamp)
+    bundles = bundles_of(results + bundler.flush())
+    assert [b.frames[EVENT].data.flat[0] for b in bundles] == [0, 1, 2]
+    assert {b.time_error_ns[EVENT] for b in bundles} == {-MS}
+
+
+def test_losses_of_the_event_stream_are_counted_by_name() -> None:
+    """What /diagnostics and the report of a recording show of the event camera."""
+    bundler = make_bundler()
+    wrap_ns = (1 << 24) * 1000
+    for seq, start in ((0, 0), (1, 10 * MS), (5, wrap_ns), (4, wrap_ns - 10 * MS)):
+        end = 100 * S + start + 10 * MS
+        bundler.add_event_packet(event_packet(seq, end - 10 * MS, end), end)
+    counts = bundler.counters
+    assert counts['event.packets'] == 3
+    assert counts['event.lost_packets'] == 3
+    assert counts['event.late_packets'] == 1
+    assert counts['event.rollovers'] == 1
 
 
 def test_bag_loop_keeps_each_window_in_its_loop() -> None:
