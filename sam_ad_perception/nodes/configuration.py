@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sam_ad_perception.core.bundler import BundlerConfig
 from sam_ad_perception.core.depth import DepthConfig
+from sam_ad_perception.core.health_config import HealthConfig
 from sam_ad_perception.core.occlusion import OcclusionConfig
 from sam_ad_perception.core.parameters import parameter
 from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
@@ -97,6 +98,7 @@ class SegmentationConfig:
     thermal: ImageConfig = field(default_factory=ImageConfig)
     event: EventConfig = field(default_factory=EventConfig)
     bundler: BundlerConfig = field(default_factory=BundlerConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
 
 

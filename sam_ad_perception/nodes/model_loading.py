@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sam_ad_perception.core.depth import DepthConfig
+from sam_ad_perception.core.health_config import HealthConfig
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -47,13 +48,17 @@ class LoadedModel:
 
 
 def load_model(
-    config: ModelConfig, depth: DepthConfig, tell: Callable[[str], object]
+    config: ModelConfig,
+    depth: DepthConfig,
+    health: HealthConfig,
+    tell: Callable[[str], object],
 ) -> LoadedModel:
     """Load a network and run it once, so that the first frame is not the slowest.
 
     Args:
         config: Which network, from where, on what.
         depth: How a sweep becomes a depth image.
+        health: How spoilt frames are told from good ones.
         tell: Told in words what happens now.
 
     Returns:
@@ -76,9 +81,11 @@ def load_model(
         config.device,
         threads=config.threads or None,
         depth=depth,
+        health=health,
     )
     tell(f'warming up {config.key}')
     segmenter.segment([sample_bundle()])
+    segmenter.health.reset()
     return LoadedModel(segmenter, segmenter.spec.labels)
 
 

@@ -188,7 +188,8 @@ class SegmentationNode(LifecycleNode):
         """Load the network; None where ROS was shut down meanwhile."""
 
         def load() -> LoadedModel:
-            model = load_model(self.config.model, self.config.depth, self._tell_progress)
+            config = self.config
+            model = load_model(config.model, config.depth, config.health, self._tell_progress)
             warm_up_events()
             return model
 
@@ -322,12 +323,14 @@ class SegmentationNode(LifecycleNode):
         entries = [self._diagnose_node(now)]
         if self._inputs is not None:
             self._inputs.choose_transports()
-            counts = self._inputs.counters
+            counts, model = self._inputs.counters, self._model
+            summary = model.segmenter.health.summary() if model else {}
+            health = {str(modality): each for modality, each in summary.items()}
             for name, monitor in self._inputs.monitors.items():
                 start = f'{name}.'
                 own = {k.removeprefix(start): n for k, n in counts.items() if k.startswith(start)}
                 own.pop('received', None)  # the monitor's own count holds the bad ones, too
-                entries.append(monitor.diagnose(now, own))
+                entries.append(monitor.diagnose(now, own, health.get(name)))
             entries.append(self._inputs.transforms.monitor.diagnose(now))
         self._diagnostics.publish(entries)
 

@@ -57,7 +57,7 @@ def test_a_mask_has_the_header_and_size_of_its_camera_image(node, vehicle):
     assert status.dropped is None
     assert set(status.gate) == set(ALL)
     assert sum(status.gate.values()) == pytest.approx(1.0, abs=1e-3)
-    assert {'align', 'network', 'mask', 'publish', 'queue', 'wait', 'total'} <= set(
+    assert {'health', 'align', 'network', 'mask', 'publish', 'queue', 'wait', 'total'} <= set(
         status.latency_ms
     )
     for topic in ('semantic/image', 'semantic/confidence'):
@@ -210,6 +210,33 @@ def test_a_sensor_without_a_place_is_missing_with_the_reason(node, vehicle, monk
         patch.setattr(vehicle, 'cloud', cloud)
         vehicle.drive_until(told, 'the lidar to be missing', ALL)
     drive_to_use(vehicle, ALL)
+
+
+def test_a_black_picture_is_not_used_and_told_with_its_reason(node, vehicle, monkeypatch):
+    build = vehicle.image
+
+    def image(name, stamp_ns):
+        message = build(name, stamp_ns)
+        if name == 'camera':
+            message.data = np.zeros_like(message.data)
+        return message
+
+    def told():
+        status = conversions.status_from_message(vehicle.heard['semantic/status'][-1])
+        return 'black: ' in status.missing.get('camera', '') and 'thermal' in status.used
+
+    def counted():
+        level, message, values = vehicle.diagnosis('camera')
+        return level == 1 and 'unhealthy: black: ' in message and int(values['health/black']) > 0
+
+    drive_to_use(vehicle, ALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(vehicle, 'image', image)
+        vehicle.drive_until(told, 'the camera to be missing', ALL)
+        vehicle.drive_until(counted, 'the black pictures in /diagnostics', ALL)
+    drive_to_use(vehicle, ALL)
+    values = vehicle.diagnosis('camera')[2]
+    assert int(values['health/checked']) > int(values['health/taken out']) > 0
 
 
 def call(vehicle, kind, name, request):
