@@ -114,11 +114,12 @@ def simulate(argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from sam_ad_perception.bags.writer import BagWriter
-    from sam_ad_perception.simulation.drive import Drive, DriveConfig
+    from sam_ad_perception.simulation.command import count_workers, read_config
+    from sam_ad_perception.simulation.drive import Drive
     from sam_ad_perception.simulation.recording import record
 
     console = Console(stderr=True)
-    drive = Drive(DriveConfig(seed=options.seed, duration_s=options.duration))
+    drive = Drive(read_config(options))
     with (
         BagWriter(options.out, overwrite=options.overwrite) as writer,
         _progress(console, 'simulating') as progress,
@@ -127,6 +128,8 @@ def simulate(argv: Sequence[str]) -> int:
             drive,
             writer,
             encoding=options.events,
+            workers=count_workers(options),
+            extra=options.truth,
             progress=lambda share: progress(round(1000 * share), 1000),
         )
     for topic, count in counts.items():
@@ -171,6 +174,20 @@ def models(argv: Sequence[str]) -> int:
     return 0
 
 
+def export(argv: Sequence[str]) -> int:
+    """Write a network of the zoo as ONNX, one file for each set of sensors that it takes."""
+    from sam_ad_perception.modeling.onnx_command import add_arguments, run
+
+    parser = argparse.ArgumentParser(prog='sam_ad export', description=export.__doc__)
+    add_arguments(parser)
+    options = parser.parse_args(argv)
+    from sam_ad_perception.nodes.configuration import ModelConfig
+    from sam_ad_perception.nodes.model_loading import model_files
+
+    named = ModelConfig(zoo=options.zoo or '', checkpoint_dir=options.checkpoints or '')
+    return run(options, *model_files(named))
+
+
 def demo(argv: Sequence[str]) -> int:
     """Show all of it on a simulated drive."""
     from sam_ad_perception.demo import main as run
@@ -193,6 +210,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'doctor': ('check installation, machine, weights and live topics', doctor),
     'models': ('list the networks and the state of their weights', models),
     'weights': ('fetch the official SAM and SAM 2.1 weights', weights),
+    'export': ('write a network as ONNX, one file per set of sensors', export),
 }
 
 
@@ -250,19 +268,15 @@ def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
 
 def _parse_simulate(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line of `simulate`."""
+    from sam_ad_perception.simulation.command import add_arguments
+
     parser = argparse.ArgumentParser(
         prog='sam_ad simulate',
         description='Write a simulated drive with camera, thermal, event and lidar topics, tf and '
         'ground truth as a rosbag2 recording (MCAP). The seed decides everything.',
     )
     parser.add_argument('out', type=Path, help='folder of the bag')
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-    parser.add_argument(
-        '--duration', type=float, default=10.0, help='seconds, default: %(default)s'
-    )
-    parser.add_argument(
-        '--events', choices=('evt3', 'mono'), default='evt3', help='encoding of event packets'
-    )
+    add_arguments(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace a bag at OUT')
     return parser.parse_args(argv)
 

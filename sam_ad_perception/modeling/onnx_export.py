@@ -1,17 +1,45 @@
-"""A network as an ONNX file: one input per modality, one output, the logits."""
+"""A network as ONNX files: one input per modality, one output, the logits.
+
+A graph has its sensors written into it, so each set of sensors has a file of its own, in which
+absent ones cost nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from sam_ad_perception.modeling.deformable import onnx_translations
+from sam_ad_perception.modeling.zoo import ModelSpec
 
 OPSET = 20
 """First opset with DeformConv, GELU and 5-D GridSample."""
+
+ONE_FILE_BYTES = 1_500_000_000
+"""An ONNX file ends at 2 GiB; the weights of larger networks lie beside it."""
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A network for one set of sensors.
+
+    Attributes:
+        path: The file.
+        modalities: Names of its inputs.
+        agreement: Share of the pixels of a random input that get the same class under ONNX
+            Runtime as under torch, 0..1.
+        error: Largest difference of the logits over their largest value.
+    """
+
+    path: Path
+    modalities: tuple[str, ...]
+    agreement: float
+    error: float
 
 
 class LogitsOnly(nn.Module):
@@ -39,12 +67,13 @@ def export_onnx(
 ) -> None:
     """Write a network for the shapes and the modalities of example inputs.
 
-    The file's inputs are named by modality, its output `logits`. All sizes are fixed.
+    The file's inputs are named by modality, its output `logits`. All sizes are fixed. The
+    weights are inside it, or beside it (`.onnx.data`) where one file could not hold them.
 
     Args:
         network: The network in inference mode, on the CPU.
         inputs: Example image (B, C, H, W) of each modality.
-        path: File to write; weights are inside it.
+        path: File to write.
         optimize: Whether to fold constants here; a runtime does it too, when it loads the file.
 
     Raises:
@@ -64,4 +93,85 @@ def export_onnx(
             verbose=False,
         )
     assert program is not None
-    program.save(path, external_data=False)
+    held = sum(p.numel() * p.element_size() for p in network.parameters())
+    program.save(path, external_data=held > ONE_FILE_BYTES)
+
+
+def sensor_sets(spec: ModelSpec) -> list[tuple[str, ...]]:
+    """List the sets of sensors that a network takes.
+
+    Args:
+        spec: Its entry.
+
+    Returns:
+        Every non-empty subset of its modalities that holds the required ones, smallest first.
+    """
+    names = list(spec.inputs)
+    sets = (s for n in range(1, len(names) + 1) for s in itertools.combinations(names, n))
+    return [s for s in sets if set(spec.required) <= set(s)]
+
+
+def export_sensor_sets(
+    network: nn.Module, spec: ModelSpec, sets: Sequence[Sequence[str]], folder: Path
+) -> Iterator[OnnxFile]:
+    """Write one file per set of sensors, and run each under ONNX Runtime beside the network.
+
+    Args:
+        network: The entry's network, on the CPU.
+        spec: The entry.
+        sets: Sets of its modalities.
+        folder: Where `KEY.SENSOR+SENSOR.onnx` are written; made if it is not there.
+
+    Yields:
+        Each file when it is written.
+
+    Raises:
+        ValueError: A set that the network does not take.
+        ImportError: `onnxscript` or `onnxruntime` is not installed.
+        OSError: A file cannot be written.
+    """
+    allowed = {frozenset(s): s for s in sensor_sets(spec)}
+    for names in sets:
+        if frozenset(names) not in allowed:
+            raise ValueError(
+                f'{spec.key} does not take the sensors {list(names)}, expected some of '
+                f'{list(spec.inputs)} with {list(spec.required) or "at least one"}'
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    network = network.eval()
+    for names in (allowed[frozenset(names)] for names in sets):
+        generator = torch.Generator().manual_seed(0)
+        shapes = {name: (1, spec.channels[name], *spec.input_size) for name in names}
+        inputs = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
+        path = folder / f'{spec.key}.{"+".join(names)}.onnx'
+        export_onnx(network, inputs, path)
+        yield OnnxFile(path, names, *compare_onnx(network, inputs, path))
+
+
+def compare_onnx(
+    network: nn.Module, inputs: Mapping[str, Tensor], path: Path
+) -> tuple[float, float]:
+    """Run a file under ONNX Runtime, on the CPU, beside the network it was made from.
+
+    Args:
+        network: The network in inference mode, on the CPU.
+        inputs: Image (B, C, H, W) of each modality, of the file's shapes.
+        path: The file.
+
+    Returns:
+        `agreement` and `error` as of `OnnxFile`.
+
+    Raises:
+        ImportError: `onnxruntime` is not installed.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of every constant that it does not fold
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    (made,) = session.run(['logits'], {name: image.numpy() for name, image in inputs.items()})
+    with torch.inference_mode():
+        expected: Tensor = network(inputs, with_aux=False).logits
+    got = torch.from_numpy(made)
+    agreement = (got.argmax(1) == expected.argmax(1)).float().mean()
+    return float(agreement), float((got - expected).abs().max() / expected.abs().max())

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from sam_ad_perception import cli
 from sam_ad_perception.modeling.encoders import HieraEncoder, HieraSpec
 from sam_ad_perception.modeling.lora import LoraSpec
 from sam_ad_perception.modeling.mle_decoder import build_heads
 from sam_ad_perception.modeling.mle_sam import AuxiliaryHead, FusionSpec, GatedFusion, MleSam
-from sam_ad_perception.modeling.onnx_export import export_onnx
+from sam_ad_perception.modeling.onnx_export import compare_onnx, export_onnx, sensor_sets
+from sam_ad_perception.modeling.zoo import ModelSpec
 
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
@@ -74,3 +78,31 @@ def test_a_subset_gives_the_same_mask_under_onnx_runtime(networks, form, subset,
     np.testing.assert_allclose(got, expected, atol=1e-5, rtol=1e-4)
     assert (got.argmax(1) == expected.argmax(1)).all()
     assert len(np.unique(expected.argmax(1))) > 1
+    agreement, error = compare_onnx(network, other, tmp_path / 'net.onnx')
+    assert agreement == 1.0
+    assert error < 1e-4
+    wrong = networks['shared' if form == 'copies' else 'copies']
+    agreement, error = compare_onnx(wrong, other, tmp_path / 'net.onnx')
+    assert agreement < 1.0
+    assert error > 1e-2
+
+
+def test_sensor_sets_hold_what_is_required(spec: ModelSpec):
+    assert sensor_sets(spec) == SUBSETS
+    needs = dataclasses.replace(spec, required=('camera', 'lidar'))
+    assert sensor_sets(needs) == [s for s in SUBSETS if {'camera', 'lidar'} <= set(s)]
+
+
+def test_the_command_writes_a_file_per_set_of_sensors(network, zoo_path, tmp_path, capsys):
+    save_file(network.state_dict(), tmp_path / 'tiny.safetensors')
+    common = ['export', 'tiny', '--zoo', str(zoo_path), '--checkpoints', str(tmp_path)]
+    common += ['--out', str(tmp_path / 'onnx')]
+    assert cli.main([*common, '--sensors', 'lidar,camera']) == 0
+    (written,) = (tmp_path / 'onnx').iterdir()
+    assert written.name == 'tiny.camera+lidar.onnx'
+    assert f'{written}: 100.00% of the pixels' in capsys.readouterr().out
+    assert cli.main([*common, '--sensors', 'radar']) == 2
+    told = capsys.readouterr().err
+    assert "tiny does not take the sensors ['radar'], expected some of ['camera'," in told
+    assert cli.main(['export', 'gone', *common[2:]]) == 2
+    assert "has no model 'gone', expected one of ['tiny']" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""What `sam_ad export` does. The libraries are imported when it runs, not to show its help."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `sam_ad export` to its parser."""
+    parser.add_argument('model', help='entry of the zoo')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the files')
+    parser.add_argument(
+        '--sensors',
+        action='append',
+        type=lambda text: tuple(text.split(',')),
+        metavar='NAME,NAME',
+        help='only this set of sensors; may be given several times',
+    )
+    parser.add_argument('--zoo', help='zoo file, default: the one of the package')
+    parser.add_argument('--checkpoints', help='folder of checkpoints')
+
+
+def run(options: argparse.Namespace, zoo_path: Path, checkpoint_dir: Path) -> int:
+    """Run `sam_ad export`.
+
+    Args:
+        options: As `add_arguments` defines them.
+        zoo_path: `zoo.yaml`.
+        checkpoint_dir: Folder of the checkpoint files.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        ValueError: No such entry, no or a wrong checkpoint, a set of sensors that the network
+            does not take, or a library is not installed.
+        OSError: A file cannot be read or written.
+    """
+    from sam_ad_perception.modeling.checkpoints import load_checkpoint
+    from sam_ad_perception.modeling.onnx_export import export_sensor_sets, sensor_sets
+    from sam_ad_perception.modeling.zoo import build_model, load_zoo
+
+    zoo = load_zoo(zoo_path)
+    if options.model not in zoo:
+        raise ValueError(f'{zoo_path} has no model {options.model!r}, expected one of {list(zoo)}')
+    spec = zoo[options.model]
+    network = build_model(spec)
+    load_checkpoint(network, spec.checkpoint, checkpoint_dir)
+    try:
+        sets = options.sensors or sensor_sets(spec)
+        for file in export_sensor_sets(network, spec, sets, options.out):
+            print(
+                f'{file.path}: {file.agreement:.2%} of the pixels get the same class under '
+                f'ONNX Runtime, relative error {file.error:.1e}',
+                flush=True,
+            )
+    except ImportError as error:
+        raise ValueError(f'{error}: install the extra `export` of this package') from error
+    return 0
