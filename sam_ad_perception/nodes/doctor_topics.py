@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from sam_ad_perception.core.conversions import stamp_of
 from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.core.serialized import read_stamp
 from sam_ad_perception.nodes.doctor import FAIL, NOTE, OK, WARN, Finding
+from sam_ad_perception.nodes.event_input import EVENT_TYPES, EventInput
 from sam_ad_perception.nodes.ros import message_type
 from sam_ad_perception.nodes.topics import INFO_TOPICS, SENSOR_TOPICS
 
@@ -24,7 +26,7 @@ COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 KINDS = {
     Modality.CAMERA: IMAGE,
     Modality.THERMAL: IMAGE,
-    Modality.EVENT: ('event_camera_msgs/msg/EventPacket',),
+    Modality.EVENT: EVENT_TYPES,
     Modality.LIDAR: ('sensor_msgs/msg/PointCloud2',),
 }
 MAX_CLOCK_ERROR_S = 0.5
@@ -83,25 +85,35 @@ def _listen(node: Node, seconds: float) -> dict[str, Heard]:
     qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
     heard: dict[str, Heard] = {}
 
-    def listen(topic: str, kind: str) -> None:
+    def hear(topic: str) -> Callable[[Any], None]:
         entry = heard[node.resolve_topic_name(topic)] = Heard()
 
         def take(message: Any) -> None:
+            stamp_ns = read_stamp(message) if isinstance(message, bytes) else stamp_of(message)
             entry.arrivals.append(time.time())
-            entry.stamps.append(stamp_of(message) * 1e-9)
+            entry.stamps.append(stamp_ns * 1e-9)
 
-        node.create_subscription(message_type(kind), topic, take, qos)
+        return take
+
+    def listen(topic: str, kind: str) -> None:
+        node.create_subscription(message_type(kind), topic, hear(topic), qos)
 
     for modality, topic in SENSOR_TOPICS.items():
+        if modality is Modality.EVENT:
+            continue
         listen(topic, KINDS[modality][0])
         if KINDS[modality] is IMAGE:
             listen(f'{topic}/compressed', COMPRESSED)
+    topic = SENSOR_TOPICS[Modality.EVENT]
+    callbacks = dict.fromkeys(EVENT_TYPES, hear(topic))
+    events = EventInput(node, topic, qos, callbacks, lambda problem: None)  # the type is judged
     for topic in INFO_TOPICS.values():
         listen(topic, 'sensor_msgs/msg/CameraInfo')
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
+        events.choose()
         executor.spin_once(timeout_sec=min(left, 0.1))
     executor.remove_node(node)
     return heard
@@ -112,13 +124,13 @@ def _judge_sensor(
 ) -> Iterator[Finding]:
     """Say what is with one sensor."""
     names = [node.resolve_topic_name(topic)]
-    kinds = list(KINDS[modality])
+    accepted: list[tuple[str, ...]] = [KINDS[modality]]
     if KINDS[modality] is IMAGE:
         names.append(f'{names[0]}/compressed')
-        kinds.append(COMPRESSED)
+        accepted.append((COMPRESSED,))
     there = [
-        (name, kind, info)
-        for name, kind in zip(names, kinds, strict=True)
+        (name, kinds, info)
+        for name, kinds in zip(names, accepted, strict=True)
         for info in node.get_publishers_info_by_topic(name)
     ]
     if not there:
@@ -129,10 +141,11 @@ def _judge_sensor(
             f'start its driver, or say {topic}:=/its/topic; `ros2 topic list` shows what is there',
         )
         return
-    for name, kind, info in there:
-        if info.topic_type != kind:
+    for name, kinds, info in there:
+        if info.topic_type not in kinds:
             mend = 'remap the right topic here'
-            yield Finding(str(modality), FAIL, f'{name} is {info.topic_type}, not {kind}', mend)
+            wrong = f'{name} is {info.topic_type}, not {" or ".join(kinds)}'
+            yield Finding(str(modality), FAIL, wrong, mend)
         elif info.qos_profile.reliability is ReliabilityPolicy.BEST_EFFORT:
             yield Finding(
                 str(modality),

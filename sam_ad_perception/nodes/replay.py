@@ -183,7 +183,8 @@ class Replay:
         for route in self._plan.routes.values():
             if route.target in publishers:
                 continue
-            depth = 1000 if route.type.endswith('EventPacket') else 100 if route.latched else 20
+            many = route.type.endswith(('EventPacket', 'EventArray'))
+            depth = 1000 if many else 100 if route.latched else 20
             profile = QoSProfile(
                 depth=depth,
                 reliability=ReliabilityPolicy.RELIABLE,

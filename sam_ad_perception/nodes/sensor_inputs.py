@@ -21,9 +21,15 @@ from sam_ad_perception.core.conversions import (
     packet_from_message,
     stamp_of,
 )
+from sam_ad_perception.core.event_packets import (
+    EVENT_ARRAY_TYPES,
+    EventPacket,
+    packet_from_event_array,
+)
 from sam_ad_perception.core.sensors import Modality, SensorFrame
 from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
+from sam_ad_perception.nodes.event_input import IMAGE_TYPE, PACKET_TYPE, EventInput
 from sam_ad_perception.nodes.health import TopicMonitor
 from sam_ad_perception.nodes.image_input import ImageInput
 from sam_ad_perception.nodes.ros import TransformInput, guard, message_type, sensor_qos
@@ -71,6 +77,7 @@ class SensorInputs:
         self._info_contents: dict[Modality, tuple[Any, ...]] = {}
         self._arrivals: OrderedDict[tuple[Modality, int], float] = OrderedDict()
         self._images: list[ImageInput] = []
+        self._events: EventInput | None = None
         self._subscriptions: list[Subscription] = []
         self.sensors = tuple(m for m in SENSOR_TOPICS if config.bundler.sync.sensors[m].enabled)
         self.monitors = {
@@ -86,25 +93,17 @@ class SensorInputs:
     def start(self) -> None:
         """Subscribe to the measurements."""
         qos = sensor_qos(self._config.qos)
-        event_qos = sensor_qos(self._config.qos, self._config.qos.event_depth)
-        handlers: dict[Modality, tuple[str, Any, Any]] = {
-            Modality.EVENT: (
-                'event_camera_msgs/msg/EventPacket',
-                self._take_events,
-                event_qos,
-            ),
-            Modality.LIDAR: ('sensor_msgs/msg/PointCloud2', self._take_cloud, qos),
-        }
-        for modality, (kind, handle, profile) in handlers.items():
-            if modality in self.sensors:
-                self._subscriptions.append(
-                    self._node.create_subscription(
-                        message_type(kind),
-                        SENSOR_TOPICS[modality],
-                        guard(self._node, self.monitors[modality], handle),
-                        profile,
-                    )
+        if Modality.LIDAR in self.sensors:
+            self._subscriptions.append(
+                self._node.create_subscription(
+                    message_type('sensor_msgs/msg/PointCloud2'),
+                    SENSOR_TOPICS[Modality.LIDAR],
+                    guard(self._node, self.monitors[Modality.LIDAR], self._take_cloud),
+                    qos,
                 )
+            )
+        if Modality.EVENT in self.sensors:
+            self._events = self._subscribe_events()
         images = {
             Modality.THERMAL: self._config.thermal.transport,
             Modality.CAMERA: self._config.camera.transport,
@@ -122,7 +121,9 @@ class SensorInputs:
             self._node.destroy_subscription(subscription)
         for image in self._images:
             image.destroy()
-        self._subscriptions, self._images = [], []
+        if self._events is not None:
+            self._events.destroy()
+        self._subscriptions, self._images, self._events = [], [], None
         self._arrivals.clear()
 
     def destroy(self) -> None:
@@ -152,9 +153,11 @@ class SensorInputs:
         return self._past + Counter(self.bundler.counters)
 
     def choose_transports(self) -> None:
-        """Let image topics on `auto` see what is published now."""
+        """Let image topics on `auto` and the event topic see what is published now."""
         for image in self._images:
             image.choose()
+        if self._events is not None:
+            self._events.choose()
 
     def arrival(self, modality: Modality, stamp_ns: int) -> float | None:
         """When a frame came.
@@ -229,8 +232,32 @@ class SensorInputs:
         frame = SensorFrame(Modality.LIDAR, stamp_of(message), frame_of(message), cloud)
         self._add(frame, arrival)
 
-    def _take_events(self, message: Any) -> None:
-        packet = packet_from_message(message)
+    def _subscribe_events(self) -> EventInput:
+        """Subscribe to the event camera."""
+        monitor = self.monitors[Modality.EVENT]
+        arrays = guard(
+            self._node, monitor, lambda data: self._take_packet(packet_from_event_array(data))
+        )
+        packets = guard(
+            self._node, monitor, lambda message: self._take_packet(packet_from_message(message))
+        )
+        pictures = guard(self._node, monitor, self._take_image(Modality.EVENT))
+        callbacks = dict.fromkeys(EVENT_ARRAY_TYPES, arrays)
+        return EventInput(
+            self._node,
+            SENSOR_TOPICS[Modality.EVENT],
+            sensor_qos(self._config.qos, self._config.qos.event_depth),
+            callbacks | {PACKET_TYPE: packets, IMAGE_TYPE: pictures},
+            self._tell_unusable,
+        )
+
+    def _tell_unusable(self, text: str) -> None:
+        """Count and, now and then, log that the event topic carries what cannot be read."""
+        monitor = self.monitors[Modality.EVENT]
+        if monitor.bad.add(text):
+            self._node.get_logger().warning(f'{monitor.name}: {text}')
+
+    def _take_packet(self, packet: EventPacket) -> None:
         self._remember(Modality.EVENT, packet.stamp_ns, time.monotonic())
         self._on_results(self.bundler.add_event_packet(packet, self.now_ns()))
 
