@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
+from sam_ad_perception.modeling.networks import Shareable
+
 if TYPE_CHECKING:  # `sam_ad weights` and `models` need only the checksums
     from segment_anything.modeling import MaskDecoder, PromptEncoder
 
@@ -136,7 +138,8 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         source: Where the state is from, for errors.
 
     Raises:
-        CheckpointError: Keys or shapes are not the network's.
+        CheckpointError: Keys or shapes are not the network's, or it shares a frozen encoder with
+            a network that was loaded with another one.
     """
     own = network.state_dict()
     missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
@@ -151,9 +154,26 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
                 f'{source}: {name} has shape {tuple(state[name].shape)}, '
                 f'expected {tuple(tensor.shape)}'
             )
+    _check_shared(network, state, source)
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(state[name])
+    for module in network.modules():
+        if isinstance(module, Shareable):
+            module.loaded_from = source
+
+
+def _check_shared(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse to change an encoder under another network that holds it too."""
+    for prefix, module in network.named_modules():
+        if not (isinstance(module, Shareable) and module.shared and module.loaded_from):
+            continue
+        for name, tensor in module.state_dict(prefix=f'{prefix}.').items():
+            if not torch.equal(tensor, state[name].to(tensor)):
+                raise CheckpointError(
+                    f'{source}: {name} is not that of {module.loaded_from}, with which the '
+                    'network shares its frozen encoder'
+                )
 
 
 def read_official(path: Path, sha256: str = '') -> dict[str, Tensor]:

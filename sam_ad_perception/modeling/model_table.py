@@ -15,6 +15,7 @@ from sam_ad_perception.modeling.checkpoints import (
     CheckpointSpec,
     check_digest,
 )
+from sam_ad_perception.modeling.sam_vit import EncoderPool
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model
 
 MIB = 1 << 20
@@ -45,12 +46,13 @@ class ModelRow:
     checkpoint: str
 
 
-def describe_model(spec: ModelSpec, folder: Path) -> ModelRow:
+def describe_model(spec: ModelSpec, folder: Path, pool: EncoderPool | None = None) -> ModelRow:
     """Describe an entry; its network is built without memory.
 
     Args:
         spec: The entry.
         folder: Checkpoint folder.
+        pool: See `build_model`; the row counts a shared encoder in full.
 
     Returns:
         The row.
@@ -59,7 +61,7 @@ def describe_model(spec: ModelSpec, folder: Path) -> ModelRow:
         ValueError: The entry cannot be built.
     """
     with torch.device('meta'):
-        network = build_model(spec)
+        network = build_model(spec, pool)
     parameters = list(network.parameters())
     kept = [*parameters, *network.buffers()]
     return ModelRow(
@@ -111,14 +113,14 @@ def model_table(zoo: Mapping[str, ModelSpec], folder: Path) -> Table:
     Raises:
         ValueError: An entry cannot be built.
     """
-    caption = '* required sensor; M: million parameters, and how many are trained'
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, caption=caption)
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for name, width in (('model', 0), ('sensors', 8), ('input', 9), ('weights', 9)):
         table.add_column(name, no_wrap=name == 'model', min_width=width)
     for name in ('M', 'trained', 'MiB'):
         table.add_column(name, justify='right', no_wrap=True, min_width=len(name))
+    pool = EncoderPool()
     for spec in zoo.values():
-        row = describe_model(spec, folder)
+        row = describe_model(spec, folder, pool)
         table.add_row(
             row.key,
             row.modalities,
@@ -127,5 +129,11 @@ def model_table(zoo: Mapping[str, ModelSpec], folder: Path) -> Table:
             f'{row.parameters / 1e6:.2f}',
             f'{row.trainable / 1e6:.2f}',
             f'{row.memory_bytes / MIB:.0f}',
+        )
+    table.caption = '* required sensor; M: million parameters, and how many are trained'
+    if pool.saved_bytes:
+        table.caption += (
+            f'; all networks at once take {pool.saved_bytes / MIB:.0f} MiB less than the sum: '
+            'they share their frozen SAM encoder'
         )
     return table

@@ -29,6 +29,19 @@ class NetworkOutput(Protocol):
         """The M modalities that entered the network, in the order of `gate`."""
 
 
+class Shareable:
+    """A frozen module that several networks may hold at once.
+
+    Attributes:
+        shared: Whether they do.
+        loaded_from: File of the network whose weights it has, see `checkpoints.load_state`;
+            empty where none was loaded.
+    """
+
+    shared: bool = False
+    loaded_from: str = ''
+
+
 class SegmentationNetwork(nn.Module, ABC):
     """A network of the zoo: images of the same view in, logits out."""
 

@@ -21,6 +21,7 @@ from sam_ad_perception.modeling.architectures import (
     SamBackboneSpec,
     SamVitSpec,
 )
+from sam_ad_perception.modeling.networks import Shareable
 
 PATCH = 16
 """Side of one token, pixels; also the stride of the encoder's output."""
@@ -115,7 +116,7 @@ def resize_position(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
     return grid.permute(0, 2, 3, 1)
 
 
-class SamVit(ImageEncoderViT):
+class SamVit(ImageEncoderViT, Shareable):
     """SAM's image encoder: official layout, any input size that is a multiple of 32.
 
     Args:
@@ -175,7 +176,7 @@ class SamVit(ImageEncoderViT):
         tokens = self.patch_embed(x.to(self.patch_embed.proj.weight.dtype))
         tokens = tokens + resize_position(self.pos_embed, (height // PATCH, width // PATCH))
         for block in self.blocks:
-            if self.checkpoint_blocks and torch.is_grad_enabled():
+            if self.checkpoint_blocks and torch.is_grad_enabled() and tokens.requires_grad:
                 tokens = checkpoint(block, tokens, use_reentrant=False)
             else:
                 tokens = block(tokens)
@@ -186,10 +187,14 @@ class EncoderPool:
     """SAM encoders by what they are: networks that want the same frozen one share one object."""
 
     def __init__(self) -> None:
-        self._frozen: dict[SamBackboneSpec, SamVit] = {}
+        self._frozen: dict[tuple[str, bool], SamVit] = {}
+        self._users: dict[tuple[str, bool], int] = {}
 
     def build(self, spec: SamBackboneSpec) -> SamVit:
         """Build an encoder, or hand out the frozen one that was built before.
+
+        Recomputing blocks changes no number, so it does not keep networks from sharing: it is
+        on as soon as one of them wants it, and costs the others nothing.
 
         Args:
             spec: Which one.
@@ -197,9 +202,24 @@ class EncoderPool:
         Returns:
             The encoder. One that is trained is never shared.
         """
-        if spec in self._frozen:
-            return self._frozen[spec]
+        key = (spec.size, spec.half)
+        if spec.freeze and key in self._frozen:
+            encoder = self._frozen[key]
+            encoder.shared = True
+            encoder.checkpoint_blocks |= spec.checkpoint_blocks
+            self._users[key] += 1
+            return encoder
         encoder = SamVit(SAM_VIT_SPECS[spec.size], checkpoint_blocks=spec.checkpoint_blocks)
         if spec.freeze:
-            self._frozen[spec] = encoder.freeze(torch.bfloat16 if spec.half else None)
+            self._frozen[key] = encoder.freeze(torch.bfloat16 if spec.half else None)
+            self._users[key] = 1
         return encoder
+
+    @property
+    def saved_bytes(self) -> int:
+        """Memory that the sharing saves, over an encoder of its own for each network."""
+        return sum(
+            (self._users[key] - 1) * p.numel() * p.element_size()
+            for key, encoder in self._frozen.items()
+            for p in encoder.parameters()
+        )

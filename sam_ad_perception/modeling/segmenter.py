@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from sam_ad_perception.modeling.preprocessing import (
     prepare_bundle,
 )
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
+
+if TYPE_CHECKING:
+    from sam_ad_perception.modeling.sam_vit import EncoderPool
 
 
 class SegmentationError(ValueError):
@@ -78,6 +82,7 @@ class Segmenter:
         threads: int | None = None,
         health: HealthConfig | None = None,
         depth: DepthConfig | None = None,
+        pool: EncoderPool | None = None,
     ) -> Segmenter:
         """Build a network of the zoo and load its checkpoint.
 
@@ -89,6 +94,7 @@ class Segmenter:
             threads: Threads of the CPU operators of this process; None keeps torch's number.
             health: As of the class.
             depth: Likewise.
+            pool: Frozen SAM encoders that several segmenters share; None builds its own.
 
         Returns:
             The segmenter.
@@ -104,7 +110,7 @@ class Segmenter:
             if threads < 1:
                 raise ValueError(f'threads must be 1 or more, got {threads}')
             torch.set_num_threads(threads)
-        network = build_model(zoo[key])
+        network = build_model(zoo[key], pool)
         load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
         return cls(zoo[key], network, device, health=health, depth=depth)
 

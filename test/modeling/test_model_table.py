@@ -15,14 +15,20 @@ from torchvision.models import resnet50
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
 from sam_ad_perception.modeling.ad_sam import AdSam, ResNet, ResNetSpec
 from sam_ad_perception.modeling.backbones import load_backbone
-from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec
+from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_state
 from sam_ad_perception.modeling.model_table import checkpoint_state, describe_model, model_table
-from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, EncoderPool, SamVit
+from sam_ad_perception.modeling.sam_vit import (
+    SAM_VIT_SPECS,
+    EncoderPool,
+    SamBackboneSpec,
+    SamVit,
+)
 from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
 from sam_ad_perception.modeling.weights import WEIGHT_FILES
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
 
 RGB = {'representation': 'rgb'}
+ROOT = Path(__file__).parents[2]
 BACKBONE = {'size': 'micro', 'freeze': True}
 ENTRIES = {
     'ad': {
@@ -57,6 +63,69 @@ def zoo(tmp_path: Path, **changes):
     path = tmp_path / 'zoo.yaml'
     path.write_text(yaml.safe_dump({'models': {**ENTRIES, **changes}}))
     return load_zoo(path)
+
+
+def test_paper_size_networks_hold_one_encoder(tmp_path: Path):
+    """FusionSAM recomputes its blocks in training, AD-SAM does not: no reason not to share."""
+    entries = load_zoo(ROOT / 'models/zoo.yaml')
+    pool = EncoderPool()
+    with torch.device('meta'):
+        ad, fusion = (build_model(entries[key], pool) for key in ('ad_sam', 'fusion_sam'))
+    assert ad.encoder is fusion.encoder
+    together = {id(p): p for network in (ad, fusion) for p in network.parameters()}.values()
+    encoder = 637_026_048
+    assert (
+        sum(p.numel() for p in together)
+        == 663_968_368 + sum(p.numel() for p in fusion.parameters()) - encoder
+    )
+    assert pool.saved_bytes == 4 * encoder
+    console = Console(file=io.StringIO(), width=200)
+    console.print(model_table(entries, tmp_path))
+    printed = ' '.join(console.file.getvalue().split())
+    assert f'{4 * encoder / 2**20:.0f} MiB less than the sum' in printed
+
+
+def test_a_shared_encoder_is_not_changed_under_its_other_network(tmp_path: Path):
+    specs, pool = zoo(tmp_path), EncoderPool()
+    torch.manual_seed(0)
+    ad, fusion = build_model(specs['ad'], pool), build_model(specs['fusion'], pool)
+    with torch.no_grad():
+        inputs = {'camera': torch.randn(1, 3, 64, 96)}
+        expected = ad.eval()(inputs).logits
+    load_state(ad, {k: v.clone() for k, v in ad.state_dict().items()}, 'ad.safetensors')
+    load_state(fusion, {k: v.clone() for k, v in fusion.state_dict().items()}, 'same')
+    foreign = build_model(specs['fusion']).state_dict()
+    with pytest.raises(CheckpointError, match=r'other: encoder.* is not that of same, with which'):
+        load_state(fusion, foreign, 'other')
+    with torch.no_grad():
+        assert torch.equal(ad(inputs).logits, expected)
+    alone = build_model(specs['fusion'])
+    for source in ('first', 'second'):  # nobody else holds it
+        load_state(alone, build_model(specs['fusion']).state_dict(), source)
+
+
+@pytest.mark.parametrize('key', ['ad', 'fusion'])
+def test_half_precision_of_the_frozen_encoder_gives_nearly_the_same_mask(tmp_path, key):
+    specs = zoo(tmp_path)
+    half = dataclasses.replace(specs[key].arguments, backbone=SamBackboneSpec('micro', half=True))
+    torch.manual_seed(0)
+    full = build_model(specs[key]).eval()
+    torch.manual_seed(0)
+    mixed = build_model(dataclasses.replace(specs[key], arguments=half)).eval()
+    assert {p.dtype for p in mixed.encoder.parameters()} == {torch.bfloat16}
+    assert {p.dtype for n, p in mixed.named_parameters() if not n.startswith('encoder.')} == {
+        torch.float32
+    }
+    load_state(mixed, full.state_dict(), 'full')
+    size = specs[key].input_size
+    generator = torch.Generator().manual_seed(1)
+    channels = specs[key].channels
+    inputs = {n: torch.randn(2, c, *size, generator=generator) for n, c in channels.items()}
+    with torch.inference_mode():
+        expected, got = full(inputs).logits, mixed(inputs).logits
+    assert got.dtype == torch.float32
+    assert 0 < (got - expected).abs().max() < 0.1 * expected.std()
+    assert (got.argmax(1) == expected.argmax(1)).float().mean() > 0.97
 
 
 def test_entries_share_their_frozen_encoder(tmp_path: Path):
