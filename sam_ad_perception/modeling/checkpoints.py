@@ -165,11 +165,13 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
 
 def _check_shared(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Refuse to change an encoder under another network that holds it too."""
+    own = network.state_dict()
     for prefix, module in network.named_modules():
         if not (isinstance(module, Shareable) and module.shared and module.loaded_from):
             continue
-        for name, tensor in module.state_dict(prefix=f'{prefix}.').items():
-            if not torch.equal(tensor, state[name].to(tensor)):
+        for name, tensor in own.items():
+            inside = name.startswith(f'{prefix}.')
+            if inside and not torch.equal(tensor, state[name].to(tensor)):
                 raise CheckpointError(
                     f'{source}: {name} is not that of {module.loaded_from}, with which the '
                     'network shares its frozen encoder'
