@@ -77,10 +77,10 @@ class DriveConfig:
         self._check_sensors()
 
     def _check_sensors(self) -> None:
-        sensors = {sensor.name: sensor for sensor in self.sensors}
-        if len(sensors) < len(self.sensors):
+        sensors = {str(sensor.name): sensor for sensor in self.sensors}
+        if len(sensors) < len(self.sensors) or '' in sensors:
             raise ValueError(
-                f'rig must name each sensor once, got {[s.name for s in self.sensors]}'
+                f'rig must name each sensor once, got {[str(s.name) for s in self.sensors]}'
             )
         for fault in self.faults:
             sensor = sensors.get(fault.sensor)

@@ -291,7 +291,11 @@ def _truths(
     if true.depth:
         images.append(('depth', truth.depth, '32FC1'))
     if true.flow is not None:
-        images.append(('flow', true.flow, '32FC2'))
+        # The package's own conversions know no image of two numbers per pixel.
+        plane = array_to_image(types, true.flow[..., 0], '32FC1', stamp_ns, name)
+        step, data = 2 * plane.step, true.flow.reshape(-1).view(np.uint8)
+        message = replace(plane, encoding='32FC2', step=step, data=data)
+        yield truth_topic(drive, true.sensor, 'flow'), message
     for kind, pixels, encoding in images:
         topic = truth_topic(drive, true.sensor, kind)
         yield topic, array_to_image(types, pixels, encoding, stamp_ns, name)

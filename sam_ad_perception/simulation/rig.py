@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.parameters import ParameterError, load, parameter
 from sam_ad_perception.core.sensors import CameraModel, Modality
 
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -35,17 +38,17 @@ _LATENCY_S = {
 
 @dataclass(frozen=True)
 class RigSensor:
-    """One sensor of a vehicle.
+    """One sensor of a vehicle. Its parameters may come from a file, see `load_rig`.
 
     Attributes:
         name: Name, unique in the rig; its topics begin with it.
-        modality: What it is: camera, thermal, event or lidar.
+        kind: What it is: `camera`, `thermal`, `event` or `lidar`.
         size: Of the image `(H, W)`, pixels; without meaning for a lidar.
         rate_hz: Frames, sweeps or event packets per second.
         position: x forward, y left, z up in base_link, metres.
-        rotation: Roll, pitch, yaw of the body that looks along x, degrees (REP 103: about x, y,
-            z, applied in this order about fixed axes).
-        focal_widths: Focal length in image widths; 0 takes the modality's default.
+        rotation: Roll, pitch, yaw of the body that looks along x, degrees: turned about x, then
+            y, then z of base_link.
+        focal_widths: Focal length in image widths; 0 takes the kind's default.
         clock_offset_s: By how much its clock is ahead: stamp minus true time, seconds.
         latency_s: From the end of a measurement to its arrival, seconds.
 
@@ -53,23 +56,29 @@ class RigSensor:
         ValueError: A field is out of range.
     """
 
-    name: str
-    modality: Modality
-    size: tuple[int, int] = (400, 640)
-    rate_hz: float = 10.0
-    position: tuple[float, float, float] = (1.6, 0.0, 1.65)
-    rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    focal_widths: float = 0.0
-    clock_offset_s: float = 0.0
-    latency_s: float = 0.01
+    name: str = parameter('', 'Name, unique in the rig; a file gives it as the section')
+    kind: str = parameter('camera', 'What it is', choices=tuple(map(str, SENSORS)))
+    size: tuple[int, int] = parameter((400, 640), 'Rows and columns', ge=16, unit='px')
+    rate_hz: float = parameter(10.0, 'Frames, sweeps or packets per second', ge=0.1, unit='Hz')
+    position: tuple[float, float, float] = parameter(
+        (1.6, 0.0, 1.65), 'x forward, y left, z up in base_link', unit='m'
+    )
+    rotation: tuple[float, float, float] = parameter(
+        (0.0, 0.0, 0.0), 'Roll, pitch, yaw of the body that looks along x', unit='deg'
+    )
+    focal_widths: float = parameter(
+        0.0, 'Focal length in image widths; 0 takes the default of the kind', ge=0
+    )
+    clock_offset_s: float = parameter(0.0, 'Stamp minus true time', unit='s')
+    latency_s: float = parameter(0.01, 'From the measurement to its arrival', ge=0, unit='s')
 
     def __post_init__(self) -> None:
-        where = f'sensor {self.name!r}:'
-        if not self.name.isidentifier():
-            raise ValueError(f'sensor name must be letters, digits and _, got {self.name!r}')
-        if self.modality not in SENSORS:
+        where = f'sensor {str(self.name)!r}:'
+        if self.name and not self.name.isidentifier():
+            raise ValueError(f'sensor name must be letters, digits and _, got {str(self.name)!r}')
+        if self.kind not in SENSORS:
             raise ValueError(
-                f'{where} modality must be one of {[*map(str, SENSORS)]}, got {self.modality}'
+                f'{where} kind must be one of {[*map(str, SENSORS)]}, got {str(self.kind)!r}'
             )
         if self.modality is not Modality.LIDAR and min(self.size) < 16:
             raise ValueError(f'{where} size must be at least 16 x 16, got {self.size}')
@@ -78,6 +87,11 @@ class RigSensor:
         for field in ('focal_widths', 'latency_s'):
             if not getattr(self, field) >= 0:
                 raise ValueError(f'{where} {field} must be at least 0, got {getattr(self, field)}')
+
+    @property
+    def modality(self) -> Modality:
+        """What it is."""
+        return Modality(self.kind)
 
     @property
     def frame_id(self) -> str:
@@ -145,3 +159,32 @@ def default_rig(
         RigSensor(m, m, size, rate, _MOUNTS[m], latency_s=_LATENCY_S[m])
         for m, size, rate in zip(SENSORS, sizes, rates, strict=True)
     )
+
+
+def load_rig(path: Path) -> tuple[RigSensor, ...]:
+    """Reads a rig; `config/rig.example.yaml` shows every field.
+
+    Args:
+        path: Parameter file of ROS 2 with one section per sensor, named as the sensor; the
+            section `/**` holds for all of them.
+
+    Returns:
+        The sensors in the order of the file.
+
+    Raises:
+        ParameterError: The file is malformed, or a value is refused.
+        OSError: The file cannot be read.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ParameterError(f'{path} is not valid YAML: {" ".join(str(err).split())}') from err
+    if not isinstance(content, dict) or not set(content) - {'/**'}:
+        raise ParameterError(f'{path} must hold `<sensor>: ros__parameters: ...`')
+    names = [str(name) for name in content if name != '/**']
+    try:
+        return tuple(replace(load(RigSensor, path, name), name=name) for name in names)
+    except ParameterError:
+        raise
+    except ValueError as err:
+        raise ParameterError(f'{path}: {err}') from err

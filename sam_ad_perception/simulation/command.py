@@ -1,0 +1,94 @@
+"""The options of `sam_ad simulate`, and the drive that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from sam_ad_perception.simulation.conditions import CONDITIONS
+from sam_ad_perception.simulation.configuration import DriveConfig
+from sam_ad_perception.simulation.faults import KINDS, parse_fault
+from sam_ad_perception.simulation.render_pool import EXTRA_TRUTH
+from sam_ad_perception.simulation.rig import load_rig
+
+_WORTH_PROCESSES_S = 3.0
+"""Shorter drives are done before further processes have started."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what describes a drive and how it is rendered."""
+    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    parser.add_argument(
+        '--duration', type=float, default=10.0, help='seconds, default: %(default)s'
+    )
+    parser.add_argument(
+        '--condition',
+        action='append',
+        metavar='[START:]NAME',
+        help=f'light and weather, one of {", ".join(CONDITIONS)}, or two as in night+rain; '
+        'repeat it with a start in seconds for conditions that change',
+    )
+    parser.add_argument(
+        '--fault',
+        action='append',
+        default=[],
+        metavar='SENSOR:KIND:START:END[:STRENGTH]',
+        help='what goes wrong from START to END seconds, for example camera:black:2.0:3.0; may '
+        f'be repeated; kinds: {", ".join(KINDS)}',
+    )
+    parser.add_argument('--rig', type=Path, help='file of sensors, see config/rig.example.yaml')
+    parser.add_argument(
+        '--events', choices=('evt3', 'mono'), default='evt3', help='encoding of event packets'
+    )
+    parser.add_argument(
+        '--truth',
+        nargs='+',
+        choices=EXTRA_TRUTH,
+        default=[],
+        help='ground truth beside the labels of the camera',
+    )
+    parser.add_argument(
+        '--workers', type=int, help='processes that render; default: one per processor, at most 8'
+    )
+
+
+def read_config(options: argparse.Namespace) -> DriveConfig:
+    """The drive that a command line describes.
+
+    Args:
+        options: Of `add_arguments`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: A value is refused.
+        OSError: The rig cannot be read.
+    """
+    return DriveConfig(
+        seed=options.seed,
+        duration_s=options.duration,
+        conditions=tuple(_read_condition(text) for text in options.condition or ['day']),
+        faults=tuple(parse_fault(text) for text in options.fault),
+        rig=load_rig(options.rig) if options.rig else (),
+    )
+
+
+def count_workers(options: argparse.Namespace) -> int:
+    """How many processes shall render."""
+    if options.workers is not None:
+        return int(options.workers)
+    if options.duration < _WORTH_PROCESSES_S:
+        return 1
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+def _read_condition(text: str) -> tuple[float, str]:
+    start, given, name = text.rpartition(':')
+    if not given:
+        return 0.0, name
+    try:
+        return float(start), name
+    except ValueError:
+        raise ValueError(f'a condition is [START:]NAME, got {text!r}') from None
