@@ -1,0 +1,277 @@
+"""What happens to the masks when something fails: real processes over DDS, one fault at a time.
+
+    python -m benchmarks.faults [--only camera] [--seconds 3]
+
+After each fault: the longest gap in the masks (allowed: two deadlines and one reference period),
+whether the status named the sensor and with which words, how long all sensors took to be back, and
+whether any mask came twice or out of order. The network is the smallest one, untrained: what is
+measured here is everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.vehicle import SENSORS, Vehicle, drive, render_content, write_smallest_network
+
+RATE_HZ = 10.0
+DEADLINE_S = 0.05
+ALLOWED_GAP_S = 2 * DEADLINE_S + 1 / RATE_HZ
+Act = Callable[[Vehicle], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault.
+
+    Attributes:
+        name: What fails.
+        sensor: Whose status is to name it; empty where nothing is to be named.
+        begin: Makes it fail.
+        end: Mends it.
+        in_order: Whether stamps may not go back: they may where a clock does.
+        gap_s: Longest gap allowed, seconds; None where no mask can come.
+    """
+
+    name: str
+    sensor: str
+    begin: Act
+    end: Act
+    in_order: bool = True
+    gap_s: float | None = ALLOWED_GAP_S
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        case: The fault.
+        gap_s: Longest time without a mask, from the fault to its mend, seconds.
+        words: What the status said most often; empty where it named nothing.
+        recovery_s: From the mend to the first mask from all sensors; None for never.
+        disorder: Masks whose stamp was not newer than the one before.
+        masks: Masks during the fault.
+    """
+
+    case: Case
+    gap_s: float
+    words: str
+    recovery_s: float | None
+    disorder: int
+    masks: int
+
+    @property
+    def complaints(self) -> list[str]:
+        """What is not as it should be."""
+        found = []
+        if self.case.gap_s is not None and self.gap_s > self.case.gap_s:
+            found.append('gap')
+        if self.case.sensor and not self.words:
+            found.append('not named')
+        if self.recovery_s is None:
+            found.append('no recovery')
+        if self.case.in_order and self.disorder:
+            found.append('order')
+        return found
+
+
+def tell(sensor: str, line: str) -> Act:
+    """Send a command to a sensor."""
+    return lambda vehicle: vehicle.parts[sensor].tell(line)
+
+
+def planted(sensor: str, fault: str, **options: bool) -> Case:
+    """A fault that the sensor itself makes."""
+    name = f'{sensor}: {fault}'
+    return Case(name, sensor, tell(sensor, f'fault {fault}'), tell(sensor, 'clear'), **options)
+
+
+def clock_case(sensor: str, jump_s: int) -> Case:
+    """A clock that jumps; of the camera's, which leads, the others are told to be far from it."""
+    leads = sensor == 'camera'
+    begin = tell(sensor, f'fault clock {jump_s}')
+    named = 'thermal' if leads else sensor
+    return Case(
+        f'{sensor}: clock {jump_s}', named, begin, tell(sensor, 'clear'), in_order=not leads
+    )
+
+
+def sensor_cases(sensor: str) -> list[Case]:
+    """List all that one sensor may suffer."""
+
+    def part(act: Callable[..., object], *arguments: int) -> Act:
+        return lambda vehicle: act(vehicle.parts[sensor], *arguments)
+
+    from benchmarks.vehicle import Part
+
+    harmless = partial(Case, sensor='')
+    cases = [
+        Case(f'{sensor}: killed, restarted', sensor, part(Part.kill), part(Part.restart)),
+        Case(
+            f'{sensor}: stopped, resumed',
+            sensor,
+            part(Part.signal, signal.SIGSTOP),
+            part(Part.signal, signal.SIGCONT),
+        ),
+        planted(sensor, 'silent'),
+        harmless(
+            f'{sensor}: late 0.1',
+            begin=tell(sensor, 'fault late 0.1'),
+            end=tell(sensor, 'clear'),
+        ),
+        harmless(
+            f'{sensor}: double_rate',
+            begin=tell(sensor, 'fault double_rate'),
+            end=tell(sensor, 'clear'),
+        ),
+        planted(sensor, 'wrong_encoding'),
+        planted(sensor, 'truncated'),
+        *(clock_case(sensor, jump_s) for jump_s in (10, -10)),
+    ]
+    if sensor in ('camera', 'thermal'):
+        cases += [planted(sensor, 'frozen'), planted(sensor, 'black')]
+    if sensor == 'lidar':
+        cases += [planted(sensor, 'nan')]
+    return cases
+
+
+def all_cases() -> list[Case]:
+    """List every fault that a running vehicle may suffer."""
+
+    def everyone(line: str) -> Act:
+        def act(vehicle: Vehicle) -> None:
+            for sensor in SENSORS:
+                vehicle.parts[sensor].tell(line)
+
+        return act
+
+    network = partial(Case, sensor='', gap_s=None)
+    return [
+        *(case for sensor in SENSORS for case in sensor_cases(sensor)),
+        Case('bag loop: 5 s back', '', everyone('fault clock -5'), everyone('clear'), False),
+        Case('camera_info changes', '', tell('camera', 'fault info'), tell('camera', 'clear')),
+        network(
+            'network: raises',
+            begin=tell('faulty_network', 'raise'),
+            end=tell('faulty_network', 'clear'),
+        ),
+        network(
+            'network: takes 5 s',
+            begin=tell('faulty_network', 'sleep 5'),
+            end=tell('faulty_network', 'clear'),
+        ),
+    ]  # fmt: skip
+
+
+def run_case(vehicle: Vehicle, case: Case, seconds: float) -> Outcome:
+    """Let a fault happen to a vehicle that is well.
+
+    Args:
+        vehicle: With all its parts.
+        case: The fault.
+        seconds: How long it lasts.
+
+    Returns:
+        What came of it.
+    """
+    vehicle.await_masks()
+    vehicle.run(0.5)
+    heard = vehicle.heard
+    first_mask, first_status = max(len(heard.masks) - 1, 0), len(heard.statuses)
+    case.begin(vehicle)
+    vehicle.run(seconds)
+    last_status = len(heard.statuses)
+    masks = len(heard.masks) - 1 - first_mask
+    mended = time.monotonic()
+    gap_end = len(heard.masks)
+    case.end(vehicle)
+    begin = len(heard.statuses)
+
+    def back() -> bool:
+        return any(len(s.used) == len(SENSORS) for _, s in heard.statuses[begin:])
+
+    recovered = vehicle.until(back, 20.0)
+    recovery_s = time.monotonic() - mended if recovered else None
+    vehicle.run(0.5)
+    arrivals = [arrival for arrival, _ in heard.masks[first_mask : gap_end + 1]] or [mended]
+    gaps = [b - a for a, b in pairwise(arrivals)]
+    stamps = [stamp for _, stamp in heard.masks[first_mask:]]
+    said: Counter[str] = Counter()
+    for _, status in heard.statuses[first_status:last_status]:
+        words = status.missing.get(case.sensor) or status.notes.get(case.sensor) or ''
+        if not case.sensor:
+            words = status.dropped or ''
+        said[words] += bool(words)
+    words = said.most_common(1)[0][0] if said.total() else ''
+    disorder = sum(b <= a for a, b in pairwise(stamps))
+    gap_s = max(gaps, default=mended - arrivals[0])
+    return Outcome(case, gap_s, words, recovery_s, disorder, masks)
+
+
+def start_all(vehicle: Vehicle, folder: Path, *, faulty: bool = True) -> None:
+    """Start sensors, transforms and the segmentation node with the smallest network."""
+    network = write_smallest_network(folder / 'network')
+    name = 'faulty_network' if faulty else 'segmentation_node'
+    settings = ['-p', f'bundler.sync.deadline_s:={DEADLINE_S}', '-p', 'diagnostics_period_s:=0.2']
+    vehicle.start(name, '--ros-args', *network, *settings)
+    vehicle.start('placement')
+    for sensor in SENSORS:
+        # 30 ms of events each: without a hole between the packets
+        vehicle.start(sensor, '--rate', str(1 / 0.03 if sensor == 'event' else RATE_HZ))
+
+
+def make_table(outcomes: list[Outcome]) -> Table:
+    """Lay the outcomes out."""
+    table = Table(title=f'gap allowed {1e3 * ALLOWED_GAP_S:.0f} ms')
+    for name in ('fault', 'masks', 'gap ms', 'back after s', 'what the status said', ''):
+        table.add_column(name, no_wrap=name != 'what the status said')
+    for outcome in outcomes:
+        recovery = '-' if outcome.recovery_s is None else f'{outcome.recovery_s:.2f}'
+        complaints = ', '.join(outcome.complaints)
+        table.add_row(
+            outcome.case.name,
+            str(outcome.masks),
+            f'{1e3 * outcome.gap_s:.0f}',
+            recovery,
+            outcome.words,
+            f'[red]{complaints}[/]' if complaints else '[green]ok[/]',
+        )
+    return table
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--only', default='', help='cases whose name contains this')
+    parser.add_argument('--seconds', type=float, default=3.0, help='length of each fault')
+    options = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    with tempfile.TemporaryDirectory() as name, drive(Path(name)) as vehicle:
+        console.print('rendering ...')
+        render_content(Path(name))
+        start_all(vehicle, Path(name))
+        cases = [case for case in all_cases() if options.only in case.name]
+        outcomes = [
+            run_case(vehicle, case, options.seconds)
+            for case in track(cases, description='failing', console=console)
+        ]
+    console.print(make_table(outcomes))
+
+
+if __name__ == '__main__':
+    main()
