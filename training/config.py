@@ -85,12 +85,18 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss terms (Eq. 13-14 have main and auxiliary OHEM at 1 and 1).
+    """Weights of the loss terms; 0 leaves one out.
+
+    MLE-SAM (Eq. 13-14) has `main` and `aux` at 1; AD-SAM's code has `focal` 0.4, `dice` 0.3,
+    `lovasz` 0.2 and `surface` 0.1.
 
     Attributes:
         main: OHEM cross-entropy of the main head.
         aux: OHEM cross-entropy of the auxiliary head.
         dice: Dice of the main head over the classes present.
+        focal: Focal loss of the main head.
+        lovasz: Lovász-Softmax of the main head.
+        surface: Its error weighed by the distance to the nearest border, label pixels.
         ohem_threshold: Pixels whose true class has at least this probability are easy.
         stride: The loss is taken on every n-th label pixel, at an offset drawn per step.
         reconstruction: L1 of FusionSAM's reconstructions, where its autoencoders are trained.
@@ -100,6 +106,9 @@ class LossConfig:
     main: float = 1.0
     aux: float = 1.0
     dice: float = 0.0
+    focal: float = 0.0
+    lovasz: float = 0.0
+    surface: float = 0.0
     ohem_threshold: float = 0.7
     stride: int = 1
     reconstruction: float = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -74,6 +75,95 @@ def dice_loss(logits: Tensor, labels: Tensor, *, ignore_id: int = 255) -> Tensor
     return 1 - dice.mean()
 
 
+def focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    ignore_id: int = 255,
+) -> Tensor:
+    """Cross-entropy that counts easy pixels less (arXiv 1708.02002): a (1 - p)^g CE.
+
+    Args:
+        logits: (B, C, H, W).
+        labels: (B, H, W) int64.
+        alpha: a, one factor for all classes, as in AD-SAM's code.
+        gamma: g.
+        ignore_id: Label of pixels that do not count.
+
+    Returns:
+        Mean over the valid pixels; 0 where there is none.
+    """
+    losses = F.cross_entropy(logits, labels, ignore_index=ignore_id, reduction='none')
+    losses = alpha * (1 - (-losses).exp()) ** gamma * losses
+    return losses.sum() / (labels != ignore_id).sum().clamp_min(1)
+
+
+def lovasz_loss(logits: Tensor, labels: Tensor, *, ignore_id: int = 255) -> Tensor:
+    """Lovász-Softmax (arXiv 1705.08790): the convex extension of 1 - IoU.
+
+    Args:
+        logits: (B, C, H, W).
+        labels: (B, H, W) int64.
+        ignore_id: Label of pixels that do not count.
+
+    Returns:
+        Mean over images of the mean over the classes present; 0 where no pixel is valid.
+    """
+    images = []
+    for probabilities, label in zip(logits.softmax(dim=1), labels, strict=True):
+        valid = label != ignore_id
+        present = label[valid].unique()
+        if not len(present):
+            continue
+        truth = (label[valid] == present[:, None]).to(probabilities.dtype)
+        errors = (truth - probabilities[:, valid][present]).abs()
+        errors, order = errors.sort(dim=1, descending=True)
+        truth = truth.gather(1, order)
+        missed = truth.sum(dim=1, keepdim=True) - truth.cumsum(dim=1)
+        joined = truth.sum(dim=1, keepdim=True) + (1 - truth).cumsum(dim=1)
+        jaccard = 1 - missed / joined
+        steps = jaccard.diff(dim=1, prepend=torch.zeros_like(jaccard[:, :1]))
+        images.append((errors * steps).sum(dim=1).mean())
+    return torch.stack(images).mean() if images else logits.sum() * 0
+
+
+def surface_loss(logits: Tensor, labels: Tensor, *, ignore_id: int = 255) -> Tensor:
+    """Error weighed by the distance to the nearest border between two labels.
+
+    AD-SAM's code; distances are in pixels of the labels as given, so the loss is large.
+
+    Args:
+        logits: (B, C, H, W).
+        labels: (B, H, W) int64.
+        ignore_id: Label of pixels that do not count.
+
+    Returns:
+        Mean of |p - y| times the distance over all classes and pixels; an image of one label
+        adds nothing.
+    """
+    valid = labels != ignore_id
+    truth = F.one_hot(labels.masked_fill(~valid, 0), logits.shape[1]).movedim(-1, 1)
+    distance = torch.stack([_border_distance(label) for label in labels.cpu()])
+    weight = (distance.to(logits) * valid)[:, None]
+    return ((logits.softmax(dim=1) - truth).abs() * weight).mean()
+
+
+def _border_distance(labels: Tensor) -> Tensor:
+    """Distance of each pixel (H, W) to the nearest one with a neighbour of another label."""
+    border = torch.zeros_like(labels, dtype=torch.bool)
+    for dim in (0, 1):
+        count = labels.shape[dim]
+        differs = labels.narrow(dim, 1, count - 1) != labels.narrow(dim, 0, count - 1)
+        border.narrow(dim, 1, count - 1).logical_or_(differs)
+        border.narrow(dim, 0, count - 1).logical_or_(differs)
+    if not border.any():
+        return torch.zeros(labels.shape)
+    inside = (~border).to(torch.uint8).numpy()
+    return torch.from_numpy(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+
+
 def total_loss(
     output: NetworkOutput, labels: Tensor, config: LossConfig, offset: NDArray[np.int64]
 ) -> Tensor:
@@ -97,9 +187,19 @@ def total_loss(
     labels = labels[:, row % stride :: stride, column % stride :: stride]
     size = (labels.shape[-2], labels.shape[-1])
     logits = F.interpolate(output.logits, size=size, mode='bilinear', align_corners=False)
-    loss = config.main * ohem_cross_entropy(logits, labels, threshold=config.ohem_threshold)
-    if config.dice > 0:
-        loss = loss + config.dice * dice_loss(logits, labels)
+    loss = logits.new_zeros(())
+    if config.main > 0:
+        hard = ohem_cross_entropy(logits, labels, threshold=config.ohem_threshold)
+        loss = loss + config.main * hard
+    others = (
+        (config.dice, dice_loss),
+        (config.focal, focal_loss),
+        (config.lovasz, lovasz_loss),
+        (config.surface, surface_loss),
+    )
+    for weight, term in others:
+        if weight > 0:
+            loss = loss + weight * term(logits, labels)
     if config.aux > 0 and output.aux_logits is not None:
         labels = labels[:, row::2, column::2]  # a guide, not the result: half as fine will do
         size = (labels.shape[-2], labels.shape[-1])
