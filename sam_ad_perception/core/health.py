@@ -34,7 +34,12 @@ from sam_ad_perception.core.health_judgement import (
     judge_events,
     judge_thermal,
 )
-from sam_ad_perception.core.health_measures import event_density, measure_cloud, measure_image
+from sam_ad_perception.core.health_measures import (
+    event_density,
+    measure_cloud,
+    measure_image,
+    sample_events,
+)
 from sam_ad_perception.core.sensors import (
     Events,
     Modality,
@@ -223,11 +228,12 @@ class _Sensor:
         data, levels = frame.data, self._levels
         if isinstance(data, Events):
             density = event_density(data, frame.stamp_ns, EVENT_WINDOW_NS)
-            return judge_events(density, moving, levels, config.event)
-        if isinstance(data, PointCloud):
+            found, figures = judge_events(density, moving, levels, config.event)
+            samples: NDArray[Any] = sample_events(data)
+        elif isinstance(data, PointCloud):
             cloud = measure_cloud(data)
             found, figures = judge_cloud(cloud, levels, config.lidar)
-            samples: NDArray[Any] = cloud.samples
+            samples = cloud.samples
         else:
             image = measure_image(data)
             samples = image.samples
@@ -249,6 +255,7 @@ class _Sensor:
         before = self._samples
         same = (
             before is not None
+            and samples.size > 0
             and before.dtype == samples.dtype
             and np.array_equal(before, samples, equal_nan=samples.dtype.kind == 'f')
         )

@@ -23,6 +23,8 @@ MIN_EDGES = 40
 """With fewer edges nothing is said about sharpness."""
 MAX_POINTS = 8192
 """At most so many points of a cloud are looked at."""
+MIN_EVENTS, MAX_EVENTS = 100, 1024
+"""Windows with fewer events are not compared, and of others about so many."""
 NEAR_M = 0.3
 """Nearer points are the `no return` of drivers that write zeros."""
 
@@ -162,6 +164,23 @@ def event_density(events: Events, end_ns: int, window_ns: int) -> float:
     """
     first, last = np.searchsorted(events.t_ns, (end_ns - window_ns, end_ns), side='right')
     return float(last - first) / max(events.size[0] * events.size[1], 1)
+
+
+def sample_events(events: Events) -> NDArray[np.uint16]:
+    """Choose some events by which two windows are told apart.
+
+    Args:
+        events: Ordered by time.
+
+    Returns:
+        (2, n) uint16, columns and rows of every so many-th event; empty where there are too few to
+        be sure of anything.
+    """
+    count = events.x.size
+    if count < MIN_EVENTS:
+        return np.empty((2, 0), np.uint16)
+    step = max(1, count // MAX_EVENTS)
+    return np.stack([events.x[::step], events.y[::step]])
 
 
 def _grid(length: int, most: int) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -300,6 +301,17 @@ def test_a_repeated_cloud_is_frozen(rng):
     stream = Stream(LIDAR)
     cloud = sweep(rng)
     assert [stream.feed(cloud), stream.feed(cloud)] == [[], ['frozen']]
+
+
+def test_a_repeated_packet_of_events_is_frozen(rng):
+    stream = Stream(EVENT)
+    events = event_window(rng, stream.stamp_ns + PERIOD_NS, 5000)
+    assert stream.feed(events) == []
+    again = replace(events, t_ns=events.t_ns + PERIOD_NS)
+    assert stream.feed(again) == ['frozen']
+    few = event_window(rng, stream.stamp_ns + PERIOD_NS, 5)
+    assert stream.feed(few) == ['recovering']
+    assert stream.feed(replace(few, t_ns=few.t_ns + PERIOD_NS)) == []
 
 
 def feed_events(stream, rng, count, camera):
