@@ -69,7 +69,7 @@ def _ground(
 ) -> tuple[float, float, float]:
     """Reflectance of the ground; `surface` is snow cover and wetness."""
     lateral = lateral_offset(x, y, road)
-    where = region(lateral, road)
+    where = region(x, lateral, road)
     paint = marking(x, lateral, road, crossings) if where == 0 else 0.0
     red, green, blue = ground_albedo(where, paint, x, y, footprint, seed)
     dry = 1.0 - 0.45 * surface[1]
@@ -290,7 +290,7 @@ def _label(
             else:
                 dx, dy, _ = pixel_ray(u, v, K, T)
                 x, y = T[0, 3] + t * dx, T[1, 3] + t * dy
-                out[v, u] = region(lateral_offset(x, y, road), road)
+                out[v, u] = region(x, lateral_offset(x, y, road), road)
 
 
 def label(

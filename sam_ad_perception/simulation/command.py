@@ -11,6 +11,7 @@ from sam_ad_perception.simulation.configuration import DriveConfig
 from sam_ad_perception.simulation.faults import KINDS, parse_fault
 from sam_ad_perception.simulation.render_pool import EXTRA_TRUTH
 from sam_ad_perception.simulation.rig import load_rig
+from sam_ad_perception.simulation.scene import SCENES, STREET
 
 _WORTH_PROCESSES_S = 3.0
 """Shorter drives are done before further processes have started."""
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument(
         '--duration', type=float, default=10.0, help='seconds, default: %(default)s'
+    )
+    parser.add_argument(
+        '--scene', choices=SCENES, default=STREET, help='street, default: %(default)s'
     )
     parser.add_argument(
         '--condition',
@@ -69,6 +73,7 @@ def read_config(options: argparse.Namespace) -> DriveConfig:
     return DriveConfig(
         seed=options.seed,
         duration_s=options.duration,
+        scene=options.scene,
         conditions=tuple(_read_condition(text) for text in options.condition or ['day']),
         faults=tuple(parse_fault(text) for text in options.fault),
         rig=load_rig(options.rig) if options.rig else (),

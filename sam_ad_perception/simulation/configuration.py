@@ -8,6 +8,7 @@ from sam_ad_perception.simulation.conditions import Schedule, check_schedule
 from sam_ad_perception.simulation.events import CONTRAST
 from sam_ad_perception.simulation.faults import KINDS, Fault
 from sam_ad_perception.simulation.rig import RigSensor, default_rig
+from sam_ad_perception.simulation.scene import SCENES, STREET
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class DriveConfig:
         event_packet_ms: Length of an event packet, whole milliseconds.
         speed_mps: Mean speed of the ego vehicle, metres per second.
         start_ns: Stamp of the first camera frame, nanoseconds.
+        scene: Kind of street, see `scene.SCENES`.
         condition: Light and weather, see `conditions.CONDITIONS`; joined as `night+rain`.
         conditions: Light and weather that change, instead of `condition`: time in seconds since
             the start, and the condition from then on.
@@ -50,6 +52,7 @@ class DriveConfig:
     event_packet_ms: int = 10
     speed_mps: float = 8.0
     start_ns: int = 1_700_000_000_000_000_000
+    scene: str = STREET
     condition: str = 'day'
     conditions: Schedule = ()
     condition_ramp_s: float = 1.0
@@ -73,6 +76,8 @@ class DriveConfig:
         for name in ('size', 'thermal_size', 'event_size'):
             if min(getattr(self, name)) < 16:
                 raise ValueError(f'{name} must be at least 16 x 16, got {getattr(self, name)}')
+        if self.scene not in SCENES:
+            raise ValueError(f'scene must be one of {list(SCENES)}, got {self.scene!r}')
         check_schedule(self.schedule)
         self._check_sensors()
 

@@ -68,7 +68,9 @@ class Drive:
 
     def __init__(self, config: DriveConfig) -> None:
         self.config = config
-        self.scene = Scene(config.seed, config.duration_s * config.speed_mps, config.speed_mps)
+        self.scene = Scene(
+            config.seed, config.duration_s * config.speed_mps, config.speed_mps, config.scene
+        )
         self.sensors: Mapping[str, RigSensor] = {s.name: s for s in config.sensors}
         models = {name: sensor.camera() for name, sensor in self.sensors.items()}
         self.cameras: Mapping[str, CameraModel] = {n: c for n, c in models.items() if c}

@@ -132,7 +132,7 @@ def _echo(
     """Echo strength of a hit, and whether it is on glass."""
     if hit < 0:
         lateral = lateral_offset(x, y, road)
-        where = region(lateral, road)
+        where = region(x, lateral, road)
         index = 0 if where == 0 else (1 if where == 1 else 3)
         if where == 0 and marking(x, lateral, road, crossings) > 0.0:
             index = 2
@@ -240,7 +240,9 @@ def _sweep(
             distance = best + NOISE * noise[c, b, 0]
             points[n, 0], points[n, 1], points[n, 2] = distance * x0, distance * y0, distance * z0
             intensity[n] = min(max(echo * (1.0 + 0.08 * noise[c, b, 1]), 0.0), 1.0)
-            out_label[n] = label[solid] if hit >= 0 else region(lateral_offset(x, y, road), road)
+            out_label[n] = (
+                label[solid] if hit >= 0 else region(x, lateral_offset(x, y, road), road)
+            )
             ring[n], column[n] = b, c
             n += 1
     return n

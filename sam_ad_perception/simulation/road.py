@@ -14,7 +14,11 @@ PLAIN_KERB, PARKING_KERB = 4.9, 7.1
 """Distance of a kerb from the centre line, without and with a parking lane, metres."""
 
 # Columns of the parameter vector that the kernels take.
-A1, W1, P1, A2, W2, P2, HALF_LEFT, HALF_RIGHT, VERGE_LEFT, VERGE_RIGHT, WALK = range(11)
+A1, W1, P1, A2, W2, P2, HALF_LEFT, HALF_RIGHT, VERGE_LEFT, VERGE_RIGHT, WALK, CROSSROADS = range(
+    12
+)
+CROSSROAD_HALF = 3.6
+"""Half the width of a crossing road, metres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +26,9 @@ class Road:
     """A two-lane street along y = f(x) with verges and pavements.
 
     Attributes:
-        parameters: (11,) float64: two sines (amplitude m, wave number rad/m, phase rad) of the
+        parameters: (11 + m,) float64: two sines (amplitude m, wave number rad/m, phase rad) of the
             centre line, distance of the left and the right kerb from it, width of the grass verge
-            left and right (0: none), width of the pavements; metres.
+            left and right (0: none), width of the pavements, x of the m crossing roads; metres.
         crossings: (n,) float64, x of the zebra crossings, metres.
     """
 
@@ -77,9 +81,12 @@ def lateral_offset(x: float, y: float, road: NDArray[np.float64]) -> float:
 
 
 @njit(cache=True, nogil=True, inline='always')
-def region(lateral: float, road: NDArray[np.float64]) -> int:
-    """Label of the ground at a lateral offset: road, pavement or terrain."""
+def region(x: float, lateral: float, road: NDArray[np.float64]) -> int:
+    """Label of the ground at a place of the road: road, pavement or terrain."""
     distance = abs(lateral)
+    for i in range(CROSSROADS, road.size):
+        if abs(x - road[i]) < CROSSROAD_HALF:
+            return ROAD
     half = road[HALF_LEFT] if lateral > 0 else road[HALF_RIGHT]
     if distance < half:
         return ROAD
@@ -95,6 +102,11 @@ def region(lateral: float, road: NDArray[np.float64]) -> int:
 def marking(x: float, lateral: float, road: NDArray[np.float64], crossings: NDArray) -> float:
     """How much of the road's surface here is white paint, 0 or 1."""
     distance = abs(lateral)
+    for i in range(CROSSROADS, road.size):
+        gap = abs(x - road[i])
+        if gap < CROSSROAD_HALF:
+            far = road[HALF_LEFT] if lateral > 0 else road[HALF_RIGHT]
+            return 1.0 if gap < 0.09 and distance > far + 1.0 and (distance % 9.0) < 4.0 else 0.0
     if distance < 0.09 and (x % 9.0) < 4.0:
         return 1.0
     if abs(distance - LANE_WIDTH) < 0.08:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_ad_perception.simulation.full_layout import enrich
 from sam_ad_perception.simulation.layout import Actor, Item, Weather, lay_out
 from sam_ad_perception.simulation.primitives import (
     CX,
@@ -22,6 +23,10 @@ from sam_ad_perception.simulation.road import Road
 BIG, SMALL = 90.0, 70.0
 """Solids beyond this distance (m) are not seen: those of buildings and trees, and all others."""
 _BIG_LABELS = (2, 8)
+STREET, FULL = 'street', 'full'
+SCENES = (STREET, FULL)
+"""Kinds of streets: the plain one, and the one with all 19 classes of Cityscapes, tighter curves
+and crossing roads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +66,19 @@ class Scene:
         weather: Sun, sky, air.
     """
 
-    def __init__(self, seed: int, length: float, speed: float) -> None:
+    def __init__(self, seed: int, length: float, speed: float, kind: str = STREET) -> None:
         """Lays the street out.
 
         Args:
             seed: Decides everything.
             length: Distance that the ego vehicle drives, metres.
             speed: Its mean speed, m/s.
+            kind: One of `SCENES`.
         """
         rng = np.random.default_rng([seed, 0])
         plan = lay_out(rng, length, speed)
+        if kind == FULL:
+            plan = enrich(plan, np.random.default_rng([seed, 9]), length, speed)
         self.road: Road = plan.road
         self.weather: Weather = plan.weather
         self._static = _pack_items(plan.items, plan.road, rng)

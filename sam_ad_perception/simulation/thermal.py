@@ -73,7 +73,7 @@ def _ground_warmth(
     x: float, y: float, road: NDArray[np.float64], crossings: NDArray[np.float64], seed: int
 ) -> float:
     lateral = lateral_offset(x, y, road)
-    kind = region(lateral, road)
+    kind = region(x, lateral, road)
     patch = noise2(0.4 * x, 0.4 * y, seed + 5) - 0.5
     if kind == 0:
         return 6.0 + 0.7 * patch - 1.5 * marking(x, lateral, road, crossings)
