@@ -9,9 +9,11 @@ import itertools
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
+from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
 from sam_ad_perception.modeling.encoders import HIERA_SPECS
 from sam_ad_perception.modeling.lora import merge_lora
 from sam_ad_perception.modeling.mle_decoder import ModalityDecoders, Prompt, build_heads
@@ -106,6 +108,15 @@ def test_logits_are_the_same_with_merged_adapters(network, inputs):
         after = network(inputs)
     torch.testing.assert_close(after.logits, before.logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(after.aux_logits, before.aux_logits, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_come_back_from_a_file_bit_by_bit(network, spec, inputs, tmp_path):
+    save_file(network.state_dict(), tmp_path / 'net.safetensors')
+    other = build_model(spec).eval()
+    load_checkpoint(other, CheckpointSpec('net.safetensors'), tmp_path)
+    with torch.no_grad():
+        assert torch.equal(other(inputs).logits, network(inputs).logits)
+        assert torch.equal(other(inputs).aux_logits, network(inputs).aux_logits)
 
 
 def test_gradient_reaches_every_trainable_parameter_and_no_other(spec, inputs):
@@ -280,7 +291,7 @@ models:
     modalities:
       depth: {representation: thermal_percentile}
       polarisation: {representation: rgb}
-      radar: {representation: event_counts}
+      radar: {representation: event_voxel_grid, bins: 7}
     input_size: [64, 96]
     label_space: cityscapes
 """
@@ -292,7 +303,7 @@ def test_any_sensor_can_be_registered(tmp_path, form):
     path = tmp_path / 'zoo.yaml'
     path.write_text(REGISTERED % form)
     spec = load_zoo(path)['other']
-    assert spec.channels == {'depth': 1, 'polarisation': 3, 'radar': 2}
+    assert spec.channels == {'depth': 1, 'polarisation': 3, 'radar': 7}
     network = build_model(spec).eval()
     inputs = {name: torch.randn(1, c, 64, 96) for name, c in spec.channels.items()}
     for count in (1, 2, 3):
