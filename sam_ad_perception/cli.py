@@ -119,7 +119,8 @@ def simulate(argv: Sequence[str]) -> int:
     from sam_ad_perception.simulation.recording import record
 
     console = Console(stderr=True)
-    drive = Drive(read_config(options))
+    config = read_config(options)
+    drive = Drive(config)
     with (
         BagWriter(options.out, overwrite=options.overwrite) as writer,
         _progress(console, 'simulating') as progress,
@@ -135,6 +136,12 @@ def simulate(argv: Sequence[str]) -> int:
     for topic, count in counts.items():
         console.print(f'{count:6d} {topic}', highlight=False)
     console.print(f'written to {options.out}', highlight=False, soft_wrap=True)
+    if options.gallery:
+        from sam_ad_perception.simulation.gallery import write_gallery
+
+        with console.status('drawing the gallery'):
+            write_gallery(options.gallery, config)
+        console.print(f'drawn in {options.gallery}', highlight=False, soft_wrap=True)
     return 0
 
 

@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='ground truth beside the labels of the camera',
     )
     parser.add_argument(
+        '--gallery',
+        type=Path,
+        metavar='PNG',
+        help='also draw this street in every condition and with every fault',
+    )
+    parser.add_argument(
         '--workers', type=int, help='processes that render; default: one per processor, at most 8'
     )
 

@@ -1,0 +1,41 @@
+"""The gallery shows every condition and every fault, and shows what it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sam_ad_perception.core.sensors import Events, PointCloud
+from sam_ad_perception.simulation.conditions import CONDITIONS
+from sam_ad_perception.simulation.configuration import DriveConfig
+from sam_ad_perception.simulation.faults import KINDS, TRANSPORT
+from sam_ad_perception.simulation.gallery import TILE, draw, write_gallery
+
+
+def test_gallery_has_a_row_per_condition_and_a_tile_per_fault(tmp_path: Path) -> None:
+    config = DriveConfig(seed=3, size=(64, 96), thermal_size=(32, 48), event_size=(32, 48))
+    write_gallery(tmp_path / 'new' / 'gallery.png', config)
+    image = cv2.imread(str(tmp_path / 'new' / 'gallery.png'))
+    tiles = sum(len(f.modalities) for kind, f in KINDS.items() if kind not in TRANSPORT)
+    rows = len(CONDITIONS) + 1 + -(-tiles // 4)
+    assert image.shape == (rows * TILE[0], 4 * TILE[1], 3)
+    # Under the titles no two conditions look alike to the camera.
+    cells = [
+        image[r * TILE[0] + 30 : (r + 1) * TILE[0], : TILE[1]] for r in range(len(CONDITIONS))
+    ]
+    for i, a in enumerate(cells):
+        for b in cells[i + 1 :]:
+            assert np.abs(a.astype(int) - b).mean() > 2
+
+
+def test_events_and_points_are_drawn_where_they_are() -> None:
+    one = np.array([30], np.uint16)
+    events = Events(one, np.array([70], np.uint16), np.array([True]), np.zeros(1, np.int64),
+                    (100, 160))  # fmt: skip
+    tile = draw(events, '')
+    assert np.argwhere(tile[..., 0] > 200).mean(axis=0).round().tolist() == [140, 60]
+    points = np.array([[20.0, 0.0, 0.0], [np.nan, 0.0, 0.0], [500.0, 0.0, 0.0]], np.float32)
+    seen = np.argwhere(draw(PointCloud(points), '').any(axis=2))
+    assert seen.tolist() == [[70, 160]]
