@@ -25,7 +25,7 @@ from sam_ad_perception.core.bundler import BundlerConfig, BundleResult
 from sam_ad_perception.core.calibration import Calibration
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
-from sam_ad_perception.core.status import FrameStatus, summarize_segmentation
+from sam_ad_perception.core.status import FrameStatus, summarize_segmentation, without_figures
 from sam_ad_perception.core.synchronizer_config import to_ns
 
 
@@ -38,6 +38,10 @@ class BundleSegmenter(Protocol):
 
     def warm_up(self, camera: CameraModel) -> None:
         """Make the first frame as fast as the others."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the streams of another recording."""
         ...
 
 
@@ -78,7 +82,7 @@ class LabelReport:
 
     Attributes:
         frames: Masks written.
-        dropped: Reference frames without a mask, by reason.
+        dropped: Reference frames without a mask, by reason (`status.without_figures`).
         used: Masks by the sensors that made them, for example `camera+lidar`.
         latency_ms: Per stage, and `total`.
         unreadable: By topic.
@@ -129,6 +133,7 @@ def label_bag(
         mapping = mapping or guess_topics(reader.topics)
         check_sensors(reader, mapping, options.calibration)
         with BagWriter(out, overwrite=overwrite) as writer:
+            segmenter.reset()
             run = _Run(reader, writer, segmenter, space, mapping, options)
             run.prepare()
             wanted = None if options.copy_inputs else set(mapping.names)
@@ -236,7 +241,7 @@ class _Run:
                 stamp_ns = self._header_stamp(result.stamp_ns, result.reference)
                 status = FrameStatus(stamp_ns, dropped=result.reason)
             if status.dropped is not None:
-                self._dropped[status.dropped] += 1
+                self._dropped[without_figures(status.dropped)] += 1
             self._results.write_status(status, now_ns)
 
     def report(self) -> LabelReport:

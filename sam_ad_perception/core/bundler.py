@@ -314,8 +314,9 @@ class Bundler:
             reasons = '; '.join(f'{m}: {missing[m]}' for m in names)
             kind = 'a required sensor is missing' if lacking else 'no sensor can be used'
             return Dropped(ready.stamp_ns, f'{kind}: {reasons}', ready.reference)
+        required = tuple(m for m, each in self.config.sync.sensors.items() if each.required)
         return SensorBundle(
-            ready.stamp_ns, ready.reference, view, frames, missing, T_camera, notes
+            ready.stamp_ns, ready.reference, view, frames, missing, T_camera, notes, required
         )
 
     def _complete(self, raw: SensorFrame, stamp_ns: int, reference_ns: int) -> SensorFrame:

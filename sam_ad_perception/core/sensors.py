@@ -197,6 +197,7 @@ class SensorBundle:
             points of the sensor's frame into the frame of `camera`, both at `stamp_ns`.
         notes: For sensors that are present with a shortcoming, which, in words (a sweep that
             could not be deskewed, for example).
+        required: Sensors without which no mask is wanted, whatever the network could do.
     """
 
     stamp_ns: int
@@ -206,6 +207,7 @@ class SensorBundle:
     missing: Mapping[Modality, str] = field(default_factory=dict)
     T_camera: Mapping[Modality, NDArray[np.float64]] = field(default_factory=dict)
     notes: Mapping[Modality, str] = field(default_factory=dict)
+    required: tuple[Modality, ...] = ()
 
     @property
     def time_error_ns(self) -> dict[Modality, int]:

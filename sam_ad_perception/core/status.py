@@ -6,11 +6,13 @@ the node which writes `semantic/status` and the report which reads it cannot dri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sam_ad_perception.core.sensors import Segmentation
 
+_FIGURE = re.compile(r'\d+(\.\d+)?')
 STATUS_NAME = 'semantic'
 """`DiagnosticStatus.name` of the per-frame status."""
 
@@ -74,6 +76,18 @@ def summarize_segmentation(segmentation: Segmentation) -> FrameStatus:
         latency_ms={stage: 1e3 * s for stage, s in segmentation.latency_s.items()},
         notes={str(m): note for m, note in segmentation.notes.items()},
     )
+
+
+def without_figures(reason: str) -> str:
+    """What a reason says whatever its figures, so that reasons can be counted.
+
+    Args:
+        reason: In words, for example `black: 98 % of the pixels are at most 3 of 255`.
+
+    Returns:
+        The same with `#` for each number, at most 200 characters.
+    """
+    return _FIGURE.sub('#', reason)[:200]
 
 
 def total_latency_ms(latency_ms: Mapping[str, float]) -> float:

@@ -148,6 +148,11 @@ class Segmenter:
                 )
         return [result for result in results if result is not None]
 
+    def reset(self) -> None:
+        """Forget the streams: what is usual in them, and what was wrong with their frames."""
+        self.health.reset()
+        self._ranges = ThermalRanges()
+
     def warm_up(self, camera: CameraModel) -> None:
         """Run the network once with every modality, so that the first frame is not the slowest.
 
@@ -162,6 +167,7 @@ class Segmenter:
     def _prepare(self, bundle: SensorBundle) -> PreparedBundle:
         prepared = prepare_bundle(bundle, self.spec.inputs, self.spec.input_size, self._ranges)
         absent = [name for name in self.spec.required if name not in prepared.inputs]
+        absent += [str(m) for m in bundle.required if m in bundle.missing and m not in absent]
         if absent or not prepared.inputs:
             reasons = '; '.join(f'{name}: {why}' for name, why in prepared.missing.items())
             what = f'required {absent} missing' if absent else 'no usable sensor'

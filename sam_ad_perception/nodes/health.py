@@ -5,7 +5,7 @@ The words are those of the usual topic monitors: OK, NotReceived, Timeout.
 
 from __future__ import annotations
 
-import re
+import math
 import threading
 import time
 from collections import Counter
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sam_ad_perception.core.health import SensorHealth
+from sam_ad_perception.core.status import without_figures
 
 OK, WARN, ERROR, STALE = 0, 1, 2, 3
 """Levels of `diagnostic_msgs/DiagnosticStatus`."""
@@ -64,13 +65,13 @@ class ReasonCounter:
         Returns:
             Whether it should be logged now.
         """
-        reason = re.sub(r'\d+(\.\d+)?', '#', text)[:200]
+        reason = without_figures(text)
         now = self._clock()
         with self._lock:
             if reason not in self._counts and len(self._counts) >= MAX_REASONS:
                 reason = 'other reasons'
             self._counts[reason] += 1
-            if now - self._logged.get(reason, -1e9) < self._period:
+            if now - self._logged.get(reason, -math.inf) < self._period:
                 return False
             self._logged[reason] = now
             return True

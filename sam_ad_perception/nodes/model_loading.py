@@ -85,7 +85,7 @@ def load_model(
     )
     tell(f'warming up {config.key}')
     segmenter.segment([sample_bundle()])
-    segmenter.health.reset()
+    segmenter.reset()
     return LoadedModel(segmenter, segmenter.spec.labels)
 
 

@@ -217,6 +217,35 @@ def test_a_bad_message_is_counted_with_its_reason_and_the_rest_goes_on(
     assert report.frames == (2 if camera_frame else 3)
 
 
+def test_an_unhealthy_frame_is_not_used_and_the_status_says_why(write_drive, label, drive_facts):
+    black = np.zeros(drive_facts.SIZE[0] * drive_facts.SIZE[1] * 3, np.uint8)
+    report, found = label(write_drive(4, spoil('/camera/image_rect', data=black)))
+    assert report.frames == 4
+    statuses = [cv.status_from_message(m) for m in found['/semantic/status']]
+    reasons = [s.missing.get('camera', '').partition(':')[0] for s in statuses]
+    assert reasons == ['', 'black', 'recovering', '']
+    assert set(report.latency_ms) == {'health', 'align', 'network', 'mask', 'total'}
+    # The next recording begins anew, although it has the same stamps.
+    again, _ = label(write_drive(4, name='healthy'), name='healthy_labelled')
+    assert again.used == {'camera+thermal+event+lidar': 4}
+
+
+def test_frames_without_a_healthy_sensor_are_counted_by_reason(write_drive, label, drive_facts):
+    def only_black(topic, message):
+        if topic == '/camera/image_rect':
+            height, width = drive_facts.SIZE
+            level = np.uint8(1 + message.header.stamp.nanosec // drive_facts.PERIOD % 5)
+            message.data = np.full(height * width * 3, level)
+            return message
+        return message if topic in ('/camera/camera_info', '/tf_static') else None
+
+    report, _ = label(write_drive(4, only_black))
+    assert report.frames == 0
+    ((reason, count),) = report.dropped.items()
+    assert 'camera: black: # % of the pixels are at most # of #' in reason
+    assert count == 4
+
+
 def test_a_required_sensor_that_is_missing_drops_frames_with_a_reason(write_drive, label):
     config = build(BundlerConfig, {'sync.thermal.required': True})
     bag = write_drive(3, lambda t, m: None if t == '/thermal/image_rect' else m)

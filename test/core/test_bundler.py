@@ -253,6 +253,13 @@ def test_frame_may_bring_its_own_geometry() -> None:
     assert bundle.frames[CAMERA].camera is VIEW
 
 
+def test_a_bundle_tells_which_sensors_are_required() -> None:
+    sync = SynchronizerConfig(lidar=SensorConfig(required=True, policy='latest'))
+    bundles = [b for b in drive(make_bundler(sync, make_tree())) if isinstance(b, SensorBundle)]
+    assert bundles
+    assert all(bundle.required == (LIDAR,) for bundle in bundles)
+
+
 def test_required_sensor_that_cannot_be_placed() -> None:
     sync = SynchronizerConfig(lidar=SensorConfig(required=True, policy='latest'))
     bundler = make_bundler(sync, make_tree(without='lidar'))

@@ -132,6 +132,13 @@ def test_a_required_sensor_that_is_unhealthy_is_an_error(spec, network, bundle):
         needy.segment([later(bundle, camera=BLACK)])
 
 
+def test_a_sensor_that_the_vehicle_requires_must_be_healthy_too(segmenter, bundle):
+    wanted = dataclasses.replace(bundle, required=(Modality.CAMERA,))
+    assert len(segmenter.segment([wanted])) == 1
+    with pytest.raises(SegmentationError, match=r"required \['camera'\] missing \(camera: black"):
+        segmenter.segment([later(wanted, camera=BLACK)])
+
+
 def test_without_any_healthy_sensor_there_is_no_mask(segmenter, bundle):
     pair = keep(bundle, SENSORS[:2])
     segmenter.segment([pair])
@@ -147,6 +154,13 @@ def test_health_is_kept_per_view(segmenter, bundle):
     assert [r.missing.get(Modality.CAMERA) for r in results] == [None, None]
     with pytest.raises(SegmentationError, match='camera: frozen'):
         segmenter.segment([later(first)])
+
+
+def test_after_a_reset_streams_begin_anew(segmenter, bundle):
+    first = keep(bundle, SENSORS[:1])
+    segmenter.segment([first])
+    segmenter.reset()
+    assert segmenter.segment([later(first)])[0].used == (Modality.CAMERA,)
 
 
 def test_checking_can_be_switched_off(spec, network, bundle):
