@@ -134,11 +134,14 @@ def test_gradient_reaches_every_trainable_parameter_and_no_other(spec, inputs):
     output = network(inputs)
     (output.logits.square().mean() + output.aux_logits.square().mean()).backward()
     named = dict(network.named_parameters())
-    without = [n for n in trained if named[n].grad is None or not bool(named[n].grad.any())]
+    shifts = fnmatch.filter(named, '*k_proj.bias')  # softmax does not see a shift of all keys
+    without = [n for n in trained if named[n].grad is None or not named[n].grad.any()]
+    without = [n for n in without if n not in shifts]
     assert without == []
     assert [n for n in frozen if named[n].grad is not None] == []
     optimizer.step()
-    assert [n for n, before in trained.items() if torch.equal(named[n], before)] == []
+    still = [n for n, before in trained.items() if torch.equal(named[n], before)]
+    assert set(still) <= set(shifts)
     assert [n for n, before in frozen.items() if not torch.equal(named[n], before)] == []
 
 

@@ -42,6 +42,12 @@ SAM_UNREAD = (
 FROZEN = {
     'mle_sam_demo': SAM2_UNREAD,
     'debug': SAM2_UNREAD,
+    'debug_mle_sam_copies': (
+        'prompt_encoder.*',
+        'decoder.transformer.*',
+        'decoder.heads.*.iou_prediction_head.*',
+        'decoder.heads.*.output_hypernetworks_mlps.0.*',
+    ),
     'ad_sam_small': (),
     'debug_ad_sam': (),
     'fusion_sam_small': SAM_UNREAD,
