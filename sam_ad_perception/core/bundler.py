@@ -365,10 +365,14 @@ class Bundler:
         offset_ns = self._event_offset_ns
         if self._events_end_ns is not None and self._events_end_ns - offset_ns >= reference_ns:
             stamp_ns = reference_ns
-        events = self._events.window(reference_ns + offset_ns, self._event_window_ns)
+        stamp_ns = min(stamp_ns, reference_ns)
+        # A sensor that lags still gives the whole window before its own stamp.
+        length_ns = self._event_window_ns + reference_ns - stamp_ns
+        events = self._events.window(reference_ns + offset_ns, length_ns)
         if events is None or events.size != empty.size:
-            return min(stamp_ns, reference_ns), empty
-        return min(stamp_ns, reference_ns), replace(events, t_ns=events.t_ns - offset_ns)
+            return stamp_ns, empty
+        start_ns = stamp_ns - self._event_window_ns
+        return stamp_ns, replace(events, t_ns=events.t_ns - offset_ns, start_ns=start_ns)
 
     def _locate(self, frame: SensorFrame, view: CameraModel, stamp_ns: int) -> NDArray[np.float64]:
         """Look up (4, 4) `T_camera_x` of a frame, metres.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -96,7 +97,7 @@ class EventBuffer:
             parts.append(_slice(chunk, int(first), int(last)))
         size = self._chunks[-1].size
         if not parts:
-            return empty_events(size)
+            return replace(empty_events(size), start_ns=start_ns)
         parts.reverse()
         return Events(
             np.concatenate([part.x for part in parts]),
@@ -104,6 +105,7 @@ class EventBuffer:
             np.concatenate([part.polarity for part in parts]),
             np.concatenate([part.t_ns for part in parts]),
             size,
+            start_ns,
         )
 
 

@@ -207,7 +207,7 @@ def _spread(
 
 
 @njit(nogil=True, cache=True)
-def _settle(sums: NDArray[np.float32], grid: NDArray[np.float32], low: int) -> None:
+def _settle(sums: NDArray[np.float32], grid: NDArray[np.float32], low: np.int64) -> None:
     """Bring the sums between the bins `low` and `low + 1` into both, and set them to zero."""
     flat = sums.reshape(-1)
     here, there = grid[low].reshape(-1), grid[low + 1].reshape(-1)

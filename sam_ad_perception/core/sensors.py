@@ -147,6 +147,8 @@ class Events:
         polarity: (N,) bool, True for ON (brighter).
         t_ns: (N,) int64, host clock, nanoseconds.
         size: Sensor size `(H, W)`, pixels.
+        start_ns: Since when all events are here, of a window cut out of a stream; None where
+            nobody cut.
     """
 
     x: NDArray[np.uint16]
@@ -154,6 +156,7 @@ class Events:
     polarity: NDArray[np.bool_]
     t_ns: NDArray[np.int64]
     size: tuple[int, int]
+    start_ns: int | None = None
 
 
 SensorData = NDArray[np.generic] | PointCloud | Events

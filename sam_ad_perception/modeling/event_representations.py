@@ -85,7 +85,7 @@ class EventCounts:
         context: RenderContext | None = None,
     ) -> NDArray[np.float32]:
         """See `Representation.render`."""
-        counts = accumulate_counts(window_of(frame, self.duration_ms)).astype(np.float32)
+        counts = accumulate_counts(window_of(frame, self.duration_ms, context)).astype(np.float32)
         if self.log:
             np.log1p(counts, out=counts)
         image = _warp(counts, frame, view, T_view, self, context)
@@ -135,7 +135,7 @@ class EventImage:
     ) -> NDArray[np.float32]:
         """See `Representation.render`."""
         if isinstance(frame.data, Events):
-            picture = event_image(window_of(frame, self.duration_ms), self.colours)
+            picture = event_image(window_of(frame, self.duration_ms, context), self.colours)
         else:
             picture = image_of(frame, ('uint8',), 3)
         scaled = picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
@@ -184,7 +184,7 @@ class EventVoxelGrid:
         context: RenderContext | None = None,
     ) -> NDArray[np.float32]:
         """See `Representation.render`."""
-        events = window_of(frame, self.duration_ms)
+        events = window_of(frame, self.duration_ms, context)
         start_ns = frame.stamp_ns - int(self.duration_ms * 1e6)
         grid = voxel_grid(events, self.bins, start_ns, frame.stamp_ns)
         if self.normalize:
@@ -233,17 +233,20 @@ class EventTimeSurface:
         context: RenderContext | None = None,
     ) -> NDArray[np.float32]:
         """See `Representation.render`."""
-        events = window_of(frame, self.duration_ms)
+        events = window_of(frame, self.duration_ms, context)
         surface = time_surface(events, frame.stamp_ns, self.tau_ms * 1e6)
         return _warp(surface, frame, view, T_view, self, context)
 
 
-def window_of(frame: SensorFrame, duration_ms: float) -> Events:
+def window_of(
+    frame: SensorFrame, duration_ms: float, context: RenderContext | None = None
+) -> Events:
     """Get the events of the last moments before a frame's stamp.
 
     Args:
         frame: A frame of the event camera.
         duration_ms: How long before the stamp the window begins, milliseconds.
+        context: Takes a note where the frame does not reach back so far.
 
     Returns:
         The events of `(stamp - duration, stamp]`, as views.
@@ -261,7 +264,15 @@ def window_of(frame: SensorFrame, duration_ms: float) -> Events:
         raise BadFrameError(f'event data must be Events, got {type(events).__name__}')
     if min(events.size) <= 0:
         raise BadFrameError(f'event sensor has size {events.size}')
-    limits = (frame.stamp_ns - int(duration_ms * 1e6), frame.stamp_ns)
+    start_ns = frame.stamp_ns - int(duration_ms * 1e6)
+    if context is not None and events.start_ns is not None and events.start_ns > start_ns:
+        held_ms = (frame.stamp_ns - events.start_ns) / 1e6
+        context.note(
+            str(frame.modality),
+            f'events of {held_ms:g} ms, the network was trained on {duration_ms:g} ms: raise '
+            'bundler.event_window_s',
+        )
+    limits = (start_ns, frame.stamp_ns)
     first, last = np.searchsorted(events.t_ns, limits, 'right')
     if first >= last:
         raise BadFrameError(f'no events in the last {duration_ms:g} ms')

@@ -19,7 +19,7 @@ from sam_ad_perception.modeling.event_representations import (
     EventVoxelGrid,
 )
 from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.view_rendering import BadFrameError
+from sam_ad_perception.modeling.view_rendering import BadFrameError, RenderContext
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
 
 MS = 1_000_000
@@ -97,6 +97,19 @@ def test_without_events_in_time_the_sensor_is_missing(form, frame):
     late = dataclasses.replace(frame, stamp_ns=frame.stamp_ns + 40 * MS)
     with pytest.raises(BadFrameError, match='no events in the last 30 ms'):
         own_view(form, late)
+
+
+@pytest.mark.parametrize('form', FORMS, ids=lambda form: type(form).__name__)
+def test_a_window_shorter_than_that_of_the_training_is_noted(form, frame, bundle):
+    for held_ms, noted in ((30, False), (20, True)):
+        start_ns = frame.stamp_ns - held_ms * MS
+        short = dataclasses.replace(frame, data=dataclasses.replace(frame.data, start_ns=start_ns))
+        context = RenderContext(bundle, bundle.camera)
+        form.render(short, frame.camera, np.eye(4), context)
+        assert ('event' in context.notes) is noted
+    assert context.notes['event'] == (
+        'events of 20 ms, the network was trained on 30 ms: raise bundler.event_window_s'
+    )
 
 
 @pytest.mark.parametrize('form', [f for f in FORMS if not isinstance(f, EventImage)])
