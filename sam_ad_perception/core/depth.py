@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sam_ad_perception.core.densification import fill_edge_aware, fill_nearest
 from sam_ad_perception.core.geometry import project_points, scale_camera
 from sam_ad_perception.core.occlusion import OcclusionConfig, find_hidden
 from sam_ad_perception.core.parameters import parameter
-from sam_ad_perception.core.sensors import CameraModel
+from sam_ad_perception.core.sensors import CameraModel, SensorFrame
+from sam_ad_perception.core.sweep_projection import project_sweep
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,16 @@ class DepthImage:
 
     Attributes:
         depth: (H, W) float32, metres along the optical axis, NaN where unknown (REP 118).
-        measured: (H, W) bool, True where a point fell; the rest of `depth` is filled or NaN.
+        returns: The same before gaps were filled: NaN where no point fell.
     """
 
     depth: NDArray[np.float32]
-    measured: NDArray[np.bool_]
+    returns: NDArray[np.float32]
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """(H, W) bool, True where a point fell; the rest of `depth` is filled or NaN."""
+        return np.isfinite(self.returns)
 
 
 def project_depth(points: NDArray[np.floating], camera: CameraModel) -> NDArray[np.float32]:
@@ -69,15 +75,18 @@ def project_depth(points: NDArray[np.floating], camera: CameraModel) -> NDArray[
 
 
 def render_depth(
-    points: NDArray[np.floating],
+    frame: SensorFrame,
+    T_camera_lidar: ArrayLike,
     camera: CameraModel,
     config: DepthConfig,
     guide: NDArray[np.uint8] | None = None,
 ) -> DepthImage:
-    """Render points into a depth image without what the camera cannot see, filled if wanted.
+    """Render a sweep into a depth image without what the camera cannot see, filled if wanted.
 
     Args:
-        points: (N, 3) float32 or float64, metres, the camera's optical frame.
+        frame: A lidar frame; where its motion is known, each point is shown as of the reference
+            time.
+        T_camera_lidar: (4, 4) rigid transform of the lidar's frame at the reference time, metres.
         camera: The view; its lens distortion is applied.
         config: What is removed and what is filled.
         guide: (H, W, 3) or (H, W) uint8 image of the view, for filling along its edges.
@@ -86,19 +95,20 @@ def render_depth(
         The depth image.
 
     Raises:
-        ValueError: A wrong shape.
+        ValueError: A wrong shape, or a transform that is not rigid.
     """
-    uv, z = project_points(camera, points)
+    projected = project_sweep(frame, T_camera_lidar, camera)
+    uv, z = projected.uv, projected.z
     if config.occlusion.enabled:
         uv[find_hidden(uv, z, camera, config.occlusion)] = np.nan
-    depth = np.full(camera.size, np.nan, dtype=np.float32)
-    _fill_depth(uv, z, depth)
-    measured = np.isfinite(depth)
+    returns = np.full(camera.size, np.nan, dtype=np.float32)
+    _fill_depth(uv, z, returns)
+    depth = returns
     if config.fill == 'nearest':
-        depth = fill_nearest(depth, config.fill_radius_px)
+        depth = fill_nearest(returns, config.fill_radius_px)
     elif config.fill == 'edge_aware':
-        depth = fill_edge_aware(depth, config.fill_radius_px, guide)
-    return DepthImage(depth, measured)
+        depth = fill_edge_aware(returns, config.fill_radius_px, guide)
+    return DepthImage(depth, returns)
 
 
 def rasterize(

@@ -8,6 +8,7 @@ constant (Chasles' screw motion, SE(3) exponential; Lynch and Park, Modern Robot
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -17,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from sam_ad_perception.core.sensors import PointCloud, PointMotion, SensorFrame
 from sam_ad_perception.core.transforms import check_transform, transform_points
 
-_SUBSTEPS = 64
+_SUBSTEPS = 16
 """Poses per knot interval in the table that points read. Matrices are mixed linearly between two
-of them: at 2 rad/s and 25 ms knots that errs by 1e-7 rad."""
+of them: at 2 rad/s and 25 ms knots that errs by 1.2e-6 rad, a tenth of a millimetre at 100 m."""
 
 
 def exp_twist(twist: ArrayLike) -> NDArray[np.float64]:
@@ -105,23 +106,53 @@ def place_points(frame: SensorFrame, T_target_lidar: ArrayLike) -> NDArray[np.fl
         ValueError: Points that are not (N, 3), or a transform that is not rigid.
     """
     assert isinstance(frame.data, PointCloud)
-    cloud, motion = frame.data, frame.motion
-    if motion is None:
+    cloud = frame.data
+    if frame.motion is None:
         return transform_points(T_target_lidar, cloud.points)
-    T = check_transform(T_target_lidar, 'T_target_lidar')
-    times = cloud.time_offset_ns
-    if times is None or len(motion.T_reference) == 1:
-        return transform_points(T @ _pose_at(motion, frame.stamp_ns), cloud.points)
-    points = np.asarray(cloud.points)
+    rows, start, rate = pose_rows(frame, T_target_lidar)
+    if len(rows) == 1:
+        T = np.vstack([rows[0, :12].reshape(3, 4), (0.0, 0.0, 0.0, 1.0)])
+        return transform_points(T, cloud.points)
+    points, times = np.asarray(cloud.points), cloud.time_offset_ns
+    assert times is not None  # there is one pose otherwise
     if points.ndim != 2 or points.shape[1] != 3 or len(times) != len(points):
         raise ValueError(f'points must be ({len(times)}, 3), got {points.shape}')
     dtype = np.float32 if points.dtype == np.float32 else np.float64
     points = np.ascontiguousarray(points, dtype)
-    table = np.ascontiguousarray((T @ _pose_table(motion))[:, :3])
     out = np.empty_like(points)
-    start = motion.start_ns - frame.stamp_ns
-    _place(points, np.ascontiguousarray(times), start, _SUBSTEPS / motion.step_ns, table, out)
+    _place(points, np.ascontiguousarray(times), start, rate, rows, out)
     return out
+
+
+def pose_rows(
+    frame: SensorFrame, T_target_lidar: ArrayLike
+) -> tuple[NDArray[np.float64], int, float]:
+    """Tabulate the poses of a sweep for a kernel that maps its points.
+
+    Args:
+        frame: A lidar frame.
+        T_target_lidar: (4, 4) rigid transform of the lidar's frame at the reference time, metres.
+
+    Returns:
+        Poses (M, 24) float64: the upper three rows of `T_target_lidar` at a time, then what is to
+        be added until the next pose. One alone where all points have one pose. Then the time of
+        the first pose after the frame's stamp, nanoseconds, and poses per nanosecond.
+
+    Raises:
+        ValueError: A transform that is not rigid.
+    """
+    assert isinstance(frame.data, PointCloud)
+    T, motion = check_transform(T_target_lidar, 'T_target_lidar'), frame.motion
+    start, rate = 0, 0.0
+    if motion is None:
+        table = T[None]
+    elif frame.data.time_offset_ns is None or len(motion.T_reference) == 1:
+        table = T @ _pose_at(motion, frame.stamp_ns)[None]
+    else:
+        table = T @ _pose_table(motion)
+        start, rate = motion.start_ns - frame.stamp_ns, _SUBSTEPS / motion.step_ns
+    flat = table[:, :3].reshape(-1, 12)
+    return np.hstack([flat, np.diff(flat, axis=0, append=flat[-1:])]), start, rate
 
 
 def _cross_matrix(w: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -140,6 +171,7 @@ def _steps(motion: PointMotion) -> NDArray[np.float64]:
     return np.array(steps).reshape(-1, 6)
 
 
+@lru_cache(maxsize=8)  # a sweep is mapped several times: for the network, the depth, the labels
 def _pose_table(motion: PointMotion) -> NDArray[np.float64]:
     """((K - 1) * _SUBSTEPS + 1, 4, 4): the knots and what lies evenly between them."""
     fractions = np.arange(_SUBSTEPS)[:, None] / _SUBSTEPS
@@ -160,20 +192,20 @@ def _pose_at(motion: PointMotion, stamp_ns: int) -> NDArray[np.float64]:
 
 
 @njit(cache=True, nogil=True)
-def _place(points, times, start, rate, table, out):  # type: ignore[no-untyped-def]
-    """Map each point with the pose at its time: row `(time - start) * rate` of the table."""
-    last = table.shape[0] - 1
+def _place(points, times, start, rate, poses, out):  # type: ignore[no-untyped-def]
+    """Map each point with the pose at its time: row `(time - start) * rate` of `poses`."""
+    last = np.float64(poses.shape[0] - 1)
     for i in range(points.shape[0]):
-        position = min(max((times[i] - start) * rate, 0.0), np.float64(last))
-        k = min(np.int64(position), last - 1)
-        f = position - k
-        g = 1.0 - f
+        position = min(max((times[i] - start) * rate, 0.0), last)
+        k = np.uint64(position)  # unsigned: an index that may be negative costs a check
+        f = position - np.float64(k)
         x = np.float64(points[i, 0])
         y = np.float64(points[i, 1])
         z = np.float64(points[i, 2])
-        a = table[k]
-        b = table[k + 1]
         for r in range(3):
-            out[i, r] = g * (a[r, 0] * x + a[r, 1] * y + a[r, 2] * z + a[r, 3]) + f * (
-                b[r, 0] * x + b[r, 1] * y + b[r, 2] * z + b[r, 3]
+            out[i, r] = (
+                (poses[k, 4 * r] + f * poses[k, 4 * r + 12]) * x
+                + (poses[k, 4 * r + 1] + f * poses[k, 4 * r + 13]) * y
+                + (poses[k, 4 * r + 2] + f * poses[k, 4 * r + 14]) * z
+                + (poses[k, 4 * r + 3] + f * poses[k, 4 * r + 15])
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ class ProjectionParameters(NamedTuple):
     limit: float
 
 
+@lru_cache(maxsize=16)  # the roots of the polynomials cost as much as 10,000 points
 def projection_parameters(camera: CameraModel) -> ProjectionParameters:
     """Flatten a camera model, and find how far from the axis its polynomial can be trusted.
 
@@ -110,9 +112,32 @@ def _fisheye_angle(theta, c):  # type: ignore[no-untyped-def]
     return value, slope
 
 
+@njit(cache=True, nogil=True, error_model='numpy')
+def _project_plumb_bob(points, intrinsics, c, limit, uv, z_out):  # type: ignore[no-untyped-def]
+    """`project_kernel` for the most common lens, without branches: twice as fast."""
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    k1, k2, p1, p2, k3 = c[0], c[1], c[2], c[3], c[4]
+    for i in range(points.shape[0]):
+        z = np.float64(points[i, 2])
+        nearness = 1.0 / z
+        x = points[i, 0] * nearness
+        y = points[i, 1] * nearness
+        s = x * x + y * y
+        radial = 1.0 + s * (k1 + s * (k2 + s * k3))
+        x_d = x * radial + 2.0 * p1 * x * y + p2 * (s + 2.0 * x * x)
+        y_d = y * radial + p1 * (s + 2.0 * y * y) + 2.0 * p2 * x * y
+        visible = (z > 0.0) & (z < np.inf) & (s < limit * limit)  # False for NaN
+        uv[i, 0] = fx * x_d + cx if visible else np.nan
+        uv[i, 1] = fy * y_d + cy if visible else np.nan
+        z_out[i] = z
+
+
 @njit(cache=True, nogil=True)
 def project_kernel(points, model, intrinsics, coefficients, limit, uv, z_out):  # type: ignore[no-untyped-def]
     """Fill `uv` (N, 2) and `z_out` (N,) from camera-frame `points` (N, 3); NaN where no pixel."""
+    if model == _POLYNOMIAL and not coefficients[5:].any():
+        _project_plumb_bob(points, intrinsics, coefficients, limit, uv, z_out)
+        return
     fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
     for i in range(points.shape[0]):
         z = np.float64(points[i, 2])

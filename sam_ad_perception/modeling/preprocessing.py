@@ -13,7 +13,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.depth import DepthConfig, DepthImage, render_depth
-from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
@@ -104,8 +103,7 @@ def lidar_depth(bundle: SensorBundle, config: DepthConfig | None = None) -> Dept
     image = camera.data if camera is not None else None
     is_guide = isinstance(image, np.ndarray) and image.shape == (*bundle.camera.size, 3)
     guide = np.asarray(image, np.uint8) if is_guide else None
-    points = place_points(frame, T_camera_lidar)
-    return render_depth(points, bundle.camera, config or DepthConfig(), guide)
+    return render_depth(frame, T_camera_lidar, bundle.camera, config or DepthConfig(), guide)
 
 
 def mask_from_logits(

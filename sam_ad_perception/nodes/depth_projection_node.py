@@ -27,7 +27,6 @@ from sam_ad_perception.core.conversions import (
     stamp_of,
 )
 from sam_ad_perception.core.depth import DepthConfig, render_depth
-from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.ego_motion import EgoMotion
 from sam_ad_perception.core.sensors import (
     CameraModel,
@@ -125,7 +124,7 @@ class DepthProjectionNode(Node):
         stamp_ns = self._reference(frame.stamp_ns)
         frame = self._deskew(frame, stamp_ns)
         T_camera_lidar = self._transforms.tree.lookup(camera.frame_id, frame.frame_id, stamp_ns)
-        image = render_depth(place_points(frame, T_camera_lidar), camera, self.config.depth)
+        image = render_depth(frame, T_camera_lidar, camera, self.config.depth)
         self._info.publish(camera_to_message(message_type, camera, stamp_ns))
         measured = 255 * image.measured.view(np.uint8)
         self._measured.publish(
@@ -172,7 +171,7 @@ def _warm_up() -> None:
     motion = PointMotion(-10_000_000, 10_000_000, np.stack([np.eye(4)] * 2))
     for each in (None, motion):
         frame = SensorFrame(Modality.LIDAR, 0, 'lidar', cloud, motion=each)
-        render_depth(place_points(frame, np.eye(4)), camera, DepthConfig(fill='edge_aware'))
+        render_depth(frame, np.eye(4), camera, DepthConfig(fill='edge_aware'))
 
 
 def main(args: Sequence[str] | None = None) -> int:

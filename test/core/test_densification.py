@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sam_ad_perception.core.densification import fill_edge_aware, fill_nearest
 from sam_ad_perception.core.depth import DepthConfig, render_depth
-from sam_ad_perception.core.deskew import place_points, point_times
+from sam_ad_perception.core.deskew import point_times
 from sam_ad_perception.core.ego_motion import sample_motion
 from sam_ad_perception.core.sensors import Modality, SensorFrame
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
@@ -112,13 +112,13 @@ def test_on_the_street_filled_depth_is_right_and_says_what_was_measured():
     )
     frame = SensorFrame(Modality.LIDAR, stamp, 'lidar', frame.data, motion=motion)
     T = np.linalg.inv(drive.T_base[Modality.CAMERA]) @ drive.T_base[Modality.LIDAR]
-    points, camera = place_points(frame, T), drive.cameras[Modality.CAMERA]
+    camera = drive.cameras[Modality.CAMERA]
     image, truth = drive.measure(Modality.CAMERA, stamp).data, drive.truth(stamp).depth
-    sparse_depth = render_depth(points, camera, DepthConfig())
+    sparse_depth = render_depth(frame, T, camera, DepthConfig())
     np.testing.assert_array_equal(sparse_depth.measured, np.isfinite(sparse_depth.depth))
     wrong = {}
     for fill in ('nearest', 'edge_aware'):
-        dense = render_depth(points, camera, DepthConfig(fill=fill, fill_radius_px=6), image)
+        dense = render_depth(frame, T, camera, DepthConfig(fill=fill, fill_radius_px=6), image)
         np.testing.assert_array_equal(dense.measured, sparse_depth.measured)
         np.testing.assert_array_equal(
             dense.depth[dense.measured], sparse_depth.depth[dense.measured]

@@ -79,10 +79,10 @@ def test_points_are_moved_by_the_pose_of_their_own_time(rng):
     expected = np.einsum('nij,nj->ni', poses[:, :3, :3], points) + poses[:, :3, 3]
     expected = expected @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3]
     placed = place_points(sweep(points, offsets, motion=motion), T_camera_lidar)
-    np.testing.assert_allclose(placed, expected, atol=2e-6)
+    np.testing.assert_allclose(placed, expected, atol=1e-4)
     single = place_points(sweep(points.astype(np.float32), offsets, motion=motion), T_camera_lidar)
     assert single.dtype == np.float32
-    np.testing.assert_allclose(single, expected, atol=2e-5)
+    np.testing.assert_allclose(single, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize('offsets', [None, np.zeros(50, np.int64)])
@@ -191,7 +191,7 @@ def test_twist_takes_the_place_of_a_missing_transform():
     )
     times = 10 * S + np.arange(-100, 1) * MS
     expected = exact(9 * S, (20.0, 0, 0, 0, 0, 0.3), times, 10 * S - 20 * MS)[:, :3, 3]
-    np.testing.assert_allclose(moved, expected, atol=1e-6)
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
     ego.add_twist(5 * S, (1, 0, 0), (0, 0, 0), 'base_link')  # time was set back
     with pytest.raises(TransformError, match=r'the twist is known from 5.000 s to 5.000 s'):
         ego.of_sweep(frame, 10 * S)

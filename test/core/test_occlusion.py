@@ -13,7 +13,7 @@ from sam_ad_perception.core.deskew import place_points, point_times
 from sam_ad_perception.core.ego_motion import sample_motion
 from sam_ad_perception.core.geometry import project_points
 from sam_ad_perception.core.occlusion import OcclusionConfig, find_hidden
-from sam_ad_perception.core.sensors import CameraModel, Modality
+from sam_ad_perception.core.sensors import CameraModel, Modality, PointCloud, SensorFrame
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
 
 K = np.array([[300.0, 0, 159.5], [0, 300, 119.5], [0, 0, 1]])
@@ -41,6 +41,10 @@ def spin(surfaces):
     return np.stack([x * depth, y * depth - LIDAR_UP, depth], axis=1), which[keep]
 
 
+def seen_from_camera(points):
+    return SensorFrame(Modality.LIDAR, 0, 'camera', PointCloud(points))
+
+
 def hidden(points, config=OcclusionConfig(), camera=CAMERA):  # noqa: B008
     uv, z = project_points(camera, points)
     return find_hidden(uv, z, camera, config)
@@ -60,8 +64,9 @@ def test_a_wall_does_not_shine_through_a_box():
     # beside the box only a seam goes, as wide as the reach: some 6 pixels, 0.1 m at the box
     assert gone[(which == 1) & ~behind].mean() < 0.02
     assert not gone[(np.abs(x) > 1.65) | (y < -0.75) | (y > 1.55)].any()
-    depth = render_depth(points, CAMERA, DepthConfig()).depth
-    sieve = render_depth(points, CAMERA, DepthConfig(OcclusionConfig(enabled=False))).depth
+    everything = DepthConfig(OcclusionConfig(enabled=False))
+    depth = render_depth(seen_from_camera(points), np.eye(4), CAMERA, DepthConfig()).depth
+    sieve = render_depth(seen_from_camera(points), np.eye(4), CAMERA, everything).depth
     window = np.s_[90:190, 80:240]  # well within the box
     assert np.nanmax(depth[window]) < 6
     assert np.nanmax(sieve[window]) > 25
@@ -71,7 +76,7 @@ def test_a_hidden_point_leaves_its_pixel_to_a_seen_one():
     points, _ = spin([(5.0, (-1.5, 1.5), (-0.6, 1.4)), (30.0, (-99, 99), (-99, 99))])
     for ordered in (points, points[::-1]):
         seen = ordered[~hidden(ordered)]
-        depth = render_depth(ordered, CAMERA, DepthConfig()).depth
+        depth = render_depth(seen_from_camera(ordered), np.eye(4), CAMERA, DepthConfig()).depth
         np.testing.assert_array_equal(depth, project_depth(seen, CAMERA))
 
 
