@@ -237,6 +237,9 @@ class _Sensor:
         else:
             image = measure_image(data)
             samples = image.samples
+            if self._samples is not None and self._samples.dtype != samples.dtype:
+                levels.clear()  # a driver that changed its encoding: nothing is usual any more
+                self._frames = 0
             found, figures = _judge_image(image, frame.modality, levels, config)
             if frame.modality is Modality.CAMERA:
                 self.moving = _differs(samples, self._samples, 4.0 + 6.0 * image.noise)

@@ -475,3 +475,12 @@ def test_thresholds_are_parameters():
     assert names['camera.enabled'].default is True
     config = build(HealthConfig, {'camera.black_level': 3.0, 'recovery_frames': 5})
     assert (config.camera.black_level, config.recovery_frames) == (3.0, 5)
+
+
+def test_a_driver_that_goes_over_to_eight_bits_is_no_closed_shutter(rng):
+    stream = Stream(THERMAL)
+    for shift in range(12):
+        assert stream.feed(warmth(rng, shift, noise=300.0)) == []
+    for shift in range(12):
+        counts = warmth(rng, shift, noise=300.0)
+        assert stream.feed((counts // 128).astype(np.uint8)) == []

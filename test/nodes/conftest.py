@@ -102,7 +102,7 @@ models:
       object_scores: false
     modalities:
       camera: {representation: rgb}
-      thermal: {representation: thermal_percentile}
+      thermal: {representation: thermal_fixed_range, low: 275.0, high: 315.0, alignment: depth}
       event: {representation: event_counts}
       lidar: {representation: lidar_image}
     input_size: [64, 96]
