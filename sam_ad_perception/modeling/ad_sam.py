@@ -18,7 +18,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from sam_ad_perception.modeling.architectures import AdSamArguments, ResNetSpec
 from sam_ad_perception.modeling.deformable import DeformableConv2d, reset_offsets
 from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.sam_vit import EncoderPool, SamVit
+from sam_ad_perception.modeling.sam_vit import EncoderPool, SamEncoder
 
 GROUPS = 8
 """Groups of every group normalisation."""
@@ -183,7 +183,7 @@ class AdSam(SegmentationNetwork):
         num_classes: Classes.
     """
 
-    def __init__(self, encoder: SamVit, resnet: ResNet, num_classes: int) -> None:
+    def __init__(self, encoder: SamEncoder, resnet: ResNet, num_classes: int) -> None:
         super().__init__()
         channels = encoder.spec.out_channels
         widths = (channels // 2, channels // 4, channels // 8)

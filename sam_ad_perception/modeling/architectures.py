@@ -64,11 +64,47 @@ SAM_VIT_SPECS: Mapping[str, SamVitSpec] = {
 
 
 @dataclass(frozen=True)
+class TinyVitSpec:
+    """Everything that fixes MobileSAM's encoder.
+
+    Attributes:
+        embed_dims: Channels of the four stages.
+        depths: Blocks per stage; the first stage's are convolutions.
+        num_heads: Attention heads per stage, the first unused.
+        window_sizes: Side of the attention window per stage, tokens, the first unused.
+        out_channels: Channels of the neck's output.
+
+    Raises:
+        ValueError: Channels that are not a multiple of the heads.
+    """
+
+    embed_dims: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    num_heads: tuple[int, int, int, int]
+    window_sizes: tuple[int, int, int, int]
+    out_channels: int = 256
+
+    def __post_init__(self) -> None:
+        if any(dim % heads for dim, heads in zip(self.embed_dims, self.num_heads, strict=True)):
+            raise ValueError(
+                f'encoder.embed_dims {self.embed_dims} are not multiples of num_heads '
+                f'{self.num_heads}'
+            )
+
+
+TINY_VIT_SPECS: Mapping[str, TinyVitSpec] = {
+    'mobile_sam': TinyVitSpec((64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)),
+    'mobile_micro': TinyVitSpec((8, 8, 16, 16), (1, 1, 1, 1), (1, 2, 2, 2), (3, 3, 3, 3), 64),
+}
+"""MobileSAM's, and one for tests."""
+
+
+@dataclass(frozen=True)
 class SamBackboneSpec:
     """Which SAM encoder a network has, and how it is kept.
 
     Attributes:
-        size: Key of `SAM_VIT_SPECS`.
+        size: Key of `SAM_VIT_SPECS` or `TINY_VIT_SPECS`.
         freeze: Whether it is not trained. Networks without SAM's weights train theirs.
         half: Whether a frozen encoder is kept, and runs, in bfloat16.
         checkpoint_blocks: See `SamVit`.
@@ -83,10 +119,9 @@ class SamBackboneSpec:
     checkpoint_blocks: bool = False
 
     def __post_init__(self) -> None:
-        if self.size not in SAM_VIT_SPECS:
-            raise ValueError(
-                f'backbone.size must be one of {list(SAM_VIT_SPECS)}, got {self.size!r}'
-            )
+        sizes = [*SAM_VIT_SPECS, *TINY_VIT_SPECS]
+        if self.size not in sizes:
+            raise ValueError(f'backbone.size must be one of {sizes}, got {self.size!r}')
         if self.half and not self.freeze:
             raise ValueError('backbone.half is for a frozen encoder, set freeze too')
 

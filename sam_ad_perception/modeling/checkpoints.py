@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # `sam_ad weights` and `models` need only the checksums
 
     from sam_ad_perception.modeling.ad_sam import ResNet
     from sam_ad_perception.modeling.mle_sam import MleSam
-    from sam_ad_perception.modeling.sam_vit import SamVit
+    from sam_ad_perception.modeling.sam_vit import SamEncoder
 
 SAM_PREFIXES = ('image_encoder.', 'prompt_encoder.', 'mask_decoder.')
 SAM2_VIDEO_PREFIXES = (
@@ -212,16 +212,16 @@ def read_official(path: Path, sha256: str = '') -> dict[str, Tensor]:
 def load_sam(
     path: Path,
     *,
-    encoder: SamVit | None = None,
+    encoder: SamEncoder | None = None,
     prompt_encoder: PromptEncoder | None = None,
     decoder: MaskDecoder | None = None,
     sha256: str = '',
 ) -> None:
-    """Load parts of a network from an official SAM file (`sam_vit_{b,l,h}`).
+    """Load parts of a network from an official file of SAM (`sam_vit_{b,l,h}`) or MobileSAM.
 
     Args:
         path: The file.
-        encoder: Takes `image_encoder.`.
+        encoder: Takes `image_encoder.`, but for MobileSAM's unread classifier.
         prompt_encoder: Takes `prompt_encoder.`.
         decoder: Takes `mask_decoder.`; class tokens and their MLPs keep their initial values.
         sha256: Checksum, see `read_official`.
@@ -231,7 +231,7 @@ def load_sam(
     """
     modules = dict(zip(SAM_PREFIXES, (encoder, prompt_encoder, decoder), strict=True))
     parts = [
-        Part(prefix, module, fresh=('class_tokens.', 'class_mlps.'))
+        Part(prefix, module, ('class_tokens.', 'class_mlps.'), ('norm_head.', 'head.'))
         for prefix, module in modules.items()
         if module is not None
     ]

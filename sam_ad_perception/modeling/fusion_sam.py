@@ -32,7 +32,7 @@ from sam_ad_perception.modeling.latent_autoencoder import (
     LatentDecoder,
 )
 from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.sam_vit import PATCH, EncoderPool, SamVit
+from sam_ad_perception.modeling.sam_vit import PATCH, EncoderPool, SamEncoder
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
@@ -144,7 +144,7 @@ class FusionSam(SegmentationNetwork):
     def __init__(
         self,
         channels: Mapping[str, int],
-        encoder: SamVit,
+        encoder: SamEncoder,
         prompt_encoder: PromptEncoder,
         decoder: ClassTokenDecoder,
         latent: LatentSpec,

@@ -93,6 +93,13 @@ WEIGHT_FILES: Mapping[str, WeightFile] = MappingProxyType(
             2_564_550_879,
             'AD-SAM, FusionSAM',
         ),
+        'mobile_sam': WeightFile(
+            'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt',
+            '6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f',
+            40_728_226,
+            'Apache-2.0',
+            'AD-SAM for a CPU',
+        ),
         'sam2.1_hiera_tiny': _sam2(
             'sam2.1_hiera_tiny.pt',
             '7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69',
