@@ -72,14 +72,7 @@ def evt3_capacity(words: NDArray[np.uint16]) -> int:
 
 @njit(nogil=True, cache=True)
 def decode_evt3(
-    words: NDArray[np.uint16],
-    state: NDArray[np.int64],
-    width: int,
-    height: int,
-    x: NDArray[np.uint16],
-    y: NDArray[np.uint16],
-    polarity: NDArray[np.bool_],
-    t_us: NDArray[np.int64],
+    words: NDArray[np.uint16], state: NDArray[np.int64], width: int, height: int, columns: Columns
 ) -> int:
     """Decode evt3 words.
 
@@ -91,15 +84,14 @@ def decode_evt3(
         state: From `new_evt3_state`; changed only when the whole packet is sound.
         width: Sensor width, pixels.
         height: Sensor height, pixels.
-        x: Out, at least `evt3_capacity(words)` long; so are `y`, `polarity` and `t_us`.
-        y: Out.
-        polarity: Out.
-        t_us: Out, sensor clock continued across rollovers, microseconds.
+        columns: Out, at least `evt3_capacity(words)` long; times of the sensor clock,
+            continued across rollovers, microseconds.
 
     Returns:
         Number of events, or `-1 - i` where word `i` has a code that evt3 does not define.
     """
     known, high, low, row, base, base_on, last, skipped, outside = state
+    x, y, polarity, t_us = columns
     n = 0
     for i in range(words.size):
         word = np.int64(words[i])
@@ -156,10 +148,7 @@ def decode_libcaer(
     words: NDArray[np.uint32],
     width: int,
     height: int,
-    x: NDArray[np.uint16],
-    y: NDArray[np.uint16],
-    polarity: NDArray[np.bool_],
-    t_us: NDArray[np.int64],
+    columns: Columns,
 ) -> tuple[int, int, int]:
     """Decode libcaer polarity events.
 
@@ -167,14 +156,13 @@ def decode_libcaer(
         words: (2 N,) uint32, data and time in turn.
         width: Sensor width, pixels.
         height: Sensor height, pixels.
-        x: Out, at least N long; so are `y`, `polarity` and `t_us`.
-        y: Out.
-        polarity: Out.
-        t_us: Out, relative to the packet's time base, continued across a rollover, microseconds.
+        columns: Out, at least N long; times relative to the packet's time base,
+            continued across a rollover, microseconds.
 
     Returns:
         Number of events, number dropped (invalid or outside the sensor), number of rollovers.
     """
+    x, y, polarity, t_us = columns
     n, dropped, rollovers = 0, 0, 0
     high, previous, last = np.int64(0), np.int64(-1), np.int64(-1)
     for i in range(words.size // 2):
@@ -199,10 +187,7 @@ def decode_mono(
     words: NDArray[np.uint64],
     width: int,
     height: int,
-    x: NDArray[np.uint16],
-    y: NDArray[np.uint16],
-    polarity: NDArray[np.bool_],
-    t_ns: NDArray[np.int64],
+    columns: Columns,
 ) -> tuple[int, int]:
     """Decode mono events.
 
@@ -210,14 +195,12 @@ def decode_mono(
         words: (N,) uint64 in the byte order of this machine.
         width: Sensor width, pixels.
         height: Sensor height, pixels.
-        x: Out, at least N long; so are `y`, `polarity` and `t_ns`.
-        y: Out.
-        polarity: Out.
-        t_ns: Out, relative to the packet's time base, nanoseconds.
+        columns: Out, at least N long; times relative to the packet's time base, nanoseconds.
 
     Returns:
         Number of events, number dropped because they lie outside the sensor.
     """
+    x, y, polarity, t_ns = columns
     n, dropped = 0, 0
     last = np.int64(-1)
     for i in range(words.size):
@@ -286,10 +269,7 @@ def decode_event_array(
     is_bigendian: bool,
     width: int,
     height: int,
-    x: NDArray[np.uint16],
-    y: NDArray[np.uint16],
-    polarity: NDArray[np.bool_],
-    t_ns: NDArray[np.int64],
+    columns: Columns,
 ) -> tuple[int, int]:
     """Decode the events of an event array (`dvs_msgs/EventArray`), as CDR lays them out.
 
@@ -298,14 +278,12 @@ def decode_event_array(
         is_bigendian: Byte order.
         width: Sensor width, pixels.
         height: Sensor height, pixels.
-        x: Out, at least N long; so are `y`, `polarity` and `t_ns`.
-        y: Out.
-        polarity: Out.
-        t_ns: Out, as in the message, nanoseconds.
+        columns: Out, at least N long; times as in the message, nanoseconds.
 
     Returns:
         Number of events, number dropped because they lie outside the sensor.
     """
+    x, y, polarity, t_ns = columns
     n, dropped = 0, 0
     last = np.int64(-(1 << 62))
     for start in range(0, data.size, 16):

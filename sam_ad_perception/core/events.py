@@ -152,7 +152,7 @@ class EventDecoder:
         height, width = packet.size
         columns = codecs.new_columns(codecs.evt3_capacity(words))
         before = self._state.copy()
-        n = codecs.decode_evt3(words, self._state, width, height, *columns)
+        n = codecs.decode_evt3(words, self._state, width, height, columns)
         if n < 0:
             self._state = codecs.new_evt3_state()  # what follows it is as if it was lost
             word = int(words[-1 - n])
@@ -190,7 +190,7 @@ class EventDecoder:
         words = _words(packet, '<u4')
         height, width = packet.size
         columns = codecs.new_columns(words.size // 2)
-        n, dropped, rollovers = codecs.decode_libcaer(words, width, height, *columns)
+        n, dropped, rollovers = codecs.decode_libcaer(words, width, height, columns)
         self._counters['dropped_events'] += dropped
         self._counters['rollovers'] += rollovers
         if n == 0:
@@ -204,7 +204,7 @@ class EventDecoder:
         words = _words(packet, '>u8' if packet.is_bigendian else '<u8')
         height, width = packet.size
         columns = codecs.new_columns(words.size)
-        n, dropped = codecs.decode_mono(words, width, height, *columns)
+        n, dropped = codecs.decode_mono(words, width, height, columns)
         self._counters['dropped_events'] += dropped
         events = _events(columns, n, 1, packet.stamp_ns, packet.size)
         return events, int(events.t_ns[-1]) if n else packet.stamp_ns
@@ -224,7 +224,7 @@ class EventDecoder:
         height, width = packet.size
         columns = codecs.new_columns((packet.data.size + 3) // 16)
         data = _words(packet, 'u1')
-        n, dropped = codecs.decode_event_array(data, packet.is_bigendian, width, height, *columns)
+        n, dropped = codecs.decode_event_array(data, packet.is_bigendian, width, height, columns)
         self._counters['dropped_events'] += dropped
         if n == 0:
             return empty_events(packet.size), packet.stamp_ns
