@@ -13,9 +13,12 @@ from rich.console import Console
 from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_checkpoint
 from sam_ad_perception.modeling.vector_quantizer import VectorQuantizer
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from training import latents, train
 from training.checkpoint import export_weights
 from training.config import LatentStageConfig, TrainConfig, load_config
-from training.datasets.simulated import Batch
+from training.datasets.simulated import Batch, FrameCache
+from training.evaluate import load_weights
 from training.latents import LatentTrainer
 from training.networks import build_network
 from training.train import Trainer
@@ -296,3 +299,27 @@ def test_parts_have_their_own_rates(tmp_path):
     wrong = dataclasses.replace(optimizer, scales={'vgg.*': 0.1})
     with pytest.raises(ValueError, match=r"'vgg\.\*' matches no trainable"):
         Trainer(dataclasses.replace(config, optimizer=wrong), quiet())
+
+
+def test_both_stages_run_from_the_command_line_and_the_result_segments(
+    tmp_path, monkeypatch, capsys
+):
+    places = [f'zoo={DEBUG}', f'cache_dir={tmp_path}/cache', f'output_dir={tmp_path}/run']
+    places += [f'latents.file={tmp_path}/run/latents.safetensors', 'data.workers=0']
+    places += ['data.seeds=[1000, 1001]', 'data.min_frames=2']
+    path = ROOT / 'training/configs/debug_fusion_sam.yaml'
+    monkeypatch.setattr('sys.argv', ['train', str(path), *places])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert 'latents.safetensors: No such file' in ' '.join(capsys.readouterr().err.split())
+    config = load_config(path, places)
+    spec = load_zoo(DEBUG)[config.model]
+    FrameCache(Path(config.cache_dir), spec, config.data).render_drive(0)
+    latents.main()
+    train.main()
+    segmenter = load_weights(DEBUG, config.model, tmp_path / 'run/debug_fusion_sam.safetensors')
+    drive = Drive(DriveConfig(seed=1000, duration_s=2.0))
+    bundle, truth = drive.bundle(drive.config.start_ns + 1_000_000_000)
+    (result,) = segmenter.segment([bundle])
+    assert result.mask.shape == truth.labels.shape
+    assert result.used == ('camera', 'thermal')
