@@ -19,7 +19,7 @@ class CameraHealthConfig:
         0.5, 'Overexposed: at least this share of the pixels is white.', ge=0.0, le=1.0
     )
     saturated_rise: float = parameter(
-        0.15, 'Overexposed: by this share of the pixels more are white than usual.', ge=0.0, le=1.0
+        0.25, 'Overexposed: by this share of the pixels more are white than usual.', ge=0.0, le=1.0
     )
     min_contrast: float = parameter(
         10.0,

@@ -94,6 +94,8 @@ def judge_camera(m: ImageMeasures, levels: Levels, config: CameraHealthConfig) -
     if m.saturated >= most:
         severity = UNUSABLE if m.saturated >= config.saturated_share else DEGRADED
         reason = f'overexposed: {100 * m.saturated:.0f} % of the pixels are white'
+        if 'saturated' in levels:
+            reason += f', usually {100 * levels["saturated"]:.0f} %'
         return _one(HealthKind.SATURATED, reason, severity, m.saturated, most), figures
     least = max(config.min_contrast, config.contrast_ratio * levels.get('contrast', 0.0))
     if m.contrast < least:

@@ -55,10 +55,11 @@ def test_recorded_pictures_are_healthy_and_blurred_ones_are_not(
             assert find(HealthMonitor(), blurred, modality) == ['blurred'], path.name
 
 
-def test_a_recorded_drive_is_healthy_until_it_freezes(sample_data: Path):
-    """CamVid labels one picture per second of its video 0006R0."""
+@pytest.mark.parametrize(('drive', 'start'), [('0006R0', 0), ('0016E5', 0), ('0001TP', 30)])
+def test_a_recorded_drive_is_healthy_until_it_freezes(sample_data: Path, drive, start):
+    """CamVid labels one picture per second of its videos; 0001TP is one of dusk."""
     monitor = HealthMonitor()
-    paths = sorted((sample_data / 'camvid/train').glob('0006R0_*.png'))[:40]
+    paths = sorted((sample_data / 'camvid/train').glob(f'{drive}_*.png'))[start : start + 30]
     for second, path in enumerate(paths, 1):
         assert find(monitor, read(path, CAMERA), CAMERA, second) == [], path.name
     frozen = read(paths[-1], CAMERA)
