@@ -195,6 +195,13 @@ def export(argv: Sequence[str]) -> int:
     return run(options, *model_files(named))
 
 
+def offsets(argv: Sequence[str]) -> int:
+    """Estimate the clock offset of each sensor of a recording."""
+    from sam_ad_perception.bags.offset_report import main as run
+
+    return run(argv)
+
+
 def demo(argv: Sequence[str]) -> int:
     """Show all of it on a simulated drive."""
     from sam_ad_perception.demo import main as run
@@ -213,6 +220,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'demo': ('simulate a drive, run the nodes on it, and write a report', demo),
     'simulate': ('write a simulated drive with ground truth as a bag', simulate),
     'label': ('write masks, confidence, depth and labelled points beside a bag', label),
+    'offsets': ('estimate the clock offset of each sensor of a bag', offsets),
     'replay': ('publish a bag over ROS 2, with faults on demand', replay),
     'doctor': ('check installation, machine, weights and live topics', doctor),
     'models': ('list the networks and the state of their weights', models),

@@ -1,0 +1,157 @@
+"""`sam_ad offsets`: how far each sensor's clock runs ahead of the camera's, as parameters."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sam_ad_perception.bags.reader import BagReader
+from sam_ad_perception.bags.time_offsets import OffsetOptions, SensorOffset, estimate_offsets
+from sam_ad_perception.bags.topics import ROLES, guess_topics
+from sam_ad_perception.core.sensors import Modality
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: Command line after `sam_ad offsets`.
+
+    Returns:
+        0 where each sensor's offset could be told, else 1.
+
+    Raises:
+        BagError: The recording cannot be read, or has no camera images.
+    """
+    options = _parse(argv)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    looked_at = OffsetOptions(options.start, options.duration, options.max_offset)
+    with BagReader(options.bag) as reader, Progress(console=console) as bar:
+        mapping = guess_topics(reader.topics, dict(options.topic))
+        task = bar.add_task('watching the motion', total=None)
+        found = estimate_offsets(
+            reader,
+            mapping,
+            looked_at,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(offset_table(found))
+    for modality, each in found.items():
+        if notes := '; '.join(filter(None, (each.method and f'from {each.method}', each.remark))):
+            console.print(f'{modality}: {notes}', markup=False, highlight=False, soft_wrap=True)
+    print(offset_yaml(found), end='')
+    return 0 if all(each.offset_s is not None for each in found.values()) else 1
+
+
+def offset_table(found: Mapping[Modality, SensorOffset]) -> Table:
+    """Show what was found, one row for each sensor, times in milliseconds.
+
+    Args:
+        found: What `estimate_offsets` returned.
+
+    Returns:
+        A table for `rich`.
+    """
+    from rich.table import Table
+
+    table = Table(
+        *(
+            'sensor',
+            'frames',
+            'period',
+            'jitter',
+            'missing',
+            'disorder',
+            'arrives after',
+            'hint',
+            'offset',
+        ),
+        title='milliseconds; hint: offset by arrivals, if all took equally long',
+        title_justify='left',
+    )
+    for modality, each in found.items():
+        t = each.timing
+        offset = 'cannot be told'
+        if each.offset_s is not None and each.standard_error_s is not None:
+            offset = f'{1e3 * each.offset_s:.1f} +- {1e3 * each.standard_error_s:.1f}'
+        table.add_row(
+            modality.value,
+            str(t.count),
+            f'{1e3 * t.period_s:.2f}',
+            f'{1e3 * t.jitter_s:.2f}',
+            str(t.missing),
+            str(t.disordered),
+            f'{1e3 * t.delay_s:.1f} +- {1e3 * t.delay_spread_s:.1f}',
+            f'{1e3 * each.hint_s:.1f}',
+            offset,
+        )
+    return table
+
+
+def offset_yaml(found: Mapping[Modality, SensorOffset]) -> str:
+    """Write the offsets as parameters of the segmentation node.
+
+    Args:
+        found: What `estimate_offsets` returned.
+
+    Returns:
+        YAML; a comment for each sensor whose offset cannot be told.
+    """
+    lines = ['/**:', '  ros__parameters:', '    bundler:', '      sync:']
+    for modality, each in found.items():
+        if modality is Modality.CAMERA:
+            lines.append('        # offset_s of the camera is 0.0: the others are told against it')
+        elif each.offset_s is None or each.standard_error_s is None:
+            hint = f'{each.hint_s:.4f} by arrivals alone'
+            lines.append(f'        # {modality}: cannot be told from its motion; {hint}')
+        else:
+            lines += [
+                f'        {modality}:',
+                f'          offset_s: {each.offset_s:.4f}  # +- {each.standard_error_s:.4f}',
+            ]
+    return '\n'.join(lines) + '\n'
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog='sam_ad offsets',
+        description='Estimate how far the clock of each sensor of a rosbag2 recording runs ahead '
+        "of the camera's, from how both move; and its rate, jitter and delay. The recording needs "
+        'motion that varies: bumps, turns, braking. YAML to paste goes to standard output.',
+    )
+    parser.add_argument('bag', type=Path, help='folder, or .mcap or .db3 file')
+    parser.add_argument(
+        '--topic',
+        action='append',
+        default=[],
+        type=_assignment,
+        metavar='ROLE:=NAME',
+        help=f'take NAME as ROLE, one of {", ".join(ROLES)}; without NAME: leave ROLE out',
+    )
+    standard = OffsetOptions()
+    for name, value, text in (
+        ('start', standard.start_s, 'seconds to pass over'),
+        ('duration', standard.duration_s, 'seconds to look at'),
+        ('max-offset', standard.max_offset_s, 'look for offsets up to so many seconds'),
+    ):
+        parser.add_argument(
+            f'--{name}', type=float, default=value, help=f'{text}, default: %(default)s'
+        )
+    return parser.parse_args(argv)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    """Read `ROLE:=NAME`."""
+    role, given, name = text.partition(':=')
+    if not given:
+        raise argparse.ArgumentTypeError(f'expected ROLE:=NAME, got {text!r}')
+    return role, name
