@@ -27,7 +27,13 @@ from sam_ad_perception.simulation.primitives import (
     VY,
     Primitives,
 )
-from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT, bin_rectangles, intersect
+from sam_ad_perception.simulation.raycast import (
+    GROUND_HIT,
+    SKY_HIT,
+    bin_rectangles,
+    intersect,
+    passes,
+)
 from sam_ad_perception.simulation.road import Road, lateral_offset, marking, region
 
 BEAMS, COLUMNS = 64, 900
@@ -176,6 +182,8 @@ def _first_hit(
             g = geometry[i]
             # The solid is where it was at the time of the ray.
             x, y = ox - g[VX] * offset_s, oy - g[VY] * offset_s
+            if passes(g, x, y, oz, dx, dy, dz, 1.000001):
+                continue
             t = intersect(kind[i], g, x, y, oz, dx, dy, dz)
             if t < best:
                 best, hit = t, i

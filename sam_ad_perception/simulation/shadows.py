@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sam_ad_perception.simulation.primitives import Primitives
-from sam_ad_perception.simulation.raycast import bin_rectangles, corners, intersect
+from sam_ad_perception.simulation.raycast import bin_rectangles, corners, intersect, passes
 
 CELL = 1.5
 """Edge of a cell of the shadow map, metres."""
@@ -94,6 +94,9 @@ def is_shadowed(
     cell = v * side + u
     for k in range(start[cell], start[cell + 1]):
         i = items[k]
-        if intersect(kind[i], geometry[i], x, y, z, sun[0], sun[1], sun[2]) < np.inf:
+        g = geometry[i]
+        if passes(g, x, y, z, sun[0], sun[1], sun[2], 1.0 + 1e-12):
+            continue
+        if intersect(kind[i], g, x, y, z, sun[0], sun[1], sun[2]) < np.inf:
             return True
     return False
