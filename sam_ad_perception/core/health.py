@@ -39,6 +39,7 @@ from sam_ad_perception.core.health_measures import (
     measure_cloud,
     measure_image,
     sample_events,
+    warm_up,
 )
 from sam_ad_perception.core.sensors import (
     Events,
@@ -103,6 +104,7 @@ class HealthMonitor:
     """
 
     def __init__(self, config: HealthConfig | None = None) -> None:
+        warm_up()
         self.config = config or HealthConfig()
         self._sensors: OrderedDict[_Key, _Sensor] = OrderedDict()
         self._lock = threading.Lock()

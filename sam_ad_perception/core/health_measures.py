@@ -7,6 +7,7 @@ pixels at every second point of it, so that a 1080p image costs a fraction of a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,9 @@ def measure_image(image: NDArray[Any]) -> ImageMeasures:
             'image must be (H, W) uint8, uint16 or float32, or (H, W, 3) uint8, and not empty, '
             f'got {image.shape} {image.dtype}'
         )
+    # One kind of array for pictures of messages, which are read-only, and of simulators.
+    plane = plane.view()
+    plane.flags.writeable = False
     rows, columns = _grid(plane.shape[0], ROWS), _grid(plane.shape[1], COLUMNS)
     samples = plane[rows[:, None], columns]
     whole = plane.dtype.kind != 'f'
@@ -123,6 +127,15 @@ def measure_image(image: NDArray[Any]) -> ImageMeasures:
         least = max(0.1 * (high - low), 6.0 * noise, 8.0 if whole else 0.0)
         sharpness = _sharpness(_edge_energy(plane, rows[::2], columns[::2], least), noise)
     return ImageMeasures(samples, low, middle, high, valid, saturated, clipped, sharpness, noise)
+
+
+@cache
+def warm_up() -> None:
+    """Compile what images need, or load it, so that no frame waits for it; once per process."""
+    slope = np.arange(40 * 40).reshape(40, 40)
+    for dtype in (np.uint8, np.uint16, np.float32):
+        measure_image(slope.astype(dtype))
+    measure_image(np.repeat(slope[:, :, None].astype(np.uint8), 3, axis=2))
 
 
 def measure_cloud(cloud: PointCloud) -> CloudMeasures:
