@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import cv2
@@ -17,12 +16,6 @@ from sam_ad_perception.core.health_config import (
     HealthConfig,
 )
 from sam_ad_perception.core.health_judgement import Severity
-from sam_ad_perception.core.health_measures import (
-    event_density,
-    measure_cloud,
-    measure_image,
-)
-from sam_ad_perception.core.parameters import build, leaves
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -88,71 +81,6 @@ class Stream:
         bundle = bundle_of(self.stamp_ns, (self.modality, data), *others)
         self.checked = self.monitor.check(bundle)
         return [str(f.kind) for f in self.checked.findings.get(self.modality, ())]
-
-
-# Figures
-
-
-@pytest.mark.parametrize(
-    ('shape', 'dtype'),
-    [((1080, 1920, 3), np.uint8), ((512, 640), np.uint16), ((30, 40), np.uint8)],
-)
-def test_percentiles_are_those_of_the_whole_image(rng, shape, dtype):
-    blobs = cv2.resize(rng.random((6, 8)), (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
-    image = np.clip(250 * blobs, 0, 255).astype(dtype)
-    image = image if len(shape) == 2 else np.dstack([image * 0, image, image * 0])
-    m = measure_image(image)
-    plane = image if image.ndim == 2 else image[:, :, 1]
-    for value, percent in ((m.low, 2), (m.middle, 50), (m.high, 98)):
-        assert value == pytest.approx(np.percentile(plane, percent), abs=6)
-
-
-def checker(blur_px, square):
-    v, u = np.mgrid[:384, :512]
-    plain = np.where((u // square + v // square) % 2, 200.0, 50.0)
-    return np.rint(cv2.GaussianBlur(plain, (0, 0), blur_px)).astype(np.uint8)
-
-
-@pytest.mark.parametrize('blur_px', [0.8, 1.2, 1.6, 3.0])
-def test_sharpness_of_a_blurred_step_is_that_of_the_error_function(blur_px):
-    def edge(u):
-        return 0.5 * (1 + math.erf(u / (blur_px * math.sqrt(2))))
-
-    steps = whole = 0.0
-    for middle in np.arange(-24, 24) + 0.5:  # the step lies between two pixels
-        difference = edge(middle + 4) - edge(middle - 4)
-        if difference >= 0.1:
-            whole += difference**2
-            steps += sum((edge(middle + k + 1) - edge(middle + k)) ** 2 for k in range(-4, 4))
-    along_rows, along_columns = measure_image(checker(blur_px, 25)).sharpness
-    assert along_rows == pytest.approx(steps / whole, rel=0.1)
-    assert along_columns == pytest.approx(steps / whole, rel=0.1)
-
-
-@pytest.mark.parametrize('sigma', [2.0, 6.0, 20.0])
-def test_noise_is_measured_on_a_textured_picture(rng, sigma):
-    image = checker(1.0, 64).astype(float) + sigma * rng.standard_normal((384, 512))
-    m = measure_image(np.clip(image, 0, 255).astype(np.uint8))
-    assert m.noise == pytest.approx(sigma, rel=0.25)
-
-
-def test_cloud_figures_leave_out_what_is_no_return(rng):
-    points = sweep(rng).points
-    points[::2] = 0
-    points[1::4] = np.nan
-    m = measure_cloud(PointCloud(points))
-    finite = points[np.isfinite(points).all(axis=1)]
-    distance = np.linalg.norm(finite, axis=1)
-    assert m.count == pytest.approx((distance > 0.3).sum(), rel=0.05)
-    assert m.finite == pytest.approx(0.75, abs=0.02)
-    assert m.reach_m == pytest.approx(np.percentile(distance[distance > 0.3], 90), rel=0.05)
-
-
-def test_event_density_counts_the_window_only(rng):
-    events = event_window(rng, 1_000_000_000, 5000)
-    inside = np.count_nonzero(events.t_ns > 990_000_000)
-    assert event_density(events, 1_000_000_000, 10_000_000) == inside / 16000
-    assert event_density(events, 1_030_000_000, 30_000_000) == 0
 
 
 # One kind of fault after the other
@@ -295,12 +223,6 @@ def test_a_cloud_of_nan_or_of_the_lidars_own_cover_is_told(rng):
     assert Stream(LIDAR).feed(gone) == ['not_finite']
     covered = PointCloud((sweep(rng).points / 80).astype(np.float32))
     assert Stream(LIDAR).feed(covered) == ['short_range']
-
-
-def test_a_repeated_cloud_is_frozen(rng):
-    stream = Stream(LIDAR)
-    cloud = sweep(rng)
-    assert [stream.feed(cloud), stream.feed(cloud)] == [[], ['frozen']]
 
 
 def test_a_repeated_packet_of_events_is_frozen(rng):
@@ -468,13 +390,6 @@ def test_any_image_is_judged_and_equal_streams_equally(images):
             run.append(checked.findings)
         runs.append(run)
     assert runs[0] == runs[1]
-
-
-def test_thresholds_are_parameters():
-    names = leaves(HealthConfig)
-    assert names['camera.enabled'].default is True
-    config = build(HealthConfig, {'camera.black_level': 3.0, 'recovery_frames': 5})
-    assert (config.camera.black_level, config.recovery_frames) == (3.0, 5)
 
 
 def test_a_driver_that_goes_over_to_eight_bits_is_no_closed_shutter(rng):
