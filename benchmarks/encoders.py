@@ -22,7 +22,8 @@ from rich.table import Table
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
-from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, SamVit, SamVitSpec, resize_position
+from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamVitSpec
+from sam_ad_perception.modeling.sam_vit import SamVit, resize_position
 
 SIDES = ('official', 'ours')
 MIB = 1 << 20

@@ -17,8 +17,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from sam_ad_perception.modeling.architectures import AdSamArguments, ResNetSpec
 from sam_ad_perception.modeling.deformable import DeformableConv2d, reset_offsets
+from sam_ad_perception.modeling.encoder_pool import EncoderPool, SamEncoder
 from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.sam_vit import EncoderPool, SamEncoder
 
 GROUPS = 8
 """Groups of every group normalisation."""

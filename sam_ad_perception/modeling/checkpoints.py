@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # `sam_ad weights` and `models` need only the checksums
     from segment_anything.modeling import MaskDecoder, PromptEncoder
 
     from sam_ad_perception.modeling.ad_sam import ResNet
+    from sam_ad_perception.modeling.encoder_pool import SamEncoder
     from sam_ad_perception.modeling.mle_sam import MleSam
-    from sam_ad_perception.modeling.sam_vit import SamEncoder
 
 SAM_PREFIXES = ('image_encoder.', 'prompt_encoder.', 'mask_decoder.')
 SAM2_VIDEO_PREFIXES = (

@@ -22,6 +22,7 @@ from sam_ad_perception.modeling.architectures import (
     FusionSamArguments,
     LatentSpec,
 )
+from sam_ad_perception.modeling.encoder_pool import EncoderPool, SamEncoder
 from sam_ad_perception.modeling.fusion_mask_prompt import (
     CoarsePrompts,
     FusionMaskPrompting,
@@ -32,7 +33,7 @@ from sam_ad_perception.modeling.latent_autoencoder import (
     LatentDecoder,
 )
 from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.sam_vit import PATCH, EncoderPool, SamEncoder
+from sam_ad_perception.modeling.sam_vit import PATCH
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)

@@ -15,7 +15,7 @@ from sam_ad_perception.modeling.checkpoints import (
     CheckpointSpec,
     check_digest,
 )
-from sam_ad_perception.modeling.sam_vit import EncoderPool
+from sam_ad_perception.modeling.encoder_pool import EncoderPool
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model
 
 MIB = 1 << 20

@@ -16,14 +16,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sam_ad_perception.modeling.architectures import (
-    SAM_VIT_SPECS,
     STRIDE,
-    TINY_VIT_SPECS,
-    SamBackboneSpec,
     SamVitSpec,
 )
 from sam_ad_perception.modeling.networks import Shareable
-from sam_ad_perception.modeling.tiny_vit import TinyVit
 
 PATCH = 16
 """Side of one token, pixels; also the stride of the encoder's output."""
@@ -183,55 +179,3 @@ class SamVit(ImageEncoderViT, Shareable):
             else:
                 tokens = block(tokens)
         return self.neck(tokens.permute(0, 3, 1, 2)).to(x.dtype)
-
-
-SamEncoder = SamVit | TinyVit
-"""An image encoder of the SAM family: images to (B, out_channels, H / 16, W / 16)."""
-
-
-class EncoderPool:
-    """SAM encoders by what they are: networks that want the same frozen one share one object."""
-
-    def __init__(self) -> None:
-        self._frozen: dict[tuple[str, bool], SamEncoder] = {}
-        self._users: dict[tuple[str, bool], int] = {}
-
-    def build(self, spec: SamBackboneSpec) -> SamEncoder:
-        """Build an encoder, or hand out the frozen one that was built before.
-
-        Recomputing blocks changes no number, so it does not keep networks from sharing: it is
-        on as soon as one of them wants it, and costs the others nothing.
-
-        Args:
-            spec: Which one.
-
-        Returns:
-            The encoder. One that is trained is never shared.
-        """
-        key = (spec.size, spec.half)
-        if spec.freeze and key in self._frozen:
-            encoder = self._frozen[key]
-            encoder.shared = True
-            encoder.checkpoint_blocks |= spec.checkpoint_blocks
-            self._users[key] += 1
-            return encoder
-        encoder = _build(spec)
-        if spec.freeze:
-            self._frozen[key] = encoder.freeze(torch.bfloat16 if spec.half else None)
-            self._users[key] = 1
-        return encoder
-
-    @property
-    def saved_bytes(self) -> int:
-        """Memory that the sharing saves, over an encoder of its own for each network."""
-        return sum(
-            (self._users[key] - 1) * p.numel() * p.element_size()
-            for key, encoder in self._frozen.items()
-            for p in encoder.parameters()
-        )
-
-
-def _build(spec: SamBackboneSpec) -> SamEncoder:
-    if spec.size in TINY_VIT_SPECS:
-        return TinyVit(TINY_VIT_SPECS[spec.size], checkpoint_blocks=spec.checkpoint_blocks)
-    return SamVit(SAM_VIT_SPECS[spec.size], checkpoint_blocks=spec.checkpoint_blocks)

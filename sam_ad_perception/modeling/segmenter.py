@@ -29,7 +29,7 @@ from sam_ad_perception.modeling.preprocessing import (
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
 
 if TYPE_CHECKING:
-    from sam_ad_perception.modeling.sam_vit import EncoderPool
+    from sam_ad_perception.modeling.encoder_pool import EncoderPool
 
 
 class SegmentationError(ValueError):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from torch import nn
@@ -16,15 +16,13 @@ from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.core.records import build_record
 from sam_ad_perception.modeling.architectures import AdSamArguments, FusionSamArguments
 from sam_ad_perception.modeling.checkpoints import CheckpointSpec
+from sam_ad_perception.modeling.encoder_pool import EncoderPool
 from sam_ad_perception.modeling.encoders import HIERA_SPECS, STRIDE, HieraEncoder
 from sam_ad_perception.modeling.lora import LoraSpec
 from sam_ad_perception.modeling.mle_decoder import build_heads
 from sam_ad_perception.modeling.mle_sam import AuxiliaryHead, FusionSpec, GatedFusion, MleSam
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.representations import REPRESENTATIONS, Representation
-
-if TYPE_CHECKING:
-    from sam_ad_perception.modeling.sam_vit import EncoderPool
 
 OUTPUTS = ('main', 'mean')
 
@@ -293,10 +291,8 @@ def build_model(spec: ModelSpec, pool: EncoderPool | None = None) -> Segmentatio
     arguments, num_classes = spec.arguments, len(spec.labels.classes)
     if isinstance(arguments, MleSamArguments):
         return build_mle_sam(spec)
-    # only here: these import torchvision, which takes two seconds
-    from sam_ad_perception.modeling.sam_vit import EncoderPool
-
     pool = pool or EncoderPool()
+    # imported only here: both bring torchvision, which takes two seconds
     if isinstance(arguments, AdSamArguments):
         from sam_ad_perception.modeling.ad_sam import build_ad_sam
 

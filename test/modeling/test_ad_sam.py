@@ -12,9 +12,10 @@ from torch import nn
 from torchvision.models import resnet18, resnet50
 
 from sam_ad_perception.modeling.ad_sam import AdSam, ChannelAttention, ResNet, ResNetSpec
+from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS
 from sam_ad_perception.modeling.deformable import DeformableConv2d
 from sam_ad_perception.modeling.onnx_export import export_onnx
-from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, SamVit
+from sam_ad_perception.modeling.sam_vit import SamVit
 
 SMALL_RESNET = ResNetSpec((1, 1, 1, 1), 32, bottleneck=False)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from sam_ad_perception.modeling.ad_sam import ResNet, ResNetSpec
+from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS
 from sam_ad_perception.modeling.checkpoints import (
     CheckpointError,
     load_resnet,
@@ -31,7 +32,7 @@ from sam_ad_perception.modeling.fusion_sam import ClassTokenDecoder, build_promp
 from sam_ad_perception.modeling.lora import LoraSpec
 from sam_ad_perception.modeling.mle_decoder import build_heads
 from sam_ad_perception.modeling.mle_sam import FusionSpec, GatedFusion, MleSam
-from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, SamVit
+from sam_ad_perception.modeling.sam_vit import SamVit
 
 SPEC = SAM_VIT_SPECS['micro']
 

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
 
 from sam_ad_perception.modeling.ad_sam import AdSamArguments, build_ad_sam
+from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamBackboneSpec
+from sam_ad_perception.modeling.encoder_pool import EncoderPool
 from sam_ad_perception.modeling.fusion_mask_prompt import CoarsePrompts, CrossAttention, FmpSpec
 from sam_ad_perception.modeling.fusion_sam import (
     ClassTokenDecoder,
@@ -23,7 +25,7 @@ from sam_ad_perception.modeling.fusion_sam import (
 )
 from sam_ad_perception.modeling.latent_autoencoder import LatentSpec
 from sam_ad_perception.modeling.onnx_export import export_onnx
-from sam_ad_perception.modeling.sam_vit import SAM_VIT_SPECS, EncoderPool, SamBackboneSpec, SamVit
+from sam_ad_perception.modeling.sam_vit import SamVit
 
 CLASSES = 5
 DIM = SAM_VIT_SPECS['micro'].out_channels

@@ -14,15 +14,12 @@ from torchvision.models import resnet50
 
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
 from sam_ad_perception.modeling.ad_sam import AdSam, ResNet, ResNetSpec
+from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamBackboneSpec
 from sam_ad_perception.modeling.backbones import load_backbone
 from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_state
+from sam_ad_perception.modeling.encoder_pool import EncoderPool
 from sam_ad_perception.modeling.model_table import checkpoint_state, describe_model, model_table
-from sam_ad_perception.modeling.sam_vit import (
-    SAM_VIT_SPECS,
-    EncoderPool,
-    SamBackboneSpec,
-    SamVit,
-)
+from sam_ad_perception.modeling.sam_vit import SamVit
 from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
 from sam_ad_perception.modeling.weights import WEIGHT_FILES
 from sam_ad_perception.modeling.zoo import build_model, load_zoo

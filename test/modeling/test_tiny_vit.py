@@ -9,9 +9,10 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
 from sam_ad_perception.modeling.ad_sam import AdSam, ResNet, ResNetSpec
-from sam_ad_perception.modeling.architectures import TINY_VIT_SPECS, SamBackboneSpec
+from sam_ad_perception.modeling.architectures import TINY_VIT_SPECS, SamBackboneSpec, SamVitSpec
 from sam_ad_perception.modeling.checkpoints import CheckpointError, load_sam
-from sam_ad_perception.modeling.sam_vit import EncoderPool, SamVit, SamVitSpec
+from sam_ad_perception.modeling.encoder_pool import EncoderPool
+from sam_ad_perception.modeling.sam_vit import SamVit
 from sam_ad_perception.modeling.tiny_vit import TinyVit, WindowAttention
 from sam_ad_perception.modeling.weights import WEIGHT_FILES
 

@@ -153,9 +153,8 @@ def test_an_mle_sam_needs_no_torchvision():
     code = (
         'import sys; from pathlib import Path\n'
         'from sam_ad_perception.modeling.segmenter import Segmenter\n'
-        'from sam_ad_perception.modeling.zoo import build_model, load_zoo\n'
-        f'zoo = load_zoo(Path({str(ROOT)!r}) / "models/zoo.yaml")\n'
-        'Segmenter(zoo["mle_sam_demo"], build_model(zoo["mle_sam_demo"]))\n'
+        f'models = Path({str(ROOT)!r}) / "models"\n'
+        'Segmenter.from_zoo(models / "zoo.yaml", "mle_sam_demo", models / "checkpoints")\n'
         'sys.exit(any(name in sys.modules for name in ("torchvision", "torch._dynamo")))\n'
     )
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=False).returncode == 0
