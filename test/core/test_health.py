@@ -346,15 +346,6 @@ def test_a_sensor_that_is_not_checked_is_left_alone(rng):
     assert HealthMonitor(UNCHECKED).check(bundle_of(1, (CAMERA, dark))).findings == {}
 
 
-def test_reset_forgets(rng):
-    stream = Stream(CAMERA)
-    image = street(rng)
-    stream.feed(image)
-    stream.monitor.reset()
-    assert stream.feed(image) == []
-    assert stream.monitor.summary()[CAMERA].frames == 1
-
-
 @pytest.mark.parametrize(
     'data',
     [
