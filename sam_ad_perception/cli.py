@@ -78,20 +78,15 @@ def label(argv: Sequence[str]) -> int:
         raise ValueError(f'{options.out} exists already (--overwrite replaces a bag)')
 
     with console.status('loading the network'):
-        from sam_ad_perception.modeling.segmenter import Segmenter
-        from sam_ad_perception.nodes.model_loading import model_files
+        from sam_ad_perception.nodes.model_loading import make_segmenter
 
-        model = _model(config.model, options)
-        zoo, folder = model_files(model)
-        segmenter = Segmenter.from_zoo(
-            zoo, model.key, folder, model.device, threads=model.threads or None
-        )
+        segmenter = make_segmenter(replace(config, model=_model(config.model, options)))
     with _progress(console, 'labelling') as progress:
         report = label_bag(
             options.bag,
             options.out,
             segmenter,
-            segmenter.spec.labels,
+            segmenter.labels,
             mapping=mapping,
             options=LabelOptions(
                 config.bundler,

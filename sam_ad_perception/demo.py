@@ -215,7 +215,6 @@ def rate_subsets(plan: DemoPlan, console: Console) -> list[QualityRow]:
     from sam_ad_perception.bags.labelling import LabelOptions, label_bag
     from sam_ad_perception.bags.reader import BagReader
     from sam_ad_perception.bags.topics import guess_topics
-    from sam_ad_perception.core.labels import LABEL_SPACES
     from sam_ad_perception.core.sensors import Modality
     from sam_ad_perception.modeling.segmenter import Segmenter
     from sam_ad_perception.nodes.environment import share_folder
@@ -226,7 +225,7 @@ def rate_subsets(plan: DemoPlan, console: Console) -> list[QualityRow]:
     segmenter = Segmenter.from_zoo(
         models / 'zoo.yaml', plan.model, models / 'checkpoints', threads=plan.threads
     )
-    space = LABEL_SPACES[segmenter.spec.label_space]
+    space = segmenter.labels
     options = LabelOptions(copy_inputs=False, color=False, points=False)
     truth = read_truth(plan.drive)
     rows = []

@@ -26,6 +26,7 @@ from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.sensors import Modality, SensorBundle
 from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import MeasuredResult, build_model, load_zoo
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
@@ -98,7 +99,7 @@ def measure_subsets(
     Returns:
         One measurement per subset, in order.
     """
-    space = segmenter.spec.labels
+    space = segmenter.labels
     matrices = [ConfusionMatrix(len(space), space.ignore_id) for _ in subsets]
     size = (0, 0)
     for number in track(range(frames), description='measuring', console=console):
@@ -135,7 +136,7 @@ def load_weights(zoo_path: Path, key: str, weights: Path) -> Segmenter:
         raise ValueError(f'{zoo_path} has no model {key!r}, expected one of {list(zoo)}')
     network = build_model(zoo[key])
     load_checkpoint(network, CheckpointSpec(weights.name), weights.parent)
-    return Segmenter(zoo[key], network, health=UNCHECKED)
+    return Segmenter([ExpertNetwork(zoo[key], network)], health=UNCHECKED)
 
 
 def _summarise(
@@ -202,11 +203,11 @@ def main() -> None:
         )
     else:
         segmenter = load_weights(arguments.zoo, arguments.model, arguments.weights)
-    spec = segmenter.spec
+    spec = segmenter.experts[arguments.model].spec
     subsets = standard_subsets([Modality(name) for name in spec.inputs], spec.required)
     subsets = subsets[:1] if arguments.quick else subsets
     measurements = measure_subsets(segmenter, subsets, arguments.frames, console)
-    console.print(make_table(measurements, segmenter.spec.labels))
+    console.print(make_table(measurements, segmenter.labels))
     if arguments.out is not None:
         rows = [dataclasses.asdict(m.result) for m in measurements]
         plain = [{k: list(v) if isinstance(v, tuple) else v for k, v in r.items()} for r in rows]

@@ -228,8 +228,10 @@ class Segmentation:
         mask: (H, W) uint8 label ids; 255 is unlabeled.
         confidence: (H, W) uint8, probability of the chosen label times 255.
         expert: Zoo key of the network that made the mask.
+        reason: Why this network and these sensors, in one sentence.
         used: Sensors that entered the network.
-        missing: The other sensors, each with the reason.
+        missing: Sensors that were not there, not healthy or not to be shown in this view, each
+            with the reason; not those that the network does without.
         depth: (H, W) float32, metres, NaN where unknown (REP 118); None without lidar.
         depth_measured: (H, W) bool, True where a lidar point fell, False where `depth` was filled
             or is unknown; None without lidar.
@@ -246,6 +248,7 @@ class Segmentation:
     confidence: NDArray[np.uint8]
     expert: str
     used: tuple[Modality, ...]
+    reason: str = ''
     missing: Mapping[Modality, str] = field(default_factory=dict)
     depth: NDArray[np.float32] | None = None
     depth_measured: NDArray[np.bool_] | None = None

@@ -34,6 +34,7 @@ class FrameStatus:
         latency_ms: Time spent per stage.
         dropped: Why there is no mask; None when there is one.
         notes: For used sensors with a shortcoming, which.
+        reason: Why this network and these sensors, in one sentence.
     """
 
     stamp_ns: int
@@ -45,6 +46,7 @@ class FrameStatus:
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     dropped: str | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ''
 
     @property
     def level(self) -> int:
@@ -75,6 +77,7 @@ def summarize_segmentation(segmentation: Segmentation) -> FrameStatus:
         time_error_ms={str(m): 1e-6 * dt for m, dt in segmentation.time_error_ns.items()},
         latency_ms={stage: 1e3 * s for stage, s in segmentation.latency_s.items()},
         notes={str(m): note for m, note in segmentation.notes.items()},
+        reason=segmentation.reason,
     )
 
 
@@ -110,8 +113,8 @@ def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
 
     Returns:
         `expert`, `used` (comma separated), then `missing/<sensor>`, `gate/<sensor>`,
-        `time_error_ms/<sensor>`, `latency_ms/<stage>`, `notes/<sensor>`, and `dropped` for a
-        dropped frame.
+        `time_error_ms/<sensor>`, `latency_ms/<stage>`, `notes/<sensor>`, `reason` where a network
+        was chosen, and `dropped` for a dropped frame.
     """
     pairs = [('expert', status.expert), ('used', ','.join(status.used))]
     pairs += [(f'missing/{sensor}', why) for sensor, why in status.missing.items()]
@@ -121,6 +124,8 @@ def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
     ]
     pairs += [(f'latency_ms/{stage}', f'{ms:.3f}') for stage, ms in status.latency_ms.items()]
     pairs += [(f'notes/{sensor}', note) for sensor, note in status.notes.items()]
+    if status.reason:
+        pairs.append(('reason', status.reason))
     if status.dropped is not None:
         pairs.append(('dropped', status.dropped))
     return pairs
@@ -147,7 +152,7 @@ def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameSta
         group, slash, name = key.partition('/')
         if slash and group in grouped:
             grouped[group][name] = value
-        elif key in ('expert', 'used', 'dropped'):
+        elif key in ('expert', 'used', 'reason', 'dropped'):
             plain[key] = value
         else:
             raise ValueError(f'semantic/status has the unknown key {key!r}')
@@ -162,4 +167,5 @@ def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameSta
         latency_ms={k: float(v) for k, v in grouped['latency_ms'].items()},
         dropped=plain.get('dropped'),
         notes=grouped['notes'],
+        reason=plain.get('reason', ''),
     )

@@ -3,119 +3,185 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sam_ad_perception.core.depth import DepthConfig
 from sam_ad_perception.core.health import HealthMonitor
 from sam_ad_perception.core.health_config import HealthConfig
+from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from sam_ad_perception.core.latency_book import LatencyBook
+from sam_ad_perception.core.routing import (
+    Choice,
+    Expert,
+    RouterState,
+    RoutingConfig,
+    Situation,
+    route,
+)
+from sam_ad_perception.core.routing_table import RoutingTable
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
-from sam_ad_perception.modeling.checkpoints import load_checkpoint
-from sam_ad_perception.modeling.lora import merge_lora
-from sam_ad_perception.modeling.networks import NetworkOutput, SegmentationNetwork
-from sam_ad_perception.modeling.preprocessing import (
-    PreparedBundle,
-    lidar_depth,
-    mask_from_logits,
-    prepare_bundle,
-)
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
+from sam_ad_perception.modeling.encoder_pool import EncoderPool
+from sam_ad_perception.modeling.expert_network import ExpertNetwork, load_expert
+from sam_ad_perception.modeling.networks import NetworkOutput
+from sam_ad_perception.modeling.preprocessing import PreparedBundle, lidar_depth
+from sam_ad_perception.modeling.zoo import load_zoo
 
-if TYPE_CHECKING:
-    from sam_ad_perception.modeling.encoder_pool import EncoderPool
+MAX_VIEWS = 64
+"""So many cameras keep their router's state."""
 
 
 class SegmentationError(ValueError):
     """A bundle without a mask; the message says why."""
 
 
-class Segmenter:
-    """Runs one network of the zoo on bundles.
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is about to run for one bundle."""
 
-    Not thread-safe: one thread at a time may call `segment`.
+    bundle: SensorBundle
+    prepared: PreparedBundle
+    choice: Choice
+    reason: str
+    missing: dict[Modality, str]
+    early_s: dict[str, float]
+
+
+class Segmenter:
+    """Checks the sensors, lets the router choose a network, runs it, makes the mask.
+
+    Not thread-safe: one thread at a time may call it.
 
     Args:
-        spec: The zoo entry.
-        network: Its network with trained weights; it is switched to inference and its adapters
-            are merged.
-        device: Where the network runs.
+        experts: The networks that may run, in the order of preference where nothing was measured;
+            all give masks in the label space of the first.
         health: How spoilt frames are told from good ones; the defaults where None.
         depth: How a sweep becomes a depth image; the defaults where None.
+        routing: How a network is chosen; where None, what is best at the moment runs.
+        table: What was measured of the networks; None for nothing.
+        unusable: Networks that were wanted but cannot run, with the reason of each.
 
     Attributes:
-        spec: The zoo entry.
+        experts: The networks by key.
         health: What checks the frames, and has counted what was wrong with them.
+        routing: How a network is chosen; may be replaced at any time.
+        table: What was measured.
+
+    Raises:
+        ValueError: There is no network.
     """
 
     def __init__(
         self,
-        spec: ModelSpec,
-        network: SegmentationNetwork,
-        device: torch.device | str = 'cpu',
+        experts: Sequence[ExpertNetwork],
         *,
         health: HealthConfig | None = None,
         depth: DepthConfig | None = None,
+        routing: RoutingConfig | None = None,
+        table: RoutingTable | None = None,
+        unusable: Sequence[Expert] = (),
     ) -> None:
-        self.spec = spec
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval().requires_grad_(False)
-        merge_lora(self.network)
+        if not experts:
+            raise ValueError('a segmenter needs at least one network, got none')
+        self.experts = {expert.spec.key: expert for expert in experts}
         self.health = HealthMonitor(health)
-        self._ranges = ThermalRanges()
+        self.routing = routing or RoutingConfig(recovery_frames=1)
+        self.table = table
         self._depth = depth
+        self._ranges = ThermalRanges()
+        self._latencies = LatencyBook()
+        self._states: OrderedDict[str, RouterState] = OrderedDict()
+        self._roles = [expert.role for expert in experts] + list(unusable)
+        for expert in experts:
+            try:
+                expert.speak(self.labels)
+            except ValueError as err:
+                index = self._roles.index(expert.role)
+                self._roles[index] = replace(expert.role, unusable=str(err))
 
     @classmethod
     def from_zoo(
         cls,
         zoo_path: Path,
-        key: str,
+        keys: str | Sequence[str],
         checkpoint_dir: Path,
         device: torch.device | str = 'cpu',
         *,
         threads: int | None = None,
         health: HealthConfig | None = None,
         depth: DepthConfig | None = None,
+        routing: RoutingConfig | None = None,
+        table: RoutingTable | None = None,
         pool: EncoderPool | None = None,
     ) -> Segmenter:
-        """Build a network of the zoo and load its checkpoint.
+        """Build networks of the zoo and load their checkpoints.
 
         Args:
             zoo_path: `zoo.yaml`.
-            key: The entry.
+            keys: One entry, or several; of several, those that do not load are left to the router
+                as unusable.
             checkpoint_dir: Folder of the checkpoint files.
-            device: Where the network runs.
+            device: Where the networks run.
             threads: Threads of the CPU operators of this process; None keeps torch's number.
             health: As of the class.
             depth: Likewise.
-            pool: Frozen SAM encoders that several segmenters share; None builds its own.
+            routing: Likewise.
+            table: Likewise.
+            pool: Frozen SAM encoders that several segmenters share; None makes one for the
+                networks here.
 
         Returns:
             The segmenter.
 
         Raises:
-            ValueError: No such entry, an entry that cannot be built, or a wrong checkpoint.
+            ValueError: No such entry, or no entry that loads: the reason of each.
             OSError: The zoo cannot be read.
         """
         zoo = load_zoo(zoo_path)
-        if key not in zoo:
-            raise ValueError(f'{zoo_path} has no model {key!r}, expected one of {list(zoo)}')
+        names = [keys] if isinstance(keys, str) else list(keys)
+        for name in names:
+            if name not in zoo:
+                raise ValueError(f'{zoo_path} has no model {name!r}, expected one of {list(zoo)}')
         if threads is not None:
             if threads < 1:
                 raise ValueError(f'threads must be 1 or more, got {threads}')
             torch.set_num_threads(threads)
-        network = build_model(zoo[key], pool)
-        load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
-        return cls(zoo[key], network, device, health=health, depth=depth)
+        pool = pool or EncoderPool()
+        experts: list[ExpertNetwork] = []
+        unusable: list[Expert] = []
+        for name in names:
+            try:
+                experts.append(load_expert(zoo, name, checkpoint_dir, device, pool))
+            except (ValueError, OSError) as err:
+                if len(names) == 1:
+                    raise
+                spec = zoo[name]
+                unusable.append(Expert(name, tuple(spec.inputs), spec.required, str(err)))
+        if not experts:
+            raise ValueError('; '.join(f'{role.key}: {role.unusable}' for role in unusable))
+        return cls(
+            experts, health=health, depth=depth, routing=routing, table=table, unusable=unusable
+        )
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes of the masks."""
+        return LABEL_SPACES[next(iter(self.experts.values())).spec.label_space]
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Networks that cannot run, with the reason of each."""
+        return {role.key: role.unusable for role in self._roles if role.unusable}
 
     def segment(self, bundles: Sequence[SensorBundle]) -> list[Segmentation]:
-        """Segment bundles; those with the same sensors run as one batch.
+        """Segment bundles; those with the same network and sensors run as one batch.
 
         Args:
             bundles: Any number of bundles, for example one per camera.
@@ -124,83 +190,109 @@ class Segmenter:
             One result per bundle, in order.
 
         Raises:
-            SegmentationError: A bundle has no usable sensor, or lacks a required one.
+            SegmentationError: A bundle for which no network can run.
         """
-        healthy, prepared, early_s = [], [], []
-        for bundle in bundles:
+        results = []
+        for result in self.segment_each(bundles):
+            if isinstance(result, SegmentationError):
+                raise result
+            results.append(result)
+        return results
+
+    def segment_each(
+        self, bundles: Sequence[SensorBundle]
+    ) -> list[Segmentation | SegmentationError]:
+        """Segment bundles, so that one without a mask does not spoil the others.
+
+        Args:
+            bundles: Any number of bundles, for example one per camera.
+
+        Returns:
+            For each bundle, in order, its result or the error that says why there is none.
+        """
+        results: list[Segmentation | SegmentationError | None] = [None] * len(bundles)
+        plans: dict[int, _Plan] = {}
+        batches: dict[Choice, list[int]] = {}
+        for index, bundle in enumerate(bundles):
+            try:
+                plan = plans[index] = self._plan(bundle)
+            except SegmentationError as err:
+                results[index] = err
+            else:
+                batches.setdefault(plan.choice, []).append(index)
+        for choice, indices in batches.items():
+            expert = self.experts[choice.expert]
             start = time.perf_counter()
-            healthy.append(self.health.check(bundle).bundle)
-            checked = time.perf_counter()
-            prepared.append(self._prepare(healthy[-1]))
-            early_s.append({'health': checked - start, 'align': time.perf_counter() - checked})
-        results: list[Segmentation | None] = [None] * len(bundles)
-        subsets: dict[tuple[str, ...], list[int]] = {}
-        for index, item in enumerate(prepared):
-            subsets.setdefault(tuple(item.inputs), []).append(index)
-        for indices in subsets.values():
-            start = time.perf_counter()
-            output, logits = self._run([prepared[i] for i in indices])
+            output, logits = expert.run([plans[i].prepared for i in indices])
             network_s = time.perf_counter() - start
+            self._latencies.note(choice, network_s, time.monotonic())
             for row, i in enumerate(indices):
-                latency = {**early_s[i], 'network': network_s}
-                results[i] = self._result(
-                    healthy[i], prepared[i], output, logits[row], row, latency
-                )
+                results[i] = self._result(plans[i], output, logits[row], row, network_s)
         return [result for result in results if result is not None]
 
-    def reset(self) -> None:
-        """Forget the streams: what is usual in them, and what was wrong with their frames."""
-        self.health.reset()
-        self._ranges = ThermalRanges()
-
     def warm_up(self, camera: CameraModel) -> None:
-        """Run the network once with every modality, so that the first frame is not the slowest.
+        """Run every network once, so that the first frame is not the slowest.
 
         Args:
             camera: A view of the size that will come.
         """
-        size = self.spec.input_size
-        inputs = {n: np.zeros((c, *size), np.float32) for n, c in self.spec.channels.items()}
-        _, logits = self._run([PreparedBundle(inputs, {})])
-        mask_from_logits(logits[0], camera)
+        for expert in self.experts.values():
+            expert.warm_up(camera)
 
-    def _prepare(self, bundle: SensorBundle) -> PreparedBundle:
-        prepared = prepare_bundle(bundle, self.spec.inputs, self.spec.input_size, self._ranges)
-        absent = [name for name in self.spec.required if name not in prepared.inputs]
-        absent += [str(m) for m in bundle.required if m in bundle.missing and m not in absent]
-        if absent or not prepared.inputs:
-            reasons = '; '.join(f'{name}: {why}' for name, why in prepared.missing.items())
-            what = f'required {absent} missing' if absent else 'no usable sensor'
-            raise SegmentationError(f'{self.spec.key}: {what} ({reasons})')
-        return prepared
+    def reset(self) -> None:
+        """Forget what the sensors showed and what ran: another recording begins."""
+        self.health.reset()
+        self._ranges = ThermalRanges()
+        self._states.clear()
 
-    @torch.inference_mode()
-    def _run(self, items: Sequence[PreparedBundle]) -> tuple[NetworkOutput, NDArray[np.float32]]:
-        inputs = {
-            name: torch.from_numpy(np.stack([item.inputs[name] for item in items])).to(self.device)
-            for name in items[0].inputs
-        }
-        mean = self.spec.mean_of_heads
-        output: NetworkOutput = self.network(inputs, with_aux=mean)
-        logits: Tensor = output.logits
-        if mean:
-            assert output.aux_logits is not None  # the entry's arguments made sure
-            logits = 0.5 * (logits + output.aux_logits)
-        return output, logits.float().cpu().numpy()
+    def _plan(self, bundle: SensorBundle) -> _Plan:
+        """Health, routing and alignment of one bundle."""
+        start = time.perf_counter()
+        healthy = self.health.check(bundle).bundle
+        checked = time.perf_counter()
+        view = bundle.camera.frame_id
+        before = self._states.get(view, RouterState())
+        missing = dict(healthy.missing)
+        lacking = {str(m): missing[m] for m in bundle.required if m in missing}
+        if lacking:
+            why = '; '.join(f'{name}: {reason}' for name, reason in lacking.items())
+            raise SegmentationError(f'required {", ".join(lacking)} missing ({why})')
+        while True:
+            present = frozenset(str(m) for m in healthy.frames if m not in missing)
+            latency_ms = self._latencies.medians_ms(time.monotonic())
+            reasons = {str(m): why for m, why in missing.items()}
+            situation = Situation(present, reasons, latency_ms=latency_ms)
+            decision, after = route(situation, before, self._roles, self.table, self.routing)
+            self._states[view] = after
+            self._states.move_to_end(view)
+            while len(self._states) > MAX_VIEWS:
+                self._states.popitem(last=False)
+            choice = decision.choice
+            if choice is None:
+                raise SegmentationError(decision.reason)
+            expert = self.experts[choice.expert]
+            prepared = expert.prepare(healthy, choice.subset, self._ranges)
+            spoilt = [name for name in choice.subset if name not in prepared.inputs]
+            if not spoilt:
+                break
+            # It was there and healthy, and still cannot be shown in this view.
+            missing |= {Modality(name): prepared.missing[name] for name in spoilt}
+        early_s = {'health': checked - start, 'align': time.perf_counter() - checked}
+        return _Plan(healthy, prepared, choice, decision.reason, missing, early_s)
 
     def _result(
         self,
-        bundle: SensorBundle,
-        prepared: PreparedBundle,
+        plan: _Plan,
         output: NetworkOutput,
         logits: NDArray[np.float32],
         row: int,
-        latency_s: dict[str, float],
+        network_s: float,
     ) -> Segmentation:
         start = time.perf_counter()
-        mask, confidence = mask_from_logits(logits, bundle.camera)
+        bundle, prepared = plan.bundle, plan.prepared
+        mask, confidence = self.experts[plan.choice.expert].decode(logits, bundle.camera)
         depth = lidar_depth(bundle, self._depth)
-        latency_s['mask'] = time.perf_counter() - start
+        latency_s = {**plan.early_s, 'network': network_s, 'mask': time.perf_counter() - start}
         used = tuple(Modality(name) for name in output.modalities)
         gate: dict[Modality, float] = {}
         if output.gate is not None:
@@ -211,13 +303,14 @@ class Segmenter:
             camera=bundle.camera,
             mask=mask,
             confidence=confidence,
-            expert=self.spec.key,
+            expert=plan.choice.expert,
+            reason=plan.reason,
             used=used,
-            missing={Modality(name): why for name, why in prepared.missing.items()},
+            missing=plan.missing,
             depth=depth.depth if depth else None,
             depth_measured=depth.measured if depth else None,
             gate=gate,
             time_error_ns={m: errors[m] for m in used},
             latency_s=latency_s,
-            notes={Modality(name): note for name, note in prepared.notes.items()},
+            notes={Modality(n): note for n, note in prepared.notes.items() if n in used},
         )

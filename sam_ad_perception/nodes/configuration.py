@@ -9,6 +9,7 @@ from sam_ad_perception.core.depth import DepthConfig
 from sam_ad_perception.core.health_config import HealthConfig
 from sam_ad_perception.core.occlusion import OcclusionConfig
 from sam_ad_perception.core.parameters import parameter
+from sam_ad_perception.core.routing import RoutingConfig
 from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
 
 FIXED_FRAME = (
@@ -66,14 +67,22 @@ class QosConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network runs, and where."""
+    """Which networks run, and where."""
 
-    key: str = parameter('mle_sam_demo', 'Entry of the model zoo.')
+    key: str = parameter(
+        'mle_sam_demo',
+        'Entry of the model zoo, or several separated by commas: the router chooses among them.',
+    )
     zoo: str = parameter('', 'The zoo file; empty for the one that comes with the package.')
     checkpoint_dir: str = parameter(
         '',
         'Folder of checkpoints; empty for SAM_AD_CHECKPOINTS where set, else the one that comes '
         'with the package.',
+    )
+    routing_table: str = parameter(
+        '',
+        'What was measured of the networks, as training.evaluate writes it; empty for none: then '
+        'all sensors run, in the first network that can.',
     )
     device: str = parameter('cpu', 'Where the network runs, for example cpu or cuda:0.')
     threads: int = parameter(
@@ -97,9 +106,11 @@ class SegmentationConfig:
     camera: ImageConfig = field(default_factory=ImageConfig)
     thermal: ImageConfig = field(default_factory=ImageConfig)
     event: EventConfig = field(default_factory=EventConfig)
+    depth: ImageConfig = field(default_factory=lambda: ImageConfig(transport='raw'))
     bundler: BundlerConfig = field(default_factory=BundlerConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
-    depth: DepthConfig = field(default_factory=DepthConfig)
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
+    lidar_depth: DepthConfig = field(default_factory=DepthConfig)
 
 
 @dataclass(frozen=True)

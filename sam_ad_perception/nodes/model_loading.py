@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_ad_perception.core.depth import DepthConfig
-from sam_ad_perception.core.health_config import HealthConfig
+from sam_ad_perception.core.routing_table import load_routing_table
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -24,7 +23,7 @@ from sam_ad_perception.core.sensors import (
     SensorData,
     SensorFrame,
 )
-from sam_ad_perception.nodes.configuration import ModelConfig
+from sam_ad_perception.nodes.configuration import ModelConfig, SegmentationConfig
 from sam_ad_perception.nodes.environment import share_folder
 
 if TYPE_CHECKING:
@@ -47,46 +46,69 @@ class LoadedModel:
     labels: LabelSpace
 
 
-def load_model(
-    config: ModelConfig,
-    depth: DepthConfig,
-    health: HealthConfig,
-    tell: Callable[[str], object],
-) -> LoadedModel:
-    """Load a network and run it once, so that the first frame is not the slowest.
+def load_model(config: SegmentationConfig, tell: Callable[[str], object]) -> LoadedModel:
+    """Load the networks and run each once, so that the first frame is not the slowest.
 
     Args:
-        config: Which network, from where, on what.
-        depth: How a sweep becomes a depth image.
-        health: How spoilt frames are told from good ones.
+        config: Which networks, from where, on what; and how sensors are judged.
         tell: Told in words what happens now.
 
     Returns:
-        The network.
+        The networks.
 
     Raises:
-        ValueError: No such entry, or a wrong checkpoint.
+        ValueError: No such entry, a wrong checkpoint, or a wrong routing table.
         OSError: A file cannot be read.
         RuntimeError: The device is not there.
     """
     tell('importing torch')
+    import sam_ad_perception.modeling.segmenter  # noqa: F401  the slow part of the next step
+
+    tell(f'loading {config.model.key}')
+    segmenter = make_segmenter(config)
+    for key, why in segmenter.unusable.items():
+        tell(f'without {key}: {why}')
+    bundle = sample_bundle()
+    for key in segmenter.experts:
+        tell(f'warming up {key}')
+        segmenter.warm_up(bundle.camera)
+    segmenter.segment([bundle])
+    segmenter.reset()
+    return LoadedModel(segmenter, segmenter.labels)
+
+
+def make_segmenter(config: SegmentationConfig) -> Segmenter:
+    """Build the segmenter that a configuration asks for: the same for a vehicle and for a bag.
+
+    Args:
+        config: The parameters of the segmentation node.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ValueError: No such entry, a wrong checkpoint, or a wrong routing table.
+        OSError: A file cannot be read.
+    """
     from sam_ad_perception.modeling.segmenter import Segmenter
 
-    zoo, checkpoints = model_files(config)
-    tell(f'loading {config.key}')
-    segmenter = Segmenter.from_zoo(
+    model = config.model
+    keys = [key.strip() for key in model.key.split(',') if key.strip()]
+    if not keys:
+        raise ValueError(f'model.key must name an entry of the zoo, got {model.key!r}')
+    zoo, checkpoints = model_files(model)
+    table = load_routing_table(Path(model.routing_table)) if model.routing_table else None
+    return Segmenter.from_zoo(
         zoo,
-        config.key,
+        keys,
         checkpoints,
-        config.device,
-        threads=config.threads or None,
-        depth=depth,
-        health=health,
+        model.device,
+        threads=model.threads or None,
+        depth=config.lidar_depth,
+        health=config.health,
+        routing=config.routing,
+        table=table,
     )
-    tell(f'warming up {config.key}')
-    segmenter.segment([sample_bundle()])
-    segmenter.reset()
-    return LoadedModel(segmenter, segmenter.spec.labels)
 
 
 def model_files(config: ModelConfig) -> tuple[Path, Path]:

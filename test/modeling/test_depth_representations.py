@@ -11,6 +11,7 @@ from sam_ad_perception.core.image_encodings import to_depth
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorFrame
 from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
 from sam_ad_perception.modeling.depth_representations import DepthImage
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.preprocessing import prepare_bundle
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
@@ -119,6 +120,6 @@ def test_a_depth_camera_reaches_the_network(zoo_path, bundle, encoding):
     there = np.isfinite(got)
     assert there.mean() > 0.7
     np.testing.assert_allclose(got[there], expected[there], rtol=0.03)
-    (result,) = Segmenter(spec, build_model(spec)).segment([made])
+    (result,) = Segmenter([ExpertNetwork(spec, build_model(spec))]).segment([made])
     assert Modality.DEPTH in result.used
     assert result.mask.shape == made.camera.size

@@ -18,6 +18,7 @@ from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamBackboneS
 from sam_ad_perception.modeling.backbones import load_backbone
 from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_state
 from sam_ad_perception.modeling.encoder_pool import EncoderPool
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.model_table import checkpoint_state, describe_model, model_table
 from sam_ad_perception.modeling.sam_vit import SamVit
 from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
@@ -193,13 +194,13 @@ def bundle(*sensors: Modality) -> SensorBundle:
 @pytest.mark.parametrize('key', ['ad', 'fusion'])
 def test_segmenter_runs_them_and_says_when_a_required_sensor_is_missing(tmp_path, key):
     spec = zoo(tmp_path)[key]
-    segmenter = Segmenter(spec, build_model(spec))
+    segmenter = Segmenter([ExpertNetwork(spec, build_model(spec))])
     (result,) = segmenter.segment([bundle(Modality.CAMERA, Modality.THERMAL)])
     assert result.mask.shape == (60, 80)
     assert result.expert == key
     assert result.used == tuple(Modality(name) for name in spec.required)
     assert result.gate == {}  # neither has one
-    with pytest.raises(SegmentationError, match=r"required \['camera'"):
+    with pytest.raises(SegmentationError, match='needs camera'):
         segmenter.segment([bundle(Modality.THERMAL)])
 
 

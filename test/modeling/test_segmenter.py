@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from sam_ad_perception.core.health_config import UNCHECKED
+from sam_ad_perception.core.labels import LABEL_SPACES, mapping
+from sam_ad_perception.core.routing import RoutingConfig
+from sam_ad_perception.core.routing_table import RoutingRow, RoutingTable
 from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.preprocessing import prepare_bundle
 from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
@@ -29,7 +34,7 @@ def keep(bundle, subset):
 
 @pytest.fixture
 def segmenter(spec, network):
-    return Segmenter(spec, network)
+    return Segmenter([ExpertNetwork(spec, network)])
 
 
 @pytest.mark.parametrize('subset', SUBSETS, ids='+'.join)
@@ -83,13 +88,15 @@ def test_a_bad_frame_is_missing_with_its_reason(segmenter, bundle):
 
 
 def test_no_usable_sensor_is_an_error_that_says_why(segmenter, bundle):
-    with pytest.raises(SegmentationError, match=r'tiny: no usable sensor \(camera: removed'):
+    with pytest.raises(
+        SegmentationError, match=r'no network can run: tiny needs one of .* \(camera: removed'
+    ):
         segmenter.segment([keep(bundle, ())])
 
 
 def test_a_required_sensor_that_is_missing_is_an_error(spec, network, bundle):
-    needy = Segmenter(dataclasses.replace(spec, required=('camera',)), network)
-    with pytest.raises(SegmentationError, match=r"required \['camera'\] missing"):
+    needy = Segmenter([ExpertNetwork(dataclasses.replace(spec, required=('camera',)), network)])
+    with pytest.raises(SegmentationError, match='tiny needs camera'):
         needy.segment([keep(bundle, SENSORS[1:])])
 
 
@@ -127,15 +134,15 @@ def test_a_degraded_sensor_is_used_and_noted(segmenter, bundle):
 
 
 def test_a_required_sensor_that_is_unhealthy_is_an_error(spec, network, bundle):
-    needy = Segmenter(dataclasses.replace(spec, required=('camera',)), network)
-    with pytest.raises(SegmentationError, match=r"required \['camera'\] missing \(camera: black"):
+    needy = Segmenter([ExpertNetwork(dataclasses.replace(spec, required=('camera',)), network)])
+    with pytest.raises(SegmentationError, match=r'tiny needs camera \(camera: black'):
         needy.segment([later(bundle, camera=BLACK)])
 
 
 def test_a_sensor_that_the_vehicle_requires_must_be_healthy_too(segmenter, bundle):
     wanted = dataclasses.replace(bundle, required=(Modality.CAMERA,))
     assert len(segmenter.segment([wanted])) == 1
-    with pytest.raises(SegmentationError, match=r"required \['camera'\] missing \(camera: black"):
+    with pytest.raises(SegmentationError, match=r'required camera missing \(camera: black'):
         segmenter.segment([later(wanted, camera=BLACK)])
 
 
@@ -164,14 +171,14 @@ def test_after_a_reset_streams_begin_anew(segmenter, bundle):
 
 
 def test_checking_can_be_switched_off(spec, network, bundle):
-    unchecked = Segmenter(spec, network, health=UNCHECKED)
+    unchecked = Segmenter([ExpertNetwork(spec, network)], health=UNCHECKED)
     (result,) = unchecked.segment([later(bundle, camera=BLACK)])
     assert Modality.CAMERA in result.used
 
 
 def test_mean_of_both_heads_is_a_switch(spec, network, bundle):
     arguments = dataclasses.replace(spec.arguments, output='mean')
-    both = Segmenter(dataclasses.replace(spec, arguments=arguments), network)
+    both = Segmenter([ExpertNetwork(dataclasses.replace(spec, arguments=arguments), network)])
     (result,) = both.segment([bundle])
     inputs = prepare_bundle(bundle, spec.inputs, spec.input_size).inputs
     with torch.no_grad():
@@ -188,20 +195,119 @@ def test_mean_of_both_heads_is_a_switch(spec, network, bundle):
 def test_networks_without_a_gate_run_as_the_others_do(key, used, bundle):
     entry = load_zoo(ZOO)[key]
     torch.manual_seed(0)
-    segmenter = Segmenter(entry, build_model(entry))
+    segmenter = Segmenter([ExpertNetwork(entry, build_model(entry))])
     (result,) = segmenter.segment([bundle])
     assert result.mask.shape == (100, 160)
     assert result.mask.max() < len(entry.labels.classes)
     assert result.used == used
     assert set(result.time_error_ns) == set(used)
-    assert set(result.missing) == set(SENSORS) - set(used)
-    assert 'no input' in result.missing[Modality.LIDAR]
+    assert result.missing == {}  # it does without the others: none of them has failed
     assert result.gate == {}
     assert result.depth is not None  # the depth image is no matter of the network
-    with pytest.raises(SegmentationError, match=r"required \['camera'"):
+    with pytest.raises(SegmentationError, match=f'{key} needs camera'):
         segmenter.segment([keep(bundle, SENSORS[1:])])
 
 
 def test_warm_up_takes_any_view(segmenter, bundle):
     segmenter.warm_up(bundle.camera)
     assert segmenter.segment([]) == []
+
+
+ROUTED = RoutingTable(
+    'drives',
+    'val',
+    'cityscapes',
+    (400, 640),
+    (
+        RoutingRow('tiny', ('camera', 'thermal', 'lidar'), 70.0),
+        RoutingRow('tiny', ('camera', 'thermal', 'event', 'lidar'), 65.0),
+        RoutingRow('tiny', ('lidar',), 30.0),
+        RoutingRow('camera_only', ('camera',), 60.0),
+    ),
+)
+
+
+@pytest.fixture
+def routed(spec, network):
+    """Two networks: the tiny one, and one that takes the camera alone"""
+    spec_b = dataclasses.replace(
+        spec,
+        key='camera_only',
+        inputs={'camera': spec.inputs['camera']},
+        required=('camera',),
+    )
+    return Segmenter(
+        [ExpertNetwork(spec, network), ExpertNetwork(spec_b, build_model(spec_b))],
+        table=ROUTED,
+        routing=RoutingConfig(recovery_frames=2),
+    )
+
+
+def test_router_chooses_network_and_sensors_by_what_was_measured(routed, bundle):
+    (result,) = routed.segment([bundle])
+    assert result.expert == 'tiny'
+    assert result.used == (Modality.CAMERA, Modality.THERMAL, Modality.LIDAR)
+    assert result.missing == {}
+    assert '70.0 mIoU measured (drives), best of 4 possible' in result.reason
+    (without,) = routed.segment([keep(bundle, SENSORS[:2])])
+    assert (without.expert, without.used) == ('camera_only', SENSORS[:1])
+    assert without.missing[Modality.LIDAR] == 'removed'
+
+
+def test_router_degrades_at_once_and_recovers_after_good_frames(routed, bundle):
+    frames = [bundle, keep(bundle, SENSORS[:1]), bundle, bundle]
+    experts = [routed.segment([frame])[0].expert for frame in frames]
+    assert experts == ['tiny', 'camera_only', 'camera_only', 'tiny']
+
+
+def test_each_view_is_routed_by_itself_and_an_error_spoils_no_other(routed, bundle):
+    rear = dataclasses.replace(bundle.camera, frame_id='rear')
+    blind = dataclasses.replace(keep(bundle, ()), camera=rear)
+    good, bad = routed.segment_each([bundle, blind])
+    assert good.expert == 'tiny'
+    assert isinstance(bad, SegmentationError)
+    assert 'camera_only needs camera (camera: removed' in str(bad)
+
+
+def test_sensor_that_cannot_be_shown_in_the_view_is_routed_around(routed, bundle):
+    nowhere = {m: T for m, T in bundle.T_camera.items() if m is not Modality.THERMAL}
+    (result,) = routed.segment([dataclasses.replace(bundle, T_camera=nowhere)])
+    assert (result.expert, result.used) == ('camera_only', SENSORS[:1])
+    assert Modality.THERMAL in result.missing
+
+
+def test_network_in_another_label_space_speaks_that_of_the_first(spec, network, bundle):
+    first = ExpertNetwork(spec, network)
+    (plain,) = Segmenter([first]).segment([bundle])
+    camvid = dataclasses.replace(spec, key='camvid', label_space='camvid')
+    segmenter = Segmenter([ExpertNetwork(camvid, build_model(camvid)), first])
+    segmenter.table = dataclasses.replace(
+        ROUTED, rows=(RoutingRow('tiny', ('camera', 'thermal', 'event', 'lidar'), 70.0),)
+    )
+    (result,) = segmenter.segment([bundle])
+    assert result.expert == 'tiny'
+    lut = mapping(LABEL_SPACES['cityscapes'], LABEL_SPACES['camvid'])
+    np.testing.assert_array_equal(result.mask, lut[plain.mask])
+
+
+def test_network_whose_classes_cannot_be_told_is_not_eligible(spec, network, bundle):
+    strange = dataclasses.replace(spec, key='strange', label_space='mcubes')
+    segmenter = Segmenter(
+        [ExpertNetwork(spec, network), ExpertNetwork(strange, build_model(strange))]
+    )
+    assert 'no mapping from label space' in segmenter.unusable['strange']
+    assert segmenter.segment([bundle])[0].expert == 'tiny'
+
+
+def test_of_several_networks_those_that_load_run(spec, network, bundle, tmp_path, zoo_path):
+    save_file(network.state_dict(), tmp_path / 'tiny.safetensors')
+    text = zoo_path.read_text()
+    entry = text.split('models:\n')[1]
+    both = text + entry.replace('tiny:', 'lost:', 1).replace('tiny.safe', 'lost.safe')
+    (tmp_path / 'zoo.yaml').write_text(both)
+    segmenter = Segmenter.from_zoo(tmp_path / 'zoo.yaml', ['lost', 'tiny'], tmp_path)
+    assert list(segmenter.experts) == ['tiny']
+    assert 'lost.safetensors' in segmenter.unusable['lost']
+    assert segmenter.segment([bundle])[0].expert == 'tiny'
+    with pytest.raises(ValueError, match=r'lost\.safetensors'):
+        Segmenter.from_zoo(tmp_path / 'zoo.yaml', 'lost', tmp_path)

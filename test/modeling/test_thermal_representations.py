@@ -10,6 +10,7 @@ import pytest
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorFrame
 from sam_ad_perception.core.status import WARN, summarize_segmentation
 from sam_ad_perception.core.thermal import PlanckConstants, ThermalRanges
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.preprocessing import prepare_bundle
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.thermal_representations import (
@@ -193,7 +194,7 @@ def test_the_zoo_refuses_what_makes_no_sense(zoo_path, written, message):
 
 
 def test_the_status_warns_of_eight_bits(zoo_path, network, bundle, rng):
-    segmenter = Segmenter(other_zoo(zoo_path, RADIOMETRIC), network)
+    segmenter = Segmenter([ExpertNetwork(other_zoo(zoo_path, RADIOMETRIC), network)])
     good, spoilt = segmenter.segment(
         [bundle, with_thermal(bundle, rng.integers(0, 256, (64, 80), dtype=np.uint8))]
     )
@@ -212,7 +213,7 @@ def test_a_segmenter_follows_every_camera_of_its_process_by_itself(zoo_path, net
 
     def drive(names, steps=range(4)):
         """What the network gets of each camera, the left one's images growing warmer."""
-        segmenter = Segmenter(spec, network)
+        segmenter = Segmenter([ExpertNetwork(spec, network)])
         seen.clear()
         for k in steps:
             images = {'left': noise + 29000 + 200 * k, 'right': noise + 21000 + k}

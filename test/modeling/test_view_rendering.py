@@ -10,6 +10,7 @@ import pytest
 from sam_ad_perception.core.alignment import estimate_surface, surface_map, warp_to_camera
 from sam_ad_perception.core.geometry import scale_camera, transform_points
 from sam_ad_perception.core.sensors import Modality, PointCloud, SensorBundle
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.preprocessing import prepare_bundle
 from sam_ad_perception.modeling.representations import EventCounts
 from sam_ad_perception.modeling.segmenter import Segmenter
@@ -127,7 +128,7 @@ def test_a_segmenter_tells_that_it_fell_back(zoo_path, network, beside):
     text = zoo_path.read_text()
     written = '{representation: thermal_percentile, alignment: depth}'
     zoo_path.write_text(text.replace('{representation: thermal_percentile}', written))
-    segmenter = Segmenter(load_zoo(zoo_path)['tiny'], network)
+    segmenter = Segmenter([ExpertNetwork(load_zoo(zoo_path)['tiny'], network)])
     whole, blind = segmenter.segment([beside, without_lidar(beside)])
     assert not whole.notes
     assert 'plane at 20 m' in blind.notes[Modality.THERMAL]

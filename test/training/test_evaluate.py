@@ -13,6 +13,7 @@ from rich.console import Console
 from sam_ad_perception.core.health_config import UNCHECKED
 from sam_ad_perception.core.records import build_record
 from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import MeasuredResult, build_model, load_zoo
 from training.checkpoint import export_weights
@@ -46,7 +47,7 @@ def test_measured_miou_is_that_of_torchmetrics():
 
     torch.manual_seed(0)
     spec = load_zoo(ROOT / 'training' / 'configs' / 'debug_zoo.yaml')['debug']
-    segmenter = Segmenter(spec, build_model(spec), health=UNCHECKED)
+    segmenter = Segmenter([ExpertNetwork(spec, build_model(spec))], health=UNCHECKED)
     console = Console(quiet=True)
     (measured,) = measure_subsets(segmenter, [SENSORS], 1, console)
 

@@ -1,0 +1,164 @@
+"""A network of the zoo with its weights, ready to run on what the router gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam_ad_perception.core.labels import LabelSpace, mapping
+from sam_ad_perception.core.routing import Expert
+from sam_ad_perception.core.sensors import CameraModel, SensorBundle
+from sam_ad_perception.core.thermal import ThermalRanges
+from sam_ad_perception.modeling.checkpoints import load_checkpoint
+from sam_ad_perception.modeling.lora import merge_lora
+from sam_ad_perception.modeling.networks import NetworkOutput, SegmentationNetwork
+from sam_ad_perception.modeling.preprocessing import (
+    PreparedBundle,
+    mask_from_logits,
+    prepare_bundle,
+)
+from sam_ad_perception.modeling.zoo import ModelSpec, build_model
+
+if TYPE_CHECKING:
+    from sam_ad_perception.modeling.encoder_pool import EncoderPool
+
+
+class ExpertNetwork:
+    """Runs one network.
+
+    Args:
+        spec: The zoo entry.
+        network: Its network with trained weights; it is switched to inference and its adapters
+            are merged.
+        device: Where it runs.
+
+    Attributes:
+        spec: The zoo entry.
+        network: The network.
+        role: What the router needs to know of it.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: SegmentationNetwork,
+        device: torch.device | str = 'cpu',
+    ) -> None:
+        self.spec = spec
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        merge_lora(self.network)
+        self.role = Expert(spec.key, tuple(spec.inputs), spec.required)
+        self._ids: NDArray[np.uint8] | None = None
+
+    def speak(self, labels: LabelSpace) -> None:
+        """Give masks in another label space than the network's own.
+
+        Args:
+            labels: The space.
+
+        Raises:
+            ValueError: No table relates the two spaces.
+        """
+        own = self.spec.labels
+        self._ids = None if labels == own else mapping(own, labels)
+
+    def prepare(
+        self, bundle: SensorBundle, subset: Sequence[str], ranges: ThermalRanges
+    ) -> PreparedBundle:
+        """Render some sensors of a bundle as the network sees them.
+
+        Args:
+            bundle: The bundle.
+            subset: Sensors that are to be used.
+            ranges: Running ranges of the thermal streams.
+
+        Returns:
+            The inputs, and which of the subset could not be used.
+        """
+        forms = {name: form for name, form in self.spec.inputs.items() if name in subset}
+        return prepare_bundle(bundle, forms, self.spec.input_size, ranges)
+
+    @torch.inference_mode()
+    def run(self, items: Sequence[PreparedBundle]) -> tuple[NetworkOutput, NDArray[np.float32]]:
+        """Run the network on a batch.
+
+        Args:
+            items: Bundles with the same sensors.
+
+        Returns:
+            What the network made, and (B, classes, h, w) float32 logits.
+        """
+        inputs = {
+            name: torch.from_numpy(np.stack([item.inputs[name] for item in items])).to(self.device)
+            for name in items[0].inputs
+        }
+        mean = self.spec.mean_of_heads
+        output: NetworkOutput = self.network(inputs, with_aux=mean)
+        logits: Tensor = output.logits
+        if mean:
+            assert output.aux_logits is not None  # the entry's arguments made sure
+            logits = 0.5 * (logits + output.aux_logits)
+        return output, logits.float().cpu().numpy()
+
+    def decode(
+        self, logits: NDArray[np.float32], camera: CameraModel
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Make a mask of logits.
+
+        Args:
+            logits: (classes, h, w) float32.
+            camera: The view.
+
+        Returns:
+            (H, W) uint8 label ids of the output's label space, (H, W) uint8 confidence.
+        """
+        mask, confidence = mask_from_logits(logits, camera)
+        return (mask if self._ids is None else self._ids[mask]), confidence
+
+    def warm_up(self, camera: CameraModel) -> None:
+        """Run once with every modality, so that the first frame is not the slowest.
+
+        Args:
+            camera: A view of the size that will come.
+        """
+        size = self.spec.input_size
+        inputs = {n: np.zeros((c, *size), np.float32) for n, c in self.spec.channels.items()}
+        _, logits = self.run([PreparedBundle(inputs, {})])
+        self.decode(logits[0], camera)
+
+
+def load_expert(
+    zoo: Mapping[str, ModelSpec],
+    key: str,
+    checkpoint_dir: Path,
+    device: torch.device | str = 'cpu',
+    pool: EncoderPool | None = None,
+) -> ExpertNetwork:
+    """Build a network of the zoo and load its checkpoint.
+
+    Args:
+        zoo: The entries.
+        key: Which one.
+        checkpoint_dir: Folder of the checkpoint files.
+        device: Where it runs.
+        pool: Frozen SAM encoders that several networks share; None builds its own.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: No such entry, an entry that cannot be built, or a wrong checkpoint.
+        OSError: The checkpoint cannot be read.
+    """
+    if key not in zoo:
+        raise ValueError(f'the zoo has no model {key!r}, expected one of {list(zoo)}')
+    network = build_model(zoo[key], pool)
+    load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
+    return ExpertNetwork(zoo[key], network, device)
