@@ -22,7 +22,7 @@ PASSED = {
     'segmentation': (
         *('namespace', 'use_sim_time', 'model', 'zoo', 'checkpoint_dir', 'device', 'calibration'),
         *('camera_image', 'camera_info', 'thermal_image', 'thermal_info'),
-        *('events', 'event_info', 'points'),
+        *('events', 'event_info', 'points', 'odometry'),
     ),
     'depth_projection': ('namespace', 'use_sim_time', 'calibration', 'camera_info', 'points'),
     'visualization': (
@@ -49,6 +49,7 @@ ARGUMENTS = {
     'events': ('events', 'Packets of the event camera.'),
     'event_info': ('events/camera_info', 'Geometry of the event camera.'),
     'points': ('points', 'Lidar sweeps.'),
+    'odometry': ('odometry', 'Twist of the vehicle, where no transform tells how it moves.'),
     'synchronizer_policy': ('', 'deadline or approximate; empty for the parameter file.'),
     'rviz': ('false', 'Start RViz with config/perception.rviz.'),
 }

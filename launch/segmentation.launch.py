@@ -21,6 +21,7 @@ INPUTS = {
     'events': 'events',
     'event_info': 'events/camera_info',
     'points': 'points',
+    'odometry': 'odometry',
 }
 # Inputs that are also read as <topic>/compressed.
 COMPRESSED = ('camera_image', 'thermal_image')

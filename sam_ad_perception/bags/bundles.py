@@ -21,6 +21,7 @@ from sam_ad_perception.core.conversions import (
     frame_from_message,
     packet_from_message,
     transforms_from_message,
+    twist_from_message,
 )
 from sam_ad_perception.core.event_packets import EVENT_ARRAY_TYPES, packet_from_event_array
 from sam_ad_perception.core.sensors import Modality
@@ -84,7 +85,7 @@ class BagFeed:
 
     def rank(self, message: BagMessage) -> int:
         """Order among messages of one time: what explains a frame first, the camera last."""
-        if message.topic in self._mapping.tf:
+        if message.topic in self._mapping.tf or message.topic == self._mapping.odometry:
             return 0
         if message.topic in self._infos:
             return 1
@@ -133,6 +134,9 @@ class BagFeed:
                     tree.set_static(parent, child, T)
                 else:
                     tree.add_dynamic(parent, child, stamp_ns, T)
+            return []
+        if topic == self._mapping.odometry:
+            self.bundler.ego_motion.add_twist(*twist_from_message(self._read(message)))
             return []
         if topic in self._infos:
             modality = self._infos[topic]

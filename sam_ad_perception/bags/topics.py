@@ -8,7 +8,7 @@ a result (`semantic`, `label`, `mask`, `depth_registered`, ...). Then, by type:
   An image that is named as rendered from events (`dvs_rendering`, `event_camera_renderer`) is
   event.
 * `EventPacket` and `EventArray` are event, before rendered images; `PointCloud2` is lidar,
-  `TFMessage` tf or (by its name) tf_static.
+  `TFMessage` tf or (by its name) tf_static; `Odometry`, else a stamped twist, is odometry.
 * `CameraInfo` belongs to the image in the same namespace. An image without one takes the only
   CameraInfo that is left and whose name fits its sensor.
 
@@ -32,6 +32,12 @@ IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 PACKET_TYPE = 'event_camera_msgs/msg/EventPacket'
 INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 TF_TYPE = 'tf2_msgs/msg/TFMessage'
+ODOMETRY_TYPES = (
+    'nav_msgs/msg/Odometry',
+    'geometry_msgs/msg/TwistWithCovarianceStamped',
+    'geometry_msgs/msg/TwistStamped',
+)
+"""What tells the vehicle's twist where no transform does; the first are preferred."""
 DATA_TYPES: Mapping[Modality, tuple[str, ...]] = {
     Modality.CAMERA: IMAGE_TYPES,
     Modality.THERMAL: IMAGE_TYPES,
@@ -45,7 +51,7 @@ INFO_ROLES = {
     'event_info': Modality.EVENT,
     'depth_info': Modality.DEPTH,
 }
-ROLES = (*(m.value for m in Modality), *INFO_ROLES, 'tf', 'tf_static')
+ROLES = (*(m.value for m in Modality), *INFO_ROLES, 'tf', 'tf_static', 'odometry')
 """What `--topic ROLE:=NAME` may name."""
 
 _THERMAL = {'thermal', 'ir', 'lwir', 'infrared', 'flir', 'boson'}
@@ -82,19 +88,21 @@ class TopicMapping:
         sensors: The sensors found.
         tf: Topics of moving transforms.
         tf_static: Topics of fixed transforms.
+        odometry: Topic that tells the vehicle's twist; '' for none.
         passed_over: For each sensor, other topics that would have fitted, best first.
     """
 
     sensors: Mapping[Modality, SensorTopics]
     tf: tuple[str, ...] = ()
     tf_static: tuple[str, ...] = ()
+    odometry: str = ''
     passed_over: Mapping[Modality, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every topic that is read."""
         used = [name for s in self.sensors.values() for name in (s.data, s.info) if name]
-        return (*used, *self.tf, *self.tf_static)
+        return (*used, *self.tf, *self.tf_static, *filter(None, [self.odometry]))
 
     def rows(self) -> list[tuple[str, str, str]]:
         """The mapping for a reader: role, topic, and a remark, one row for each topic."""
@@ -110,6 +118,7 @@ class TopicMapping:
                 rows.append((f'{modality}_info', topics.info, ''))
         rows += [('tf', name, '') for name in self.tf]
         rows += [('tf_static', name, '') for name in self.tf_static]
+        rows += [('odometry', self.odometry, '')] if self.odometry else []
         return rows
 
 
@@ -159,6 +168,7 @@ def guess_topics(
         sensors,
         _transforms(listed, given, 'tf'),
         _transforms(listed, given, 'tf_static'),
+        given.get('odometry', _find_odometry(listed.values())),
         passed_over,
     )
 
@@ -176,6 +186,8 @@ def _check(listed: Mapping[str, BagTopic], given: Mapping[str, str]) -> None:
             allowed: tuple[str, ...] = (INFO_TYPE,)
         elif role in ('tf', 'tf_static'):
             allowed = (TF_TYPE,)
+        elif role == 'odometry':
+            allowed = ODOMETRY_TYPES
         else:
             allowed = DATA_TYPES[Modality(role)]
         if listed[name].type not in allowed:
@@ -250,6 +262,16 @@ def _siblings(data: str, infos: Sequence[str]) -> list[str]:
     base = data.removesuffix('/compressed')
     near = (f'{base.rpartition("/")[0]}/camera_info', f'{base}/camera_info')
     return [name for name in near if data and name in infos]
+
+
+def _find_odometry(topics: Iterable[BagTopic]) -> str:
+    """The topic that tells the vehicle's twist: by its type, then the one with more messages."""
+    found = [
+        (ODOMETRY_TYPES.index(t.type), -t.count, t.name)
+        for t in topics
+        if t.type in ODOMETRY_TYPES and t.count
+    ]
+    return min(found)[2] if found else ''
 
 
 def _transforms(

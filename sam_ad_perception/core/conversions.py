@@ -82,6 +82,7 @@ __all__ = [
     'to_rgb',
     'to_thermal',
     'transforms_from_message',
+    'twist_from_message',
     'transforms_to_message',
 ]
 
@@ -293,6 +294,23 @@ def transforms_from_message(message: Any) -> list[Transform]:
             raise ConversionError(f'TFMessage, {parent!r} to {child!r}: {err}') from err
         read.append((parent, child, stamp_of(each), T))
     return read
+
+
+def twist_from_message(message: Any) -> tuple[int, NDArray[np.float64], NDArray[np.float64], str]:
+    """Read how fast a body moves, in its own frame.
+
+    Args:
+        message: `nav_msgs/Odometry`, `geometry_msgs/TwistStamped` or `TwistWithCovarianceStamped`.
+
+    Returns:
+        Stamp in nanoseconds; (3,) linear velocity, m/s; (3,) angular velocity, rad/s; the frame
+        of the body: of odometry the child frame, of a twist that of its header.
+    """
+    body = getattr(message, 'child_frame_id', None)
+    twist = getattr(message.twist, 'twist', message.twist)
+    v, w = twist.linear, twist.angular
+    frame = frame_of(message) if body is None else str(body).lstrip('/')
+    return stamp_of(message), np.array([v.x, v.y, v.z]), np.array([w.x, w.y, w.z]), frame
 
 
 def frame_from_message(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sam_ad_perception.bags.reader import BagMessage, BagReader, BagTopic
-from sam_ad_perception.bags.topics import TopicMapping
+from sam_ad_perception.bags.topics import ODOMETRY_TYPES, TopicMapping
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.nodes import topics as names
 
@@ -171,6 +171,8 @@ def plan_routes(
         add(name, '/tf_static', _STATIC)
     for name in mapping.tf:
         add(name, '/tf', _MOVING)
+    if mapping.odometry and listed[mapping.odometry].type == ODOMETRY_TYPES[0]:
+        add(mapping.odometry, names.ODOMETRY, _MOVING)
     taken = {'/' + route.target.lstrip('/') for route in routes.values()}
     for name, topic in listed.items():
         if name in routes or name in left_out or not topic.count:

@@ -20,6 +20,7 @@ from sam_ad_perception.core.conversions import (
     frame_of,
     packet_from_message,
     stamp_of,
+    twist_from_message,
 )
 from sam_ad_perception.core.event_packets import (
     EVENT_ARRAY_TYPES,
@@ -33,7 +34,7 @@ from sam_ad_perception.nodes.event_input import IMAGE_TYPE, PACKET_TYPE, EventIn
 from sam_ad_perception.nodes.health import TopicMonitor
 from sam_ad_perception.nodes.image_input import ImageInput
 from sam_ad_perception.nodes.ros import TransformInput, guard, message_type, sensor_qos
-from sam_ad_perception.nodes.topics import INFO_TOPICS, SENSOR_TOPICS
+from sam_ad_perception.nodes.topics import INFO_TOPICS, ODOMETRY, SENSOR_TOPICS
 
 MAX_ARRIVALS = 1000
 
@@ -84,6 +85,8 @@ class SensorInputs:
             str(m): TopicMonitor(str(m), config.bundler.sync.sensors[m].max_age_s)
             for m in self.sensors
         }
+        if Modality.LIDAR in self.sensors:
+            self.monitors['odometry'] = TopicMonitor('odometry', float('inf'))
         tree = TransformTree()
         calibration.fill(tree)
         self.bundler = self._make_bundler(tree)
@@ -99,6 +102,14 @@ class SensorInputs:
                     message_type('sensor_msgs/msg/PointCloud2'),
                     SENSOR_TOPICS[Modality.LIDAR],
                     guard(self._node, self.monitors[Modality.LIDAR], self._take_cloud),
+                    qos,
+                )
+            )
+            self._subscriptions.append(
+                self._node.create_subscription(
+                    message_type('nav_msgs/msg/Odometry'),
+                    ODOMETRY,
+                    guard(self._node, self.monitors['odometry'], self._take_odometry),
                     qos,
                 )
             )
@@ -260,6 +271,9 @@ class SensorInputs:
     def _take_packet(self, packet: EventPacket) -> None:
         self._remember(Modality.EVENT, packet.stamp_ns, time.monotonic())
         self._on_results(self.bundler.add_event_packet(packet, self.now_ns()))
+
+    def _take_odometry(self, message: Any) -> None:
+        self.bundler.ego_motion.add_twist(*twist_from_message(message))
 
     def _add(self, frame: SensorFrame, arrival: float) -> None:
         self._remember(frame.modality, frame.stamp_ns, arrival)

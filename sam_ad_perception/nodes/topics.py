@@ -11,6 +11,7 @@ THERMAL_INFO = 'thermal/camera_info'
 EVENTS = 'events'
 EVENT_INFO = 'events/camera_info'
 POINTS = 'points'
+ODOMETRY = 'odometry'
 
 MASK = 'semantic/image'
 CONFIDENCE = 'semantic/confidence'

@@ -279,3 +279,20 @@ def test_the_kitti_bag_needs_no_help(sample_data):
         'lidar': '/lidar/points',
     }
     assert mapping.sensors[Modality.CAMERA].rectified
+
+
+def test_odometry_is_found_by_type_and_messages():
+    def topic(name, kind, count):
+        return BagTopic(name, kind, count)
+
+    odometry, twist = 'nav_msgs/msg/Odometry', 'geometry_msgs/msg/TwistStamped'
+    listed = [topic('/twist', twist, 900), topic('/a', odometry, 10), topic('/b', odometry, 20)]
+    mapping = guess_topics(listed)
+    assert mapping.odometry == '/b'
+    assert '/b' in mapping.names
+    assert ('odometry', '/b', '') in mapping.rows()
+    assert guess_topics(listed[:1]).odometry == '/twist'
+    assert guess_topics(listed, {'odometry': ''}).odometry == ''
+    assert guess_topics(listed, {'odometry': '/a'}).odometry == '/a'
+    with pytest.raises(BagError, match='expected nav_msgs/msg/Odometry'):
+        guess_topics([*listed, topic('/tf', 'tf2_msgs/msg/TFMessage', 3)], {'odometry': '/tf'})

@@ -410,3 +410,42 @@ def test_recorded_images_are_read(sample_data):
     original = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     assert frame.data.shape == original.shape
     assert frame.frame_id == 'camera_front_optical'
+
+
+def twist_message(types, kind):
+    """20 m/s ahead, a little to the right, turning left; the header says odom."""
+
+    def of(package, name, **fields):
+        return cv.make(types, f'{package}/msg/{name}', **fields)
+
+    linear = of('geometry_msgs', 'Vector3', x=20.0, y=-0.5, z=0.0)
+    angular = of('geometry_msgs', 'Vector3', x=0.0, y=0.0, z=0.3)
+    twist = of('geometry_msgs', 'Twist', linear=linear, angular=angular)
+    header = cv.make_header(types, STAMP, '/odom')
+    if kind == 'TwistStamped':
+        return of('geometry_msgs', kind, header=header, twist=twist)
+    twist = of('geometry_msgs', 'TwistWithCovariance', twist=twist, covariance=np.zeros(36))
+    if kind == 'TwistWithCovarianceStamped':
+        return of('geometry_msgs', kind, header=header, twist=twist)
+    point = of('geometry_msgs', 'Point', x=0.0, y=0.0, z=0.0)
+    rotation = of('geometry_msgs', 'Quaternion', x=0.0, y=0.0, z=0.0, w=1.0)
+    pose = of('geometry_msgs', 'Pose', position=point, orientation=rotation)
+    pose = of('geometry_msgs', 'PoseWithCovariance', pose=pose, covariance=np.zeros(36))
+    fields = {'header': header, 'child_frame_id': '/base_link', 'pose': pose, 'twist': twist}
+    return of('nav_msgs', kind, **fields)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'frame'),
+    [
+        ('Odometry', 'base_link'),
+        ('TwistStamped', 'odom'),
+        ('TwistWithCovarianceStamped', 'odom'),
+    ],
+)
+def test_a_twist_is_that_of_the_body_in_its_own_frame(ros, kind, frame):
+    message = ros.round_trip(twist_message(ros.types, kind))
+    stamp_ns, linear, angular, body = cv.twist_from_message(message)
+    assert (stamp_ns, body) == (STAMP, frame)
+    np.testing.assert_array_equal(linear, [20, -0.5, 0])
+    np.testing.assert_array_equal(angular, [0, 0, 0.3])

@@ -25,7 +25,11 @@ CONFIGS = {
     'synchronizer': SynchronizerNodeConfig,
 }
 INPUTS = {
-    'segmentation': {*topics.SENSOR_TOPICS.values(), *topics.INFO_TOPICS.values()},
+    'segmentation': {
+        *topics.SENSOR_TOPICS.values(),
+        *topics.INFO_TOPICS.values(),
+        topics.ODOMETRY,
+    },
     'depth_projection': {topics.CAMERA_INFO, topics.POINTS},
     'synchronizer': {
         topics.CAMERA_IMAGE,
