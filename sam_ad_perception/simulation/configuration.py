@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sam_ad_perception.simulation.conditions import Schedule, check_schedule
-from sam_ad_perception.simulation.events import CONTRAST
 from sam_ad_perception.simulation.faults import KINDS, Fault
 from sam_ad_perception.simulation.rig import RigSensor, default_rig
 from sam_ad_perception.simulation.scene import SCENES, STREET
@@ -33,8 +32,6 @@ class DriveConfig:
             the start, and the condition from then on.
         condition_ramp_s: How long each change takes, seconds.
         faults: What goes wrong, and when.
-        event_threshold: Change of the log intensity that makes one event.
-        event_refractory_us: Time after an event in which its pixel is blind, microseconds.
         rig: The sensors, instead of the four whose sizes and rates are given above.
 
     Raises:
@@ -57,8 +54,6 @@ class DriveConfig:
     conditions: Schedule = ()
     condition_ramp_s: float = 1.0
     faults: tuple[Fault, ...] = ()
-    event_threshold: float = CONTRAST
-    event_refractory_us: int = 0
     rig: tuple[RigSensor, ...] = ()
 
     def __post_init__(self) -> None:
@@ -66,13 +61,12 @@ class DriveConfig:
             raise ValueError(f'seed must be at least 0, got {self.seed}')
         for name in (
             'duration_s', 'camera_rate_hz', 'thermal_rate_hz', 'lidar_rate_hz', 'event_packet_ms',
-            'speed_mps', 'event_threshold',
+            'speed_mps',
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
-        for name in ('condition_ramp_s', 'event_refractory_us'):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f'{name} must be at least 0, got {getattr(self, name)}')
+        if not self.condition_ramp_s >= 0:
+            raise ValueError(f'condition_ramp_s must be at least 0, got {self.condition_ramp_s}')
         for name in ('size', 'thermal_size', 'event_size'):
             if min(getattr(self, name)) < 16:
                 raise ValueError(f'{name} must be at least 16 x 16, got {getattr(self, name)}')

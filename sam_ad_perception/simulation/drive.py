@@ -22,7 +22,6 @@ from sam_ad_perception.simulation.configuration import DriveConfig
 from sam_ad_perception.simulation.delivery import TimedFrame, deliver, plan_frames
 from sam_ad_perception.simulation.faults import TRANSPORT, Fault, corrupt, drop_non_finite
 from sam_ad_perception.simulation.lidar import Sweep
-from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT
 from sam_ad_perception.simulation.renderer import SWEEP_NS, Renderer
 from sam_ad_perception.simulation.rig import SENSORS, RigSensor
 from sam_ad_perception.simulation.scene import Scene
@@ -43,7 +42,8 @@ class GroundTruth:
     Attributes:
         stamp_ns: Time, nanoseconds.
         labels: (H, W) uint8, Cityscapes train ids.
-        depth: (H, W) float32, z in the camera's frame, metres; NaN where there is no surface.
+        depth: (H, W) float32, z in the camera's frame at the stamp, metres; NaN where there is no
+            surface. A rolling shutter moves its pixels, as those of the labels.
         faults: For each sensor of the rig that is faulty at that time, the kinds of its faults.
     """
 
@@ -196,7 +196,7 @@ class Drive:
         return GroundTruth(
             stamp_ns,
             self._renderer.labels(view),
-            _surface_depth(view.hits.index, view.hits.depth),
+            self._renderer.depth(view),
             {name: kinds for name, kinds in faults.items() if kinds},
         )
 
@@ -297,8 +297,3 @@ class Drive:
         start_ns = self.config.start_ns + round(start_s * 1e9)
         stamps = self.frame_stamps(sensor)
         return max((s for s in stamps if s < start_ns), default=stamps[0])
-
-
-def _surface_depth(index: NDArray[np.int32], depth: NDArray[np.float64]) -> NDArray[np.float32]:
-    surface = (index > SKY_HIT) | (index == GROUND_HIT)
-    return np.where(surface, depth, np.nan).astype(np.float32)

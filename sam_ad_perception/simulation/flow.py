@@ -1,7 +1,10 @@
-"""Optical flow: where what each pixel sees will be seen at another time."""
+"""Optical flow: where what each pixel sees will be seen at another time; rolling shutters."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -72,3 +75,33 @@ def measure_flow(
     poses = np.ascontiguousarray(T_world_now), np.ascontiguousarray(T_world_later)
     _flow(now, later, hits.index, hits.depth, camera.K, *poses, out)
     return out
+
+
+def roll_shutter(
+    image: NDArray[Any], flow: NDArray[np.float32], interpolation: int
+) -> NDArray[Any]:
+    """What a camera that reads row by row makes of an image of one time.
+
+    Each row shows the scene at its own time: pixels are taken from where they came from, with the
+    velocity of what is seen there, twice refined. What comes into sight between the time of the
+    image and that of the row cannot be known; edges are wrong by that much.
+
+    Args:
+        image: (H, W) or (H, W, C), at the time of the middle row.
+        flow: (H, W, 2) float32, motion of its pixels until the time of the last row.
+        interpolation: OpenCV's constant.
+
+    Returns:
+        The same shape and type.
+    """
+    height, width = image.shape[:2]
+    u, v = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    share = 2.0 * v / np.float32(max(height - 1, 1)) - 1.0
+    motion = np.clip(np.nan_to_num(flow), -0.2 * width, 0.2 * width).astype(np.float32)
+    there = motion
+    for _ in range(2):
+        x, y = u - share * there[..., 0], v - share * there[..., 1]
+        there = np.asarray(cv2.remap(motion, x, y, cv2.INTER_NEAREST,
+                                     borderMode=cv2.BORDER_REPLICATE))  # fmt: skip
+    x, y = u - share * there[..., 0], v - share * there[..., 1]
+    return np.asarray(cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE))

@@ -6,7 +6,9 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,12 +19,12 @@ from sam_ad_perception.simulation.atmosphere import add_fog, add_precipitation
 from sam_ad_perception.simulation.conditions import DAY, Condition, condition_at, weather_under
 from sam_ad_perception.simulation.configuration import DriveConfig
 from sam_ad_perception.simulation.events import NOISE_RATE, detect_events, join, log_intensity
-from sam_ad_perception.simulation.flow import measure_flow
+from sam_ad_perception.simulation.flow import measure_flow, roll_shutter
 from sam_ad_perception.simulation.lamps import find_lamps
 from sam_ad_perception.simulation.lidar import COLUMNS, Sweep, measure_lidar
 from sam_ad_perception.simulation.lidar_weather import weather_sweep
 from sam_ad_perception.simulation.primitives import Primitives
-from sam_ad_perception.simulation.raycast import Hits, cast
+from sam_ad_perception.simulation.raycast import GROUND_HIT, SKY_HIT, Hits, cast
 from sam_ad_perception.simulation.rig import SENSORS
 from sam_ad_perception.simulation.scene import Scene
 from sam_ad_perception.simulation.shadows import map_shadows
@@ -81,6 +83,7 @@ class Renderer:
         self.T_base = T_base
         phases = np.random.default_rng([config.seed, 1]).uniform(0, 2 * np.pi, 4)
         self.motion = VehicleMotion(scene.road, config.speed_mps, phases)
+        self._rigs = {sensor.name: sensor for sensor in config.sensors}
         self._views: OrderedDict[tuple[str, int], View] = OrderedDict()
         self._subframes: OrderedDict[tuple[str, int], NDArray[np.float64]] = OrderedDict()
 
@@ -149,7 +152,7 @@ class Renderer:
     def picture(self, view: View) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, what a camera makes of a view."""
         c, noise = self.condition(view.stamp_ns), self.rng(view.sensor, view.stamp_ns)
-        linear = self.light(view, c)
+        linear = self._roll(view, self.light(view, c), cv2.INTER_LINEAR)
         if c == DAY:
             return light.develop(linear, noise)
         rng = self.rng(view.sensor, view.stamp_ns, 1)
@@ -169,7 +172,7 @@ class Renderer:
     def heat(self, view: View) -> NDArray[np.uint16]:
         """(H, W) uint16, what a thermal camera makes of a view, counts of 10 mK."""
         condition = self.condition(view.stamp_ns)
-        return measure_thermal(
+        counts = measure_thermal(
             view.hits,
             view.primitives,
             self.scene.road,
@@ -179,10 +182,28 @@ class Renderer:
             self.rng(view.sensor, view.stamp_ns),
             condition,
         )
+        return self._roll(view, counts)
 
     def labels(self, view: View) -> NDArray[np.uint8]:
         """(H, W) uint8, true classes of a view."""
-        return light.label(view.hits, view.primitives, self.scene.road, view.camera, view.T_world)
+        made = light.label(view.hits, view.primitives, self.scene.road, view.camera, view.T_world)
+        return self._roll(view, made)
+
+    def depth(self, view: View) -> NDArray[np.float32]:
+        """(H, W) float32, true depth of a view, metres; NaN where there is no surface."""
+        index = view.hits.index
+        surface = (index > SKY_HIT) | (index == GROUND_HIT)
+        return self._roll(view, np.where(surface, view.hits.depth, np.nan).astype(np.float32))
+
+    def _roll(
+        self, view: View, image: NDArray[Any], interpolation: int = cv2.INTER_NEAREST
+    ) -> NDArray[Any]:
+        """What a rolling shutter makes of an image of one time."""
+        rolling_s = self._rigs[view.sensor].rolling_s
+        if rolling_s == 0.0:
+            return image
+        half_ns = round(rolling_s * 5e8)
+        return roll_shutter(image, self.flow(view, view.stamp_ns + half_ns), interpolation)
 
     def flow(self, view: View, later_ns: int) -> NDArray[np.float32]:
         """(H, W, 2) float32, true motion of a view's pixels until another time."""
@@ -212,7 +233,7 @@ class Renderer:
 
     def events(self, sensor: str, start_ns: int, end_ns: int) -> Events:
         """Events with start <= t < end, nanoseconds, ordered by time."""
-        c, origin = self.config, self.config.start_ns
+        rig, origin = self._rigs[sensor], self.config.start_ns
         first, last = (start_ns - origin) // SUBFRAME_NS, -(-(end_ns - origin) // SUBFRAME_NS)
         parts = []
         for k in range(first, last):
@@ -224,8 +245,8 @@ class Renderer:
                     begin_ns,
                     SUBFRAME_NS,
                     self.rng(sensor, begin_ns),
-                    c.event_threshold,
-                    1000 * c.event_refractory_us,
+                    rig.threshold,
+                    1000 * rig.refractory_us,
                     NOISE_RATE + self.condition(begin_ns).event_noise_hz,
                 )
             )

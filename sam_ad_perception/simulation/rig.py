@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.parameters import ParameterError, load, parameter
 from sam_ad_perception.core.sensors import CameraModel, Modality
+from sam_ad_perception.simulation.events import CONTRAST
 
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """`R_body_optical`: x right, y down, z forward (REP 103)."""
@@ -51,6 +52,10 @@ class RigSensor:
         focal_widths: Focal length in image widths; 0 takes the kind's default.
         clock_offset_s: By how much its clock is ahead: stamp minus true time, seconds.
         latency_s: From the end of a measurement to its arrival, seconds.
+        rolling_s: Time from the first row of a picture to the last, seconds; its stamp is that of
+            the middle row. 0: a global shutter.
+        threshold: Change of the log intensity that makes one event of an event camera.
+        refractory_us: Time after an event in which its pixel is blind, microseconds.
 
     Raises:
         ValueError: A field is out of range.
@@ -71,6 +76,13 @@ class RigSensor:
     )
     clock_offset_s: float = parameter(0.0, 'Stamp minus true time', unit='s')
     latency_s: float = parameter(0.01, 'From the measurement to its arrival', ge=0, unit='s')
+    rolling_s: float = parameter(
+        0.0, 'From the first row to the last; 0 is a global shutter', ge=0, le=0.1, unit='s'
+    )
+    threshold: float = parameter(CONTRAST, 'Change of log intensity per event', ge=0.01)
+    refractory_us: int = parameter(
+        0, 'Time in which a pixel is blind after an event', ge=0, unit='us'
+    )
 
     def __post_init__(self) -> None:
         where = f'sensor {str(self.name)!r}:'
@@ -84,7 +96,9 @@ class RigSensor:
             raise ValueError(f'{where} size must be at least 16 x 16, got {self.size}')
         if not self.rate_hz > 0:
             raise ValueError(f'{where} rate_hz must be positive, got {self.rate_hz}')
-        for field in ('focal_widths', 'latency_s'):
+        if not self.threshold > 0:
+            raise ValueError(f'{where} threshold must be positive, got {self.threshold}')
+        for field in ('focal_widths', 'latency_s', 'rolling_s', 'refractory_us'):
             if not getattr(self, field) >= 0:
                 raise ValueError(f'{where} {field} must be at least 0, got {getattr(self, field)}')
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.simulation.drive import Drive
 from sam_ad_perception.simulation.events import CONTRAST
 from sam_ad_perception.simulation.optics import blur_motion
+from sam_ad_perception.simulation.rig import RigSensor
 
 MOVING = (11, 12, 13, 14, 15, 16, 17, 18)
 
@@ -121,3 +124,27 @@ def test_points_and_pixels_have_the_same_label_away_from_edges(
     seen = inner[v, u] & (np.abs(truth.depth[v, u] - z) < 0.1 * z)
     assert seen.sum() > 1500
     assert np.mean(labels[seen] == truth.labels[v, u][seen]) > 0.99
+
+
+def test_rolling_shutter_shows_each_row_at_its_own_time(drive: Drive, stamp: int) -> None:
+    """Against the same camera with a global shutter at the time of each row."""
+    readout_ns = 60_000_000
+    config = replace(drive.config, rig=(RigSensor('camera', size=(200, 320), rolling_s=0.06),))
+    rolled = Drive(config).truth(stamp)
+    rows = np.arange(10, 200, 20)
+    agree = []
+    kernel = np.ones((9, 9), np.uint8)
+    for row in rows:
+        then = drive.truth(stamp + round((row / 199 - 0.5) * readout_ns))
+        inner = cv2.erode(then.labels, kernel) == cv2.dilate(then.labels, kernel)
+        agree.append((rolled.labels[row] == then.labels[row])[inner[row]])
+        # Depths stay those of the stamp: 30 ms at 8 m/s are 0.24 m.
+        assert np.nanmedian(np.abs(rolled.depth[row] - then.depth[row])[inner[row]]) < 0.25
+    assert np.mean(np.concatenate(agree)) > 0.985
+    picture = Drive(config).measure('camera', stamp).data.astype(float)
+    for row in (20, 180):
+        then, now = (
+            drive.measure('camera', stamp + offset).data[row].astype(float)
+            for offset in (round((row / 199 - 0.5) * readout_ns), 0)
+        )
+        assert np.abs(picture[row] - then).mean() < 0.7 * np.abs(now - then).mean()
