@@ -27,11 +27,16 @@ def expelliarmus_evt3(packets: Sequence[EventPacket]) -> Work:
     """The EVT 3.0 reader of expelliarmus, which reads files only: from the page cache."""
     from expelliarmus import Wizard
 
-    file = Path(tempfile.mkdtemp()) / 'events.raw'
+    folder = tempfile.TemporaryDirectory()  # goes with the last reference to it
+    file = Path(folder.name) / 'events.raw'
     header = b'% evt 3.0\n% format EVT3\n'
     file.write_bytes(header + b''.join(packet.data.tobytes() for packet in packets))
     wizard = Wizard(encoding='evt3')
-    return lambda: float(len(wizard.read(file)))
+
+    def read() -> float:
+        return float(len(wizard.read(Path(folder.name) / file.name)))
+
+    return read
 
 
 def event_camera_py_decode(packets: Sequence[EventPacket]) -> Work:
