@@ -262,7 +262,7 @@ class _Held:
 
 
 class ThermalRanges:
-    """The running ranges of all streams of a process, each by its name.
+    """The running ranges of all streams of a process, each by its name and way to follow.
 
     What it returns depends on the frames of that stream alone, so a bag gives the same images
     again. A stamp that is set back (a bag loops) or a long pause begins anew by itself, and so
@@ -271,7 +271,7 @@ class ThermalRanges:
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, _Held] = {}
+        self._held: dict[tuple[str, RunningRange], _Held] = {}
 
     def follow(
         self, stream: str, stamp_ns: int, image: NDArray[np.generic], running: RunningRange
@@ -293,7 +293,7 @@ class ThermalRanges:
         Raises:
             ValueError: The image is uniform, or is none; the range stays as it was.
         """
-        held = self._held.get(stream)
+        held = self._held.get((stream, running))
         if held is not None and 0 <= held.stamp_ns - stamp_ns < _STEP_BACK_NS:
             return held.low, held.high
         low, high = measure_range(image, running.low, running.high)
@@ -303,7 +303,7 @@ class ThermalRanges:
             low, high = _approach(held, stamp_ns, low, high, running)
         elif held is None and len(self._held) >= _STREAMS_KEPT:
             self._held.pop(next(iter(self._held)))
-        self._held[stream] = _Held(stamp_ns, low, high)
+        self._held[stream, running] = _Held(stamp_ns, low, high)
         return low, high
 
     @staticmethod

@@ -231,6 +231,13 @@ def test_streams_do_not_mix_and_the_same_frames_give_the_same_ranges(approach):
     assert run(shared, 'left') == alone  # the clock is set back: anew
 
 
+def test_two_ways_to_follow_one_stream_do_not_mix(street):
+    ranges = ThermalRanges()
+    for ends in ((1, 99), (10, 90)):
+        got = ranges.follow('t', 0, street, RunningRange(*ends))
+        assert got == measure_range(street, *ends)
+
+
 def test_a_frame_seen_before_or_late_changes_nothing(approach):
     frames, _ = approach
     ranges, running = ThermalRanges(), RunningRange()
