@@ -28,7 +28,12 @@ from sam_ad_perception.core.sensors import (
 )
 from sam_ad_perception.core.synchronizer import Synchronizer, make_synchronizer
 from sam_ad_perception.core.synchronizer_config import SynchronizerConfig, to_ns
-from sam_ad_perception.core.synchronizer_types import DroppedReference, Outcome, SyncedSet
+from sam_ad_perception.core.synchronizer_types import (
+    DroppedReference,
+    Outcome,
+    SensorReport,
+    SyncedSet,
+)
 from sam_ad_perception.core.transforms import TransformError, TransformTree
 
 
@@ -241,6 +246,11 @@ class Bundler:
         counts['event.overrun'] = self._events.dropped
         counts['time_jumps'] = self._sync.time_jumps
         return counts
+
+    @property
+    def timing(self) -> dict[Modality, SensorReport]:
+        """Each sensor's rhythm and latency, see `Synchronizer.report`."""
+        return self._sync.report()
 
     def _hold_events(self, events: Events, end_ns: int) -> None:
         """Put events into the buffer."""

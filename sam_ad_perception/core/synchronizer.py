@@ -198,13 +198,15 @@ class Synchronizer(Generic[K, T]):
 
     def report(self) -> dict[K, SensorReport]:
         """Tell each sensor's rhythm and latency, and the clock offset that they hint at."""
-        latencies = [track.latency_ns for track in self._ranked]
-        base = next((latency for latency in latencies if latency is not None), None)
+        base = next((track for track in self._ranked if track.latency_ns is not None), None)
         reports: dict[K, SensorReport] = {}
         for key, track in self._tracks.items():
-            latency = track.latency_ns
-            offset = base - latency if base is not None and latency is not None else None
-            reports[key] = SensorReport(track.period_ns, latency, offset)
+            latency, period, offset, paired = track.latency_ns, track.period_ns, None, None
+            if base is not None and base.latency_ns is not None and latency is not None:
+                offset = base.latency_ns - latency
+                if period and base.period_ns and track.waits:
+                    paired = max(period, base.period_ns)
+            reports[key] = SensorReport(period, latency, offset, paired)
         return reports
 
     def _begin(self, now: int) -> None:

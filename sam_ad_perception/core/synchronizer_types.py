@@ -48,6 +48,10 @@ class DroppedReference(Generic[K]):
 Outcome = SyncedSet[K, T] | DroppedReference[K]
 
 
+PLAUSIBLE_DELAY_NS = 30_000_000
+"""Sensors differ by so much in the time that they take to arrive, with all clocks right."""
+
+
 @dataclass(frozen=True)
 class SensorReport:
     """What the synchronizer observed of one sensor.
@@ -58,8 +62,26 @@ class SensorReport:
         offset_ns: How far its stamps run ahead of those of the first sensor in the priority that
             was seen, judged by arrivals (difference of the latencies): a candidate for
             `offset_s`. None while unknown.
+        paired_period_ns: The longer period of the two, for a sensor whose nearest frame is taken;
+            None for others, and while it is unknown.
     """
 
     period_ns: int | None
     latency_ns: int | None
     offset_ns: int | None
+    paired_period_ns: int | None = None
+
+    @property
+    def doubt(self) -> str:
+        """What is odd about its stamps, in words; '' where nothing is.
+
+        Off by more than half a period, the nearest stamp is the one of the wrong frame.
+        """
+        offset, period = self.offset_ns, self.paired_period_ns
+        if offset is None or period is None or abs(offset) <= max(period // 2, PLAUSIBLE_DELAY_NS):
+            return ''
+        side = 'ahead of' if offset > 0 else 'behind'
+        return (
+            f'stamps are {abs(offset) / 1e6:.0f} ms {side} the reference by arrivals, more than '
+            'half a period: if a clock is off, wrong frames are paired until offset_s is set'
+        )

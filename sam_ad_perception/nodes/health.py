@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from sam_ad_perception.core.health import SensorHealth
 from sam_ad_perception.core.status import without_figures
+from sam_ad_perception.core.synchronizer_types import SensorReport
 
 OK, WARN, ERROR, STALE = 0, 1, 2, 3
 """Levels of `diagnostic_msgs/DiagnosticStatus`."""
@@ -124,6 +125,7 @@ class TopicMonitor:
         now: float,
         figures: dict[str, int] | None = None,
         health: SensorHealth | None = None,
+        timing: SensorReport | None = None,
     ) -> Diagnosis:
         """Tell what happened since the last call.
 
@@ -131,10 +133,11 @@ class TopicMonitor:
             now: Steady time, seconds.
             figures: More counts to show.
             health: What was found about the frames so far; None where they are not checked.
+            timing: Its rhythm and latency; None where it is not synchronized.
 
         Returns:
-            The entry; WARN where nothing comes, or where what came could not be read or was
-            unhealthy.
+            The entry; WARN where nothing comes, or where what came could not be read, was
+            unhealthy, or has stamps that look wrong.
         """
         elapsed = None if self._told_at is None else now - self._told_at
         fresh = self.received - self._told_received
@@ -150,6 +153,8 @@ class TopicMonitor:
         elif health is not None and (found := health.unhealthy - self._told_health.unhealthy) > 0:
             checked = health.frames - self._told_health.frames
             level, message = WARN, f'{found} of {checked} frames unhealthy: {health.last_reason}'
+        elif timing is not None and timing.doubt:
+            level, message = WARN, timing.doubt
         values = [('received', str(self.received))]
         if elapsed:
             values.append(('rate_hz', f'{fresh / elapsed:.2f}'))
@@ -166,4 +171,17 @@ class TopicMonitor:
             if health.last_reason:
                 values.append(('health/last_reason', health.last_reason))
             self._told_health = health
+        values += _timing_values(timing)
         return Diagnosis(self.name, level, message, tuple(values))
+
+
+def _timing_values(timing: SensorReport | None) -> list[tuple[str, str]]:
+    """What is known of a sensor's stamps, milliseconds."""
+    if timing is None:
+        return []
+    figures = {
+        'timing/period_ms': timing.period_ns,
+        'timing/latency_ms': timing.latency_ns,
+        'timing/offset_by_arrival_ms': timing.offset_ns,
+    }
+    return [(name, f'{1e-6 * ns:.1f}') for name, ns in figures.items() if ns is not None]

@@ -326,11 +326,12 @@ class SegmentationNode(LifecycleNode):
             counts, model = self._inputs.counters, self._model
             summary = model.segmenter.health.summary() if model else {}
             health = {str(modality): each for modality, each in summary.items()}
+            timing = self._inputs.timing
             for name, monitor in self._inputs.monitors.items():
                 start = f'{name}.'
                 own = {k.removeprefix(start): n for k, n in counts.items() if k.startswith(start)}
                 own.pop('received', None)  # the monitor's own count holds the bad ones, too
-                entries.append(monitor.diagnose(now, own, health.get(name)))
+                entries.append(monitor.diagnose(now, own, health.get(name), timing.get(name)))
             entries.append(self._inputs.transforms.monitor.diagnose(now))
         self._diagnostics.publish(entries)
 

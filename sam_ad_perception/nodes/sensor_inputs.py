@@ -28,6 +28,7 @@ from sam_ad_perception.core.event_packets import (
     packet_from_event_array,
 )
 from sam_ad_perception.core.sensors import Modality, SensorFrame
+from sam_ad_perception.core.synchronizer_types import SensorReport
 from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
 from sam_ad_perception.nodes.event_input import IMAGE_TYPE, PACKET_TYPE, EventInput
@@ -162,6 +163,11 @@ class SensorInputs:
     def counters(self) -> Counter[str]:
         """Those of the bundler, over all restarts."""
         return self._past + Counter(self.bundler.counters)
+
+    @property
+    def timing(self) -> dict[str, SensorReport]:
+        """Each sensor's rhythm and latency since the last restart, by its name."""
+        return {str(modality): each for modality, each in self.bundler.timing.items()}
 
     def choose_transports(self) -> None:
         """Let image topics on `auto` and the event topic see what is published now."""

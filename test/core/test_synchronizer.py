@@ -187,10 +187,13 @@ def test_constant_offset_is_reported_and_then_paired_right() -> None:
     wrong = make(keys=('camera', 'thermal'))
     assert errors_ms(sets_of(wrong, arrivals), 'thermal') == [-41] * 39
     assert wrong.report()['thermal'].offset_ns == 59 * MS
+    assert wrong.report()['thermal'].doubt.startswith('stamps are 59 ms ahead of the reference')
+    assert wrong.report()['camera'].doubt == ''
     config = SensorConfig(offset_s=0.059)
     right = make(keys=('camera', 'thermal'), thermal=config)
     assert errors_ms(sets_of(right, arrivals), 'thermal') == [0] * 40
     assert right.report()['thermal'].offset_ns == 0
+    assert right.report()['thermal'].doubt == ''
     narrow = make(keys=('camera', 'thermal'), thermal=SensorConfig(tolerance_s=0.03))
     reasons = {s.absent.get('thermal') for s in sets_of(narrow, arrivals)[5:]}
     assert reasons == {'no frame within 30 ms of the reference, the nearest is 41.0 ms before it'}

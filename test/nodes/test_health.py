@@ -2,7 +2,12 @@
 
 import threading
 
+import numpy as np
+
+from sam_ad_perception.core.bundler import Bundler, BundlerConfig
 from sam_ad_perception.core.health import SensorHealth
+from sam_ad_perception.core.sensors import Modality, SensorFrame
+from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
 from sam_ad_perception.nodes.health import MAX_REASONS, OK, WARN, ReasonCounter, TopicMonitor
 
 
@@ -86,3 +91,23 @@ def test_a_monitor_tells_what_is_wrong_with_the_frames_since_it_was_asked_last()
     # A network that was loaded anew counts from nothing.
     monitor.tick(4.9)
     assert monitor.diagnose(5.0, health=SensorHealth(frames=3)).level == OK
+
+
+def test_a_clock_that_is_off_is_reported_until_it_is_configured():
+    """59 ms at 10 Hz: the nearest stamp is the one of the wrong frame."""
+    for offset_s, level in ((0.0, WARN), (0.059, OK)):
+        thermal = SensorConfig(offset_s=offset_s)
+        bundler = Bundler(BundlerConfig(sync=SynchronizerConfig(thermal=thermal)))
+        monitor = TopicMonitor('thermal', timeout=0.5)
+        for i in range(10):
+            for modality, ahead_ms in ((Modality.CAMERA, 0), (Modality.THERMAL, 59)):
+                stamp_ns = (100 * i + ahead_ms) * 1_000_000
+                frame = SensorFrame(modality, stamp_ns, 'x', np.zeros((2, 2), np.uint8))
+                bundler.add_frame(frame, (100 * i + 12) * 1_000_000)
+            monitor.tick(0.1 * i)
+        told = monitor.diagnose(1.0, timing=bundler.timing[Modality.THERMAL])
+        assert told.level == level
+        assert ('stamps are 59 ms ahead of the reference' in told.message) == (level == WARN)
+        values = dict(told.values)
+        assert float(values['timing/offset_by_arrival_ms']) == 59 - 1e3 * offset_s
+        assert float(values['timing/period_ms']) == 100
