@@ -136,7 +136,10 @@ def tiny_zoo(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session')
 def segmenter(tiny_zoo):
-    """The real segmenter with that network."""
+    """The real segmenter with that network; it keeps hidden points, as OpenCV's projection does."""
+    from sam_ad_perception.core.depth import DepthConfig
+    from sam_ad_perception.core.occlusion import OcclusionConfig
     from sam_ad_perception.modeling.segmenter import Segmenter
 
-    return Segmenter.from_zoo(tiny_zoo, 'tiny', tiny_zoo.parent, threads=1)
+    everything = DepthConfig(occlusion=OcclusionConfig(enabled=False))
+    return Segmenter.from_zoo(tiny_zoo, 'tiny', tiny_zoo.parent, threads=1, depth=everything)
