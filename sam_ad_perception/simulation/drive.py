@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.deskew import point_times
+from sam_ad_perception.core.ego_motion import sample_motion
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -226,7 +228,8 @@ class Drive:
                 of events, nanoseconds.
 
         Returns:
-            A bundle in the camera view, and the camera view's truth. Sensors whose messages a
+            A bundle in the camera view, which knows how the lidar moved over its sweep, and the
+            camera view's truth. Sensors whose messages a
             fault hinders on their way are missing.
 
         Raises:
@@ -237,6 +240,13 @@ class Drive:
         if name is None:
             raise ValueError(f'a bundle needs a camera, the rig has {list(self.sensors)}')
         frames, missing = self._gather(names, stamp_ns)
+        lidar = names[Modality.LIDAR]
+        if lidar is not None and Modality.LIDAR in frames:
+            sweep = frames[Modality.LIDAR]
+            motion = sample_motion(
+                lambda t_ns: self.pose(t_ns) @ self.T_base[lidar], *point_times(sweep), stamp_ns
+            )
+            frames[Modality.LIDAR] = replace(sweep, motion=motion)
         T_camera_base = np.linalg.inv(self.T_base[name])
         bundle = SensorBundle(
             stamp_ns=stamp_ns,

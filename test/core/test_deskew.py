@@ -277,3 +277,12 @@ def test_at_20_mps_the_deskewed_sweep_fits_the_exact_depth(street):
         errors.append(depth_error(street, moved, stamp))
     assert np.median(np.concatenate(errors)) < 0.03
     assert np.median(np.concatenate(raw_errors)) > 0.5
+
+
+def test_a_simulated_bundle_knows_how_its_lidar_moved(street):
+    """So networks are trained on what they get on the road."""
+    bundle, _ = street.bundle(street.config.start_ns + 500 * MS)
+    errors = depth_error(street, bundle.frames[Modality.LIDAR], bundle.stamp_ns)
+    assert np.median(errors) < 0.03
+    still = replace(bundle.frames[Modality.LIDAR], motion=None)
+    assert np.median(depth_error(street, still, bundle.stamp_ns)) > 2 * np.median(errors)
