@@ -101,9 +101,11 @@ def draw(data: SensorData, title: str, like: SensorData | None = None) -> Pictur
     else:
         image = np.asarray(data, dtype=np.uint8)
     tile = _fit(image)
-    for color, thickness in ((0, 4), (255, 1)):
-        cv2.putText(tile, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (color,) * 3, thickness,
-                    cv2.LINE_AA)  # fmt: skip
+    (wide, _), _ = cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+    cv2.rectangle(tile, (0, 0), (wide + 10, 20) if title else (0, 0), (0, 0, 0), -1)
+    cv2.putText(
+        tile, title, (5, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA
+    )
     return tile
 
 
