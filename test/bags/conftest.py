@@ -136,7 +136,7 @@ def tiny_zoo(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session')
 def segmenter(tiny_zoo):
-    """The real segmenter with that network; it keeps hidden points, as OpenCV's projection does."""
+    """The real segmenter with that network; it keeps hidden points, as OpenCV does."""
     from sam_ad_perception.core.depth import DepthConfig
     from sam_ad_perception.core.occlusion import OcclusionConfig
     from sam_ad_perception.modeling.segmenter import Segmenter
