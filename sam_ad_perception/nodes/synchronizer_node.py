@@ -193,7 +193,11 @@ class SynchronizerNode(Node):
         values += [(f'absent: {why}', str(n)) for why, n in self._absent.counts.items()]
         now = time.monotonic()
         entries = [Diagnosis('sets', OK, f'{self._sets} sets', tuple(values))]
-        entries += [monitor.diagnose(now) for monitor in self._monitors]
+        synchronizer = self._synchronizer
+        timing = synchronizer.report() if isinstance(synchronizer, Synchronizer) else {}
+        for monitor in self._monitors:
+            known = timing.get(Modality(monitor.name)) if monitor.name in SENSORS else None
+            entries.append(monitor.diagnose(now, timing=known))
         self._diagnostics.publish(entries)
 
 
