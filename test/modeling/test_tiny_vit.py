@@ -4,6 +4,8 @@ import hashlib
 import itertools
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
@@ -12,6 +14,7 @@ from sam_ad_perception.modeling.ad_sam import AdSam, ResNet, ResNetSpec
 from sam_ad_perception.modeling.architectures import TINY_VIT_SPECS, SamBackboneSpec, SamVitSpec
 from sam_ad_perception.modeling.checkpoints import CheckpointError, load_sam
 from sam_ad_perception.modeling.encoder_pool import EncoderPool
+from sam_ad_perception.modeling.onnx_export import export_onnx
 from sam_ad_perception.modeling.sam_vit import SamVit
 from sam_ad_perception.modeling.tiny_vit import TinyVit, WindowAttention
 from sam_ad_perception.modeling.weights import WEIGHT_FILES
@@ -154,3 +157,17 @@ def test_half_precision_is_close():
         half = encoder.freeze(torch.bfloat16)(image)
     assert half.dtype == torch.float32
     assert 0 < (half - full).norm() / full.norm() < 0.03
+
+
+def test_onnx_runtime_gives_the_same_mask(tmp_path):
+    torch.manual_seed(0)
+    resnet = ResNet(ResNetSpec((1, 1, 1, 1), 32, bottleneck=False))
+    network = AdSam(randomised('mobile_micro').freeze(), resnet, 19).eval()
+    inputs = {'camera': torch.randn(1, 3, 64, 96)}
+    export_onnx(network, inputs, tmp_path / 'ad_sam.onnx', optimize=False)
+    session = onnxruntime.InferenceSession(tmp_path / 'ad_sam.onnx')
+    (got,) = session.run(None, {'camera': inputs['camera'].numpy()})
+    with torch.inference_mode():
+        expected = network(inputs).logits.numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
+    assert (got.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.999

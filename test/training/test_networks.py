@@ -10,7 +10,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from sam_ad_perception.modeling.ad_sam import ResNet
+from sam_ad_perception.modeling.architectures import LatentSpec, ResNetSpec
 from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_checkpoint
+from sam_ad_perception.modeling.fusion_sam import PIXEL_MEAN, PIXEL_STD
+from sam_ad_perception.modeling.latent_autoencoder import LatentAutoencoder
 from sam_ad_perception.modeling.vector_quantizer import VectorQuantizer
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
@@ -22,7 +26,7 @@ from training.evaluate import load_weights
 from training.latents import LatentTrainer
 from training.networks import build_network
 from training.train import Trainer
-from training.vqgan_losses import VqganWeights
+from training.vqgan_losses import VqganLoss, VqganWeights
 
 ROOT = Path(__file__).parents[2]
 SHIPPED, DEBUG = ROOT / 'models/zoo.yaml', ROOT / 'training/configs/debug_zoo.yaml'
@@ -323,3 +327,25 @@ def test_both_stages_run_from_the_command_line_and_the_result_segments(
     (result,) = segmenter.segment([bundle])
     assert result.mask.shape == truth.labels.shape
     assert result.used == ('camera', 'thermal')
+
+
+def test_features_see_both_sensors_as_imagenet_had_its_pictures():
+    from torchvision.transforms.functional import normalize
+
+    torch.manual_seed(0)
+    resnet = ResNet(ResNetSpec((1, 1, 1, 1), 32, bottleneck=False))
+    features = latents.ResNetFeatures(resnet)
+    picture = torch.rand(2, 1, 64, 96)
+    image = (2 * picture - 1).requires_grad_()
+    levels = features(image)
+    expected = resnet(normalize(picture.repeat(1, 3, 1, 1), PIXEL_MEAN, PIXEL_STD))
+    assert len(levels) == 3
+    for level, other in zip(levels, expected[:3], strict=True):
+        torch.testing.assert_close(level, other)
+    loss = VqganLoss(VqganWeights(adversarial=0.0), features)
+    network = LatentAutoencoder(1, LatentSpec(8, 8, 16))
+    terms = loss.generator(image.detach(), network(image.detach()), 0.0)
+    terms.perceptual.backward()
+    assert float(terms.perceptual.detach()) > 0
+    assert all(p.grad is None for p in resnet.parameters())
+    assert all(p.grad is not None for p in network.decoder.parameters())
