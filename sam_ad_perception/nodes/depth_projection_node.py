@@ -70,6 +70,7 @@ class DepthProjectionNode(Node):
         self._camera: CameraModel | None = None
         self._exposure_ns: int | None = None
         self._skewed = ReasonCounter()
+        self._point_times = ReasonCounter(period=3600.0)
         tree = TransformTree()
         if self.config.calibration:
             calibration = load_calibration(Path(self.config.calibration))
@@ -120,6 +121,8 @@ class DepthProjectionNode(Node):
         if camera is None:
             raise ValueError('no camera geometry: no camera_info came')
         cloud, _ = cloud_from_message(message)
+        if self._point_times.add(cloud.time_note):
+            self.get_logger().info(f'lidar: {cloud.time_note}')
         frame = SensorFrame(Modality.LIDAR, stamp_of(message), frame_of(message), cloud)
         stamp_ns = self._reference(frame.stamp_ns)
         frame = self._deskew(frame, stamp_ns)

@@ -32,7 +32,7 @@ from sam_ad_perception.core.synchronizer_types import SensorReport
 from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
 from sam_ad_perception.nodes.event_input import IMAGE_TYPE, PACKET_TYPE, EventInput
-from sam_ad_perception.nodes.health import TopicMonitor
+from sam_ad_perception.nodes.health import ReasonCounter, TopicMonitor
 from sam_ad_perception.nodes.image_input import ImageInput
 from sam_ad_perception.nodes.ros import TransformInput, guard, message_type, sensor_qos
 from sam_ad_perception.nodes.topics import INFO_TOPICS, ODOMETRY, SENSOR_TOPICS
@@ -78,6 +78,7 @@ class SensorInputs:
         self._past: Counter[str] = Counter()
         self._info_contents: dict[Modality, tuple[Any, ...]] = {}
         self._arrivals: OrderedDict[tuple[Modality, int], float] = OrderedDict()
+        self._point_times = ReasonCounter(period=3600.0)
         self._images: list[ImageInput] = []
         self._events: EventInput | None = None
         self._subscriptions: list[Subscription] = []
@@ -246,6 +247,8 @@ class SensorInputs:
             raise ConversionError(
                 f'PointCloud2 holds no usable point: {removed} are NaN, infinite or at the origin'
             )
+        if self._point_times.add(cloud.time_note):
+            self._node.get_logger().info(f'lidar: {cloud.time_note}')
         frame = SensorFrame(Modality.LIDAR, stamp_of(message), frame_of(message), cloud)
         self._add(frame, arrival)
 

@@ -22,6 +22,7 @@ ROAD, CAR = 0, 13
 FAST = ['-p', 'qos.reliability:=reliable', '-p', 'diagnostics_period_s:=0.2']
 DEPTH = {
     'depth_registered/image_rect': 'sensor_msgs/msg/Image',
+    'depth_registered/measured': 'sensor_msgs/msg/Image',
     'depth_registered/camera_info': 'sensor_msgs/msg/CameraInfo',
     '/diagnostics': 'diagnostic_msgs/msg/DiagnosticArray',
 }
@@ -88,6 +89,44 @@ def test_depth_has_the_stamp_of_the_sweep_and_the_pixels_of_opencv(depth_node, v
     same = np.isclose(depth, expected, atol=1e-3, equal_nan=True)
     assert same.mean() > 0.999
     assert np.isfinite(depth).sum() > 100
+    heard = vehicle.heard['depth_registered/measured']
+    same = lambda: [m for m in heard if m.header.stamp == message.header.stamp]  # noqa: E731
+    vehicle.graph.until(same, 'what was measured')
+    pixels, encoding = conversions.image_to_array(same()[0])
+    assert encoding == 'mono8'
+    np.testing.assert_array_equal(pixels, np.where(np.isfinite(depth), 255, 0))
+    assert 'lidar: no field of time' in depth_node.output
+    assert "not deskewed: no transform from 'lidar' to 'odom'" in depth_node.output
+
+
+def test_a_sweep_is_shown_as_of_the_exposure_that_camera_info_tells(depth_node, vehicle):
+    """A wall 20 m ahead, 50 ms before the exposure, at 20 m/s: a metre nearer."""
+    tf = vehicle.graph.node.create_publisher(vehicle.types('tf2_msgs/msg/TFMessage'), '/tf', 10)
+    y, z = np.meshgrid(np.linspace(-5, 5, 20), np.linspace(-3, 3, 20))
+    wall = np.stack([np.full(400, 20.0), y.ravel(), z.ravel()], axis=1).astype(np.float32)
+    exposures = set()
+
+    def shown():
+        vehicle.stamp_ns += 100_000_000
+        links = []
+        for age in range(-100, 80, 10):
+            T = np.eye(4)
+            T[0, 3] = 20e-3 * age
+            links.append(('odom', 'base_link', vehicle.stamp_ns + age * 1_000_000, T))
+        tf.publish(conversions.transforms_to_message(vehicle.types, links))
+        exposures.add(vehicle.stamp_ns + 50_000_000)
+        vehicle.tell_geometry(vehicle.stamp_ns + 50_000_000, ('camera',))
+        vehicle.graph.spin(0.1)
+        vehicle.publish('points', vehicle.cloud(vehicle.stamp_ns, wall))
+        vehicle.graph.spin(0.1)
+        for message in vehicle.heard['depth_registered/image_rect'][-3:]:
+            depth, _ = conversions.image_to_array(message)
+            middle = np.nanmedian(depth) if np.isfinite(depth).any() else 0.0
+            if conversions.stamp_of(message) in exposures and abs(middle - 19.15) < 0.01:
+                return True
+        return False
+
+    vehicle.graph.until(shown, 'a depth image as of the exposure')
 
 
 def test_a_sweep_that_cannot_be_placed_is_counted(depth_node, vehicle):
