@@ -22,7 +22,7 @@ PASSED = {
     'segmentation': (
         *('namespace', 'use_sim_time', 'model', 'zoo', 'checkpoint_dir', 'device', 'calibration'),
         *('camera_image', 'camera_info', 'thermal_image', 'thermal_info'),
-        *('events', 'event_info', 'points', 'odometry'),
+        *('events', 'event_info', 'points', 'odometry', 'depth_image', 'depth_info'),
     ),
     'depth_projection': ('namespace', 'use_sim_time', 'calibration', 'camera_info', 'points'),
     'visualization': (
@@ -50,6 +50,8 @@ ARGUMENTS = {
     'event_info': ('events/camera_info', 'Geometry of the event camera.'),
     'points': ('points', 'Lidar sweeps.'),
     'odometry': ('odometry', 'Twist of the vehicle, where no transform tells how it moves.'),
+    'depth_image': ('depth/image_rect', 'Image of a depth sensor (bundler.sync.depth.enabled).'),
+    'depth_info': ('depth/camera_info', 'Geometry of the depth sensor.'),
     'synchronizer_policy': ('', 'deadline or approximate; empty for the parameter file.'),
     'rviz': ('false', 'Start RViz with config/perception.rviz.'),
 }

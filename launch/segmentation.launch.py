@@ -22,9 +22,11 @@ INPUTS = {
     'event_info': 'events/camera_info',
     'points': 'points',
     'odometry': 'odometry',
+    'depth_image': 'depth/image_rect',
+    'depth_info': 'depth/camera_info',
 }
 # Inputs that are also read as <topic>/compressed.
-COMPRESSED = ('camera_image', 'thermal_image')
+COMPRESSED = ('camera_image', 'thermal_image', 'depth_image')
 
 # Launch argument -> parameter; an argument left empty leaves the parameter file's value.
 PARAMETERS = {

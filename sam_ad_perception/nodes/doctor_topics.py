@@ -28,6 +28,7 @@ KINDS = {
     Modality.THERMAL: IMAGE,
     Modality.EVENT: EVENT_TYPES,
     Modality.LIDAR: ('sensor_msgs/msg/PointCloud2',),
+    Modality.DEPTH: IMAGE,
 }
 MAX_CLOCK_ERROR_S = 0.5
 """Beyond this, stamps and the machine's clock do not belong together."""

@@ -118,6 +118,7 @@ class SensorInputs:
         if Modality.EVENT in self.sensors:
             self._events = self._subscribe_events()
         images = {
+            Modality.DEPTH: self._config.depth.transport,
             Modality.THERMAL: self._config.thermal.transport,
             Modality.CAMERA: self._config.camera.transport,
         }
@@ -211,6 +212,7 @@ class SensorInputs:
             Modality.CAMERA: self._config.camera,
             Modality.THERMAL: self._config.thermal,
             Modality.EVENT: self._config.event,
+            Modality.DEPTH: self._config.depth,
         }
         rectified = inputs[modality].rectified
         own_centre = getattr(inputs[modality], 'own_centre', False)

@@ -12,6 +12,8 @@ EVENTS = 'events'
 EVENT_INFO = 'events/camera_info'
 POINTS = 'points'
 ODOMETRY = 'odometry'
+DEPTH_IMAGE = 'depth/image_rect'
+DEPTH_IMAGE_INFO = 'depth/camera_info'
 
 MASK = 'semantic/image'
 CONFIDENCE = 'semantic/confidence'
@@ -33,6 +35,7 @@ SENSOR_TOPICS = {
     Modality.THERMAL: THERMAL_IMAGE,
     Modality.EVENT: EVENTS,
     Modality.LIDAR: POINTS,
+    Modality.DEPTH: DEPTH_IMAGE,
 }
 """What each sensor measures."""
 
@@ -40,6 +43,7 @@ INFO_TOPICS = {
     Modality.CAMERA: CAMERA_INFO,
     Modality.THERMAL: THERMAL_INFO,
     Modality.EVENT: EVENT_INFO,
+    Modality.DEPTH: DEPTH_IMAGE_INFO,
 }
 """The geometry of each image-like sensor."""
 

@@ -105,6 +105,7 @@ models:
       thermal: {representation: thermal_fixed_range, low: 275.0, high: 315.0, alignment: depth}
       event: {representation: event_counts}
       lidar: {representation: lidar_image}
+      depth: {representation: depth_image}
     input_size: [64, 96]
     label_space: cityscapes
     checkpoint: {file: tiny.safetensors}
@@ -199,7 +200,7 @@ class Sensors:
     """
 
     size = (48, 64)
-    frames = ('camera', 'thermal', 'event')
+    frames = ('camera', 'thermal', 'event', 'depth')
 
     def __init__(self, types: conversions.MessageTypes) -> None:
         self.types = types
@@ -219,7 +220,8 @@ class Sensors:
     def places(self) -> Any:
         """The fixed transforms: 5 cm between all sensors, the lidar turned to REP 103."""
         links = []
-        for i, child in enumerate(('camera_optical', 'thermal_optical', 'event_optical', 'lidar')):
+        optical = [f'{name}_optical' for name in self.frames]
+        for i, child in enumerate((*optical[:3], 'lidar', *optical[3:])):
             T = np.eye(4)
             T[0, 3] = 0.05 * i
             if child != 'lidar':
@@ -232,6 +234,9 @@ class Sensors:
         if name == 'camera':
             pixels = self.rng.integers(0, 255, (*self.size, 3)).astype(np.uint8)
             encoding = 'rgb8'
+        elif name == 'depth':
+            pixels = self.rng.integers(2000, 9000, self.size).astype(np.uint16)
+            encoding = '16UC1'
         else:
             pixels = self.rng.integers(28000, 31000, self.size).astype(np.uint16)
             encoding = 'mono16'
@@ -297,6 +302,8 @@ class Vehicle(Sensors):
             'events': 'event_camera_msgs/msg/EventPacket',
             'events/camera_info': 'sensor_msgs/msg/CameraInfo',
             'points': 'sensor_msgs/msg/PointCloud2',
+            'depth/image_rect': 'sensor_msgs/msg/Image',
+            'depth/camera_info': 'sensor_msgs/msg/CameraInfo',
             '/tf_static': 'tf2_msgs/msg/TFMessage',
         }
         self.publishers = {
@@ -331,9 +338,9 @@ class Vehicle(Sensors):
 
     def tell_geometry(self, stamp_ns: int, names: tuple[str, ...] = Sensors.frames) -> None:
         """Publish camera_info."""
-        topics = {'camera': 'camera/', 'thermal': 'thermal/', 'event': 'events/'}
         for name in names:
-            self.publish(f'{topics[name]}camera_info', self.geometry(name, stamp_ns))
+            topic = 'events' if name == 'event' else name
+            self.publish(f'{topic}/camera_info', self.geometry(name, stamp_ns))
 
     def drive(self, sensors: tuple[str, ...], geometry: tuple[str, ...] = Sensors.frames) -> int:
         """Publish one round of measurements, stamped now; return the stamp."""
@@ -346,6 +353,7 @@ class Vehicle(Sensors):
             'camera': ('camera/image_rect', lambda t: self.image('camera', t)),
             'thermal': ('thermal/image_rect', lambda t: self.image('thermal', t)),
             'event': ('events', self.packet),
+            'depth': ('depth/image_rect', lambda t: self.image('depth', t)),
         }
         for sensor, (topic, build) in makers.items():
             if sensor in sensors:

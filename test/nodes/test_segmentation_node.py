@@ -21,6 +21,7 @@ pytestmark = pytest.mark.ros
 
 ALL = ('camera', 'thermal', 'event', 'lidar')
 OPTIONS = ['-p', 'qos.reliability:=reliable', '-p', 'diagnostics_period_s:=0.2']
+OPTIONS += ['-p', 'bundler.sync.depth.enabled:=true']  # off by default
 
 
 @pytest.fixture(scope='module')
@@ -66,6 +67,12 @@ def test_a_mask_has_the_header_and_size_of_its_camera_image(node, vehicle):
         assert (pixels.shape, encoding) == (vehicle.size, 'mono8')
         assert message.header.frame_id == 'camera_optical'
     assert np.all(conversions.image_to_array(vehicle.at('semantic/image', stamp_ns))[0] < 19)
+
+
+def test_a_depth_sensor_takes_part_where_it_is_enabled_and_there(node, vehicle):
+    status = drive_to_use(vehicle, (*ALL, 'depth'))
+    assert status.missing == {}
+    assert set(drive_to_use(vehicle, ALL).missing) == {'depth'}
 
 
 def test_the_depth_image_shows_the_sweep_of_the_bundle(node, vehicle):
