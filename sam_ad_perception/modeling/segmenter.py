@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.condition import ConditionEstimate, estimate_condition
 from sam_ad_perception.core.depth import DepthConfig
 from sam_ad_perception.core.health import HealthMonitor
 from sam_ad_perception.core.health_config import HealthConfig
@@ -37,6 +38,9 @@ from sam_ad_perception.modeling.zoo import load_zoo
 MAX_VIEWS = 64
 """So many cameras keep their router's state."""
 
+CONDITION_HOLDS_NS = 60_000_000_000
+"""Without its camera a vehicle goes by the last look for so long."""
+
 
 class SegmentationError(ValueError):
     """A bundle without a mask; the message says why."""
@@ -52,6 +56,15 @@ class _Plan:
     reason: str
     missing: dict[Modality, str]
     early_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _View:
+    """What one camera's view has come to."""
+
+    state: RouterState = field(default_factory=RouterState)
+    condition: ConditionEstimate = field(default_factory=ConditionEstimate)
+    seen_ns: int = 0
 
 
 class Segmenter:
@@ -97,7 +110,7 @@ class Segmenter:
         self._depth = depth
         self._ranges = ThermalRanges()
         self._latencies = LatencyBook()
-        self._states: OrderedDict[str, RouterState] = OrderedDict()
+        self._views: OrderedDict[str, _View] = OrderedDict()
         self._roles = [expert.role for expert in experts] + list(unusable)
         for expert in experts:
             try:
@@ -243,15 +256,14 @@ class Segmenter:
         """Forget what the sensors showed and what ran: another recording begins."""
         self.health.reset()
         self._ranges = ThermalRanges()
-        self._states.clear()
+        self._views.clear()
 
     def _plan(self, bundle: SensorBundle) -> _Plan:
         """Health, routing and alignment of one bundle."""
         start = time.perf_counter()
         healthy = self.health.check(bundle).bundle
         checked = time.perf_counter()
-        view = bundle.camera.frame_id
-        before = self._states.get(view, RouterState())
+        view = self._look(healthy)
         missing = dict(healthy.missing)
         lacking = {str(m): missing[m] for m in bundle.required if m in missing}
         if lacking:
@@ -261,12 +273,10 @@ class Segmenter:
             present = frozenset(str(m) for m in healthy.frames if m not in missing)
             latency_ms = self._latencies.medians_ms(time.monotonic())
             reasons = {str(m): why for m, why in missing.items()}
-            situation = Situation(present, reasons, latency_ms=latency_ms)
-            decision, after = route(situation, before, self._roles, self.table, self.routing)
-            self._states[view] = after
-            self._states.move_to_end(view)
-            while len(self._states) > MAX_VIEWS:
-                self._states.popitem(last=False)
+            seems = view.condition
+            situation = Situation(present, reasons, seems.name, seems.confidence, latency_ms)
+            decision, state = route(situation, view.state, self._roles, self.table, self.routing)
+            self._keep(bundle.camera.frame_id, replace(view, state=state))
             choice = decision.choice
             if choice is None:
                 raise SegmentationError(decision.reason)
@@ -279,6 +289,26 @@ class Segmenter:
             missing |= {Modality(name): prepared.missing[name] for name in spoilt}
         early_s = {'health': checked - start, 'align': time.perf_counter() - checked}
         return _Plan(healthy, prepared, choice, decision.reason, missing, early_s)
+
+    def _look(self, bundle: SensorBundle) -> _View:
+        """Tell the condition of a view, where anything depends on it."""
+        view = self._views.get(bundle.camera.frame_id, _View())
+        if self.table is None or not any(row.conditions for row in self.table.rows):
+            return view
+        frame = bundle.frames.get(Modality.CAMERA)
+        pixels = np.asarray(frame.data) if frame is not None else np.empty(0)
+        if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and pixels.size:
+            seems = estimate_condition(pixels)
+            return replace(view, condition=seems, seen_ns=bundle.stamp_ns)
+        if abs(bundle.stamp_ns - view.seen_ns) > CONDITION_HOLDS_NS:
+            return replace(view, condition=ConditionEstimate())
+        return view
+
+    def _keep(self, name: str, view: _View) -> None:
+        self._views[name] = view
+        self._views.move_to_end(name)
+        while len(self._views) > MAX_VIEWS:
+            self._views.popitem(last=False)
 
     def _result(
         self,

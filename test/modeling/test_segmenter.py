@@ -260,6 +260,25 @@ def test_router_degrades_at_once_and_recovers_after_good_frames(routed, bundle):
     assert experts == ['tiny', 'camera_only', 'camera_only', 'tiny']
 
 
+def test_condition_decides_where_the_camera_tells_it(spec, network, bundle):
+    rows = (
+        RoutingRow('tiny', ('camera', 'lidar'), 50.0, {'day': 70.0, 'night': 20.0}),
+        RoutingRow('tiny', ('thermal', 'lidar'), 60.0, {'day': 40.0, 'night': 60.0}),
+    )
+    table = dataclasses.replace(ROUTED, rows=rows)
+    routed = Segmenter([ExpertNetwork(spec, network)], table=table)
+    dark = (bundle.frames[Modality.CAMERA].data // 8).astype(np.uint8)
+    (night,) = routed.segment([later(bundle, camera=dark)])
+    assert night.used == (Modality.THERMAL, Modality.LIDAR)
+    assert '60.0 mIoU measured (drives, night)' in night.reason
+    routed.reset()
+    (day,) = routed.segment([bundle])
+    assert day.used == (Modality.CAMERA, Modality.LIDAR)
+    # the condition outlives the camera
+    (blind,) = routed.segment([keep(bundle, SENSORS[1:])])
+    assert '40.0 mIoU measured (drives, day)' in blind.reason
+
+
 def test_each_view_is_routed_by_itself_and_an_error_spoils_no_other(routed, bundle):
     rear = dataclasses.replace(bundle.camera, frame_id='rear')
     blind = dataclasses.replace(keep(bundle, ()), camera=rear)
