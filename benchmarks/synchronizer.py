@@ -3,7 +3,14 @@
 Run from the repository root: `python -m benchmarks.synchronizer`. Five sensors, 60 s of arrivals
 per case. For both: bundles per camera frame, pairings that are wrong by the true times, the time
 by which a bundle leaves later than its reference came, and microseconds of processor per message.
-`ApproximateTimeSynchronizer` is measured where it can be imported (a ROS installation has it).
+
+A case is played several times. Whatever the machine does besides hits another message each time,
+so the least cost of each message is its own; `worst us` is the worst of these, `worst seen us`
+the worst of all. Ours must account for each reference frame, and the run fails where it does not.
+
+`ApproximateTimeSynchronizer` is measured where it can be imported (a ROS installation has it),
+with a short and a long queue, once each. Where a case takes it too long, it is stopped, and the
+row tells after which part.
 """
 
 from __future__ import annotations
@@ -50,6 +57,7 @@ class Result:
     wrong: int = 0
     latencies: list[int] = field(default_factory=list)
     costs: list[int] = field(default_factory=list)
+    left: int = 0
 
 
 Case = tuple[list[Arrival], dict[str, int]]
@@ -87,6 +95,7 @@ def cases(seconds: int) -> dict[str, Case]:
         'thermal 59 ms ahead, 10 Hz': (slow, {}),
         '... and configured': (slow, ahead),
         'bursts of 20 frames': (bursts(seconds), {}),
+        'clusters of 20 frames': (clusters(seconds), {}),
     }
 
 
@@ -101,6 +110,19 @@ def bursts(seconds: int) -> list[Arrival]:
     ]
 
 
+def clusters(seconds: int) -> list[Arrival]:
+    """20 frames of each of four sensors near one camera frame, but not all near each other."""
+    arrivals = []
+    for t in range(200 * MS, seconds * S, 200 * MS):
+        for n in range(20):
+            for i, key in enumerate(('thermal', 'event', 'depth', 'lidar')):
+                apart = -40 * MS if i < 2 else 30 * MS
+                stamp = t + apart + n * 100_000
+                arrivals.append(Arrival(t + 45 * MS + n * 100_000, key, stamp, stamp))
+        arrivals.append(Arrival(t + 60 * MS, 'camera', t, t))
+    return arrivals
+
+
 def count_wrong(true_times: dict[str, list[int]], bundle: list[Arrival]) -> int:
     """How many frames of a bundle are not the ones measured nearest to its reference."""
     reference, *others = bundle
@@ -113,8 +135,8 @@ def count_wrong(true_times: dict[str, list[int]], bundle: list[Arrival]) -> int:
     return wrong
 
 
-def play(arrivals: list[Arrival], contender: Contender) -> Result:
-    """Feed a synchronizer, polling it in time where it wants that."""
+def play(arrivals: list[Arrival], contender: Contender, limit_s: float = 1e9) -> Result:
+    """Feed a synchronizer, polling it in time where it wants that; stop past the time limit."""
     result = Result()
     times: dict[str, list[int]] = {key: [] for key in PERIODS_MS}
     for arrival in sorted(arrivals, key=lambda a: a.true):
@@ -128,12 +150,17 @@ def play(arrivals: list[Arrival], contender: Contender) -> Result:
             result.latencies.append(now - bundle[0].now)
 
     gc.disable()
-    for arrival in arrivals:
+    spent = 0
+    for number, arrival in enumerate(arrivals):
+        if spent > limit_s * S:
+            result.left = len(arrivals) - number
+            break
         while (due := contender.due()) is not None and due < arrival.now:
             note(due, contender.poll(due))
         start = time.thread_time_ns()
         bundles = contender.add(arrival)
         result.costs.append(time.thread_time_ns() - start)
+        spent += result.costs[-1]
         note(arrival.now, bundles)
     gc.enable()
     return result
@@ -162,6 +189,16 @@ class Ours:
     def poll(self, now: int) -> list[list[Arrival]]:
         """Bundles due by now, each with its reference first."""
         return self._bundles(self.sync.poll(now))
+
+    def unaccounted(self) -> int:
+        """Reference frames that became neither a bundle nor a counted drop, at the end."""
+        self.sync.flush()
+        counts = self.sync.counters
+        ends = ('bundle', 'superseded', 'taken_back', 'required_absent')
+        return sum(
+            counts.get((key, 'reference'), 0) - sum(counts.get((key, end), 0) for end in ends)
+            for key in PERIODS_MS
+        )
 
     def add(self, arrival: Arrival) -> list[list[Arrival]]:
         """Bundles that the frame brings, each with its reference first."""
@@ -218,28 +255,47 @@ def find_peer() -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--seconds', type=int, default=60, help='length of each case')
-    parser.add_argument('--queue', type=int, default=10, help='queue of message_filters')
+    parser.add_argument('--repeat', type=int, default=5, help='so often ours plays a case')
+    parser.add_argument(
+        '--queue', type=int, nargs='*', default=[10, 100], help='queues of message_filters'
+    )
+    parser.add_argument(
+        '--limit', type=float, default=20.0, help='seconds of processor per case of the peer'
+    )
     arguments = parser.parse_args()
     peer = find_peer()
-    table = Table('case', 'synchronizer', 'bundles', 'wrong', 'p99 ms', 'mean us', 'worst us')
+    columns = 'bundles', 'wrong', 'p99 ms', 'mean us', 'worst us', 'worst seen us'
+    table = Table('case', 'synchronizer', *columns)
     for name, (arrivals, offsets) in cases(arguments.seconds).items():
         frames = sum(a.key == 'camera' for a in arrivals)
-        contenders: dict[str, Contender] = {'ours': Ours(offsets)}
-        if peer is not None:
-            contenders['message_filters'] = MessageFilters(peer, arguments.queue)
-        for who, contender in contenders.items():
-            result = play(arrivals, contender)
-            late = np.percentile(result.latencies, 99) / MS if result.latencies else float('nan')
-            table.add_row(
-                name,
-                who,
-                f'{result.bundles} / {frames}',
-                str(result.wrong),
-                f'{late:.1f}',
-                f'{np.mean(result.costs) / 1e3:.1f}',
-                f'{max(result.costs) / 1e3:.0f}',
-            )
-    Console(width=110).print(table)
+        results = []
+        for _ in range(arguments.repeat):
+            ours = Ours(offsets)
+            results.append(play(arrivals, ours))
+            if unaccounted := ours.unaccounted():
+                raise SystemExit(f'{name}: {unaccounted} reference frames are unaccounted for')
+        table.add_row(name, 'ours', *figures(frames, results))
+        for queue in arguments.queue if peer is not None else ():
+            result = play(arrivals, MessageFilters(peer, queue), arguments.limit)
+            done = f', first {len(result.costs)} of {len(arrivals)}' if result.left else ''
+            table.add_row('', f'message_filters, queue {queue}{done}', *figures(frames, [result]))
+    Console(width=130).print(table)
+
+
+def figures(frames: int, results: list[Result]) -> list[str]:
+    """The cells of a row, from all plays of a case."""
+    first = results[0]
+    late = np.percentile(first.latencies, 99) / MS if first.latencies else float('nan')
+    costs = np.array([result.costs for result in results]) / 1e3
+    own = costs.min(axis=0)
+    return [
+        f'{first.bundles} / {frames}',
+        str(first.wrong),
+        f'{late:.1f}',
+        f'{costs.mean():.1f}',
+        f'{own.max():.0f}',
+        f'{costs.max():.0f}',
+    ]
 
 
 if __name__ == '__main__':
