@@ -298,7 +298,7 @@ class Segmenter:
         frame = bundle.frames.get(Modality.CAMERA)
         pixels = np.asarray(frame.data) if frame is not None else np.empty(0)
         if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and pixels.size:
-            seems = estimate_condition(pixels)
+            seems = estimate_condition(np.asarray(pixels, np.uint8))
             return replace(view, condition=seems, seen_ns=bundle.stamp_ns)
         if abs(bundle.stamp_ns - view.seen_ns) > CONDITION_HOLDS_NS:
             return replace(view, condition=ConditionEstimate())
