@@ -179,12 +179,11 @@ def _first_hit(
             i = items[k]
             if near[i] >= best:
                 break
-            g = geometry[i]
             # The solid is where it was at the time of the ray.
-            x, y = ox - g[VX] * offset_s, oy - g[VY] * offset_s
-            if passes(g, x, y, oz, dx, dy, dz, 1.000001):
+            x, y = ox - geometry[i, VX] * offset_s, oy - geometry[i, VY] * offset_s
+            if passes(geometry, i, x, y, oz, dx, dy, dz, 1.000001):
                 continue
-            t = intersect(kind[i], g, x, y, oz, dx, dy, dz)
+            t = intersect(kind[i], geometry[i], x, y, oz, dx, dy, dz)
             if t < best:
                 best, hit = t, i
     return best, hit

@@ -82,7 +82,8 @@ def intersect(
 
 @njit(cache=True, nogil=True, inline='always')
 def passes(
-    g: NDArray[np.float64],
+    geometry: NDArray[np.float64],
+    i: int,
     ox: float,
     oy: float,
     oz: float,
@@ -91,14 +92,17 @@ def passes(
     dz: float,
     square: float,
 ) -> bool:
-    """Whether a ray stays clear of the sphere around a solid, so that it cannot meet the solid.
+    """Whether a ray stays clear of the sphere around solid `i`, so that it cannot meet the solid.
 
     `square` is the squared length of the direction. Cheaper than `intersect`, and never wrong.
     """
-    px, py, pz = g[CX] - ox, g[CY] - oy, g[CZ] - oz
+    px, py, pz = geometry[i, CX] - ox, geometry[i, CY] - oy, geometry[i, CZ] - oz
     # A negative taper makes a box wider at the top.
-    hx, hy = max(g[HX], g[HX] - g[TX]), max(g[HY], g[HY] - g[TY])
-    radius = 1.000001 * (hx * hx + hy * hy + g[HZ] * g[HZ]) + 1e-9
+    hx, hy = (
+        max(geometry[i, HX], geometry[i, HX] - geometry[i, TX]),
+        max(geometry[i, HY], geometry[i, HY] - geometry[i, TY]),
+    )
+    radius = 1.000001 * (hx * hx + hy * hy + geometry[i, HZ] * geometry[i, HZ]) + 1e-9
     away = px * px + py * py + pz * pz - radius
     if away <= 0.0:
         return False
@@ -314,10 +318,9 @@ def _cast(
                 i = items[k]
                 if nearest[i] >= best:
                     break
-                g = geometry[i]
-                if passes(g, ox, oy, oz, dx, dy, dz, square):
+                if passes(geometry, i, ox, oy, oz, dx, dy, dz, square):
                     continue
-                t = intersect(kind[i], g, ox, oy, oz, dx, dy, dz)
+                t = intersect(kind[i], geometry[i], ox, oy, oz, dx, dy, dz)
                 if t < best:
                     best, hit = t, i
             if hit == SKY_HIT and treeline(dx, dy, dz):

@@ -94,9 +94,8 @@ def is_shadowed(
     cell = v * side + u
     for k in range(start[cell], start[cell + 1]):
         i = items[k]
-        g = geometry[i]
-        if passes(g, x, y, z, sun[0], sun[1], sun[2], 1.0 + 1e-12):
+        if passes(geometry, i, x, y, z, sun[0], sun[1], sun[2], 1.0 + 1e-12):
             continue
-        if intersect(kind[i], g, x, y, z, sun[0], sun[1], sun[2]) < np.inf:
+        if intersect(kind[i], geometry[i], x, y, z, sun[0], sun[1], sun[2]) < np.inf:
             return True
     return False
