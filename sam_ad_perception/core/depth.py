@@ -14,10 +14,17 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from sam_ad_perception.core.densification import fill_edge_aware, fill_nearest
+from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.geometry import project_points, scale_camera
 from sam_ad_perception.core.occlusion import OcclusionConfig, find_hidden
 from sam_ad_perception.core.parameters import parameter
-from sam_ad_perception.core.sensors import CameraModel, SensorFrame
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    Modality,
+    PointCloud,
+    PointMotion,
+    SensorFrame,
+)
 from sam_ad_perception.core.sweep_projection import project_sweep
 
 
@@ -141,6 +148,18 @@ def rasterize(
     _fill_nearest(uv, z, nearest)
     _fill_values(nearest, values, raster)
     return raster, nearest >= 0
+
+
+def warm_up() -> None:
+    """Compile every kernel that a sweep meets, or load it, before the first sweep comes."""
+    camera = CameraModel(8, 8, np.array([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]]))
+    points = np.ones((2, 3), np.float32)
+    cloud = PointCloud(points, None, np.array([-10_000_000, 0]))
+    motion = PointMotion(-10_000_000, 10_000_000, np.stack([np.eye(4)] * 2))
+    for each in (None, motion):
+        frame = SensorFrame(Modality.LIDAR, 0, 'lidar', cloud, motion=each)
+        render_depth(frame, np.eye(4), camera, DepthConfig(fill='edge_aware'))
+        rasterize(place_points(frame, np.eye(4)), points, camera, camera.size)
 
 
 @njit(cache=True, nogil=True)

@@ -26,13 +26,11 @@ from sam_ad_perception.core.conversions import (
     frame_of,
     stamp_of,
 )
-from sam_ad_perception.core.depth import DepthConfig, render_depth
+from sam_ad_perception.core.depth import render_depth, warm_up
 from sam_ad_perception.core.ego_motion import EgoMotion
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Modality,
-    PointCloud,
-    PointMotion,
     SensorFrame,
 )
 from sam_ad_perception.core.transforms import TransformError, TransformTree
@@ -76,7 +74,7 @@ class DepthProjectionNode(Node):
             calibration = load_calibration(Path(self.config.calibration))
             calibration.fill(tree)
             self._camera = calibration.cameras.get(Modality.CAMERA)
-        _warm_up()
+        warm_up()
         self._diagnostics = DiagnosticsPublisher(self)
         self._depth = self.create_publisher(
             message_type('sensor_msgs/msg/Image'),
@@ -164,17 +162,6 @@ class DepthProjectionNode(Node):
                 self._transforms.monitor.diagnose(now),
             ]
         )
-
-
-def _warm_up() -> None:
-    """Compile the kernels, or load them, before the first sweep."""
-    camera = CameraModel(8, 8, np.array([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]]))
-    times = np.array([-10_000_000, 0])
-    cloud = PointCloud(np.ones((2, 3), np.float32), None, times)
-    motion = PointMotion(-10_000_000, 10_000_000, np.stack([np.eye(4)] * 2))
-    for each in (None, motion):
-        frame = SensorFrame(Modality.LIDAR, 0, 'lidar', cloud, motion=each)
-        render_depth(frame, np.eye(4), camera, DepthConfig(fill='edge_aware'))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sam_ad_perception.core.depth import warm_up as warm_up_depth
 from sam_ad_perception.core.routing_table import load_routing_table
 from sam_ad_perception.core.sensors import (
     CameraModel,
@@ -73,6 +74,7 @@ def load_model(config: SegmentationConfig, tell: Callable[[str], object]) -> Loa
         tell(f'warming up {key}')
         segmenter.warm_up(bundle.camera)
     segmenter.segment([bundle])
+    warm_up_depth()
     segmenter.reset()
     return LoadedModel(segmenter, segmenter.labels)
 

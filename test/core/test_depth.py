@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -259,3 +262,27 @@ def test_distorted_recording_agrees_with_opencv(sample_data):
     _, pixels, expected = opencv_depth(ours, camera.K, camera.D, camera.size)
     assert len(pixels) > 10_000
     np.testing.assert_allclose(project_depth(ours, camera), expected, rtol=1e-6)
+
+
+def test_after_warming_up_no_sweep_compiles_anything():
+    """In a fresh process, as a node is: a kernel that compiles takes half a second or more."""
+    script = """
+import numpy as np
+from sam_ad_perception.core import depth, deskew, sensors, sweep_projection
+depth.warm_up()
+kernels = [deskew._place, sweep_projection._cull_still, sweep_projection._cull_moving]
+kernels += [sweep_projection.project_kernel, depth._fill_depth, depth._fill_nearest]
+before = [len(kernel.signatures) for kernel in kernels]
+assert min(before) > 0, before
+camera = sensors.CameraModel(64, 48, np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]))
+points = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+times = np.linspace(-1e8, 0, 500).astype(np.int64)
+cloud = sensors.PointCloud(points, None, times)
+motion = sensors.PointMotion(-100_000_000, 25_000_000, np.stack([np.eye(4)] * 5))
+for each in (None, motion):
+    frame = sensors.SensorFrame(sensors.Modality.LIDAR, 5, 'lidar', cloud, motion=each)
+    depth.render_depth(frame, np.eye(4), camera, depth.DepthConfig())
+    depth.rasterize(deskew.place_points(frame, np.eye(4)), points, camera, (20, 30))
+assert before == [len(kernel.signatures) for kernel in kernels]
+"""
+    subprocess.run([sys.executable, '-c', script], check=True)
