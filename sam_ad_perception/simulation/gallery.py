@@ -93,7 +93,7 @@ def draw(data: SensorData, title: str, like: SensorData | None = None) -> Pictur
         image = _draw_events(data)
     elif isinstance(data, PointCloud):
         image = _draw_cloud(data)
-    elif data.ndim == 2:
+    elif isinstance(data, np.ndarray) and data.ndim == 2:
         low, high = np.percentile(np.asarray(data if like is None else like, float), (1.0, 99.7))
         share = np.clip((data.astype(np.float64) - low) / max(high - low, 50.0), 0.0, 1.0)
         flat = np.asarray(255 * share, dtype=np.uint8)
