@@ -418,11 +418,14 @@ def test_a_sweep_without_times_moves_as_a_whole_and_says_so() -> None:
 
 
 def test_a_sweep_whose_motion_is_unknown_is_used_as_it_came_and_says_so() -> None:
-    bundler = make_bundler()
+    tree = make_tree()
+    for stamp in (50 * S, 51 * S):  # and then the odometry fell silent
+        tree.add_dynamic('odom', 'base_link', stamp, np.eye(4))
+    bundler = make_bundler(tree=tree)
     (bundle, *_) = bundles_of(drive(bundler))
     assert bundle.frames[LIDAR].motion is None
-    assert bundle.notes[LIDAR].startswith('not deskewed: no transform from ')
-    assert "'odom' is unknown" in bundle.notes[LIDAR]
+    told = "not deskewed: transform 'odom' -> 'lidar' is known from 50.000 s to 51.000 s"
+    assert bundle.notes[LIDAR].startswith(told)
     assert bundler.counters['lidar.not_deskewed'] == 5
 
 
