@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.deferred import check_image_size
 from sam_ad_perception.core.ego_motion import EgoMotion
 from sam_ad_perception.core.event_buffer import EventBuffer
 from sam_ad_perception.core.event_packets import EventDecodeError, EventPacket
@@ -342,29 +343,26 @@ class Bundler:
         if camera is None:
             raise ValueError(f'no camera_info of the {modality} sensor came')
         data = raw.data
-        if isinstance(data, Events):
-            size = data.size
-            stamp_ns, data = self._window(data, stamp_ns, reference_ns)
-        elif isinstance(data, np.ndarray):
-            size = (data.shape[0], data.shape[1])
-        else:
+        if isinstance(data, PointCloud):
             raise ValueError(f'{modality} data must be an image, got {type(data).__name__}')
-        if size != camera.size:
-            raise ValueError(
-                f'the {modality} image is {size[1]}x{size[0]} pixels, '
-                f'its camera_info says {camera.width}x{camera.height}'
-            )
+        check_image_size(modality, data, camera)
+        if isinstance(data, Events):
+            stamp_ns, data = self._window(data, stamp_ns, reference_ns)
         return replace(raw, stamp_ns=stamp_ns, data=data, camera=camera)
 
     def _deskew(
         self, frame: SensorFrame, reference_ns: int
     ) -> tuple[SensorFrame, dict[Modality, str]]:
-        """Tell a sweep how its lidar moved, or say why it is taken as it came."""
+        """Tell a sweep how its lidar moved, or say why it is taken as it came.
+
+        Where nothing at all tells of motion, that is no shortcoming of this one sweep.
+        """
         try:
             frame = replace(frame, motion=self.ego_motion.of_sweep(frame, reference_ns))
         except TransformError as err:
             self._counters['lidar.not_deskewed'] += 1
-            return frame, {Modality.LIDAR: f'not deskewed: {err}'}
+            known = self.ego_motion.known
+            return frame, {Modality.LIDAR: f'not deskewed: {err}'} if known else {}
         cloud = frame.data
         if isinstance(cloud, PointCloud) and cloud.time_offset_ns is None and cloud.time_note:
             return frame, {Modality.LIDAR: f'moved as a whole: {cloud.time_note}'}

@@ -43,7 +43,13 @@ from sam_ad_perception.core.messages import (
     transforms_to_message,
 )
 from sam_ad_perception.core.point_cloud import PointField, decode_point_cloud
-from sam_ad_perception.core.sensors import CameraModel, Modality, PointCloud, SensorFrame
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    Deferred,
+    Modality,
+    PointCloud,
+    SensorFrame,
+)
 from sam_ad_perception.core.status import STATUS_NAME, FrameStatus, from_key_values
 from sam_ad_perception.core.transforms import make_transform, quaternion_to_matrix
 
@@ -63,6 +69,7 @@ __all__ = [
     'cloud_to_message',
     'compressed_to_array',
     'decode_image',
+    'defer_image',
     'diagnostic_to_message',
     'frame_from_message',
     'frame_of',
@@ -207,6 +214,28 @@ def decode_image(
     else:
         pixels, encoding = image_to_array(message)
     return convert(pixels, encoding)
+
+
+def defer_image(message: Any, modality: Modality) -> Deferred:
+    """Read of an image what costs nothing, and leave decoding and conversion for later.
+
+    Args:
+        message: `sensor_msgs/Image` or `sensor_msgs/CompressedImage`.
+        modality: See `decode_image`.
+
+    Returns:
+        The image to be; it holds the message, or a view of it.
+
+    Raises:
+        ConversionError: The fields of the message contradict each other.
+    """
+    convert, _ = _DECODERS[modality]
+    if not hasattr(message, 'format'):
+        pixels, encoding = image_to_array(message)
+        return Deferred(lambda: convert(pixels, encoding), (pixels.shape[0], pixels.shape[1]))
+    if not len(message.data):
+        raise ConversionError('CompressedImage.data is empty')
+    return Deferred(lambda: decode_image(message, modality))
 
 
 def camera_from_message(message: Any, *, rectified: bool, own_centre: bool = False) -> CameraModel:

@@ -118,6 +118,11 @@ class EgoMotion:
         self._stamps: list[int] = []
         self._twists: list[NDArray[np.float64]] = []
 
+    @property
+    def known(self) -> bool:
+        """Whether anything tells of motion at all: the fixed frame is there, or twists came."""
+        return bool(self._stamps) or self._fixed_frame in self._transforms.frames
+
     def add_twist(
         self, stamp_ns: int, linear: ArrayLike, angular: ArrayLike, frame_id: str
     ) -> None:

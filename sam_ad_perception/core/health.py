@@ -237,6 +237,7 @@ class _Sensor:
             found, figures = judge_cloud(cloud, levels, config.lidar)
             samples = cloud.samples
         else:
+            assert isinstance(data, np.ndarray)
             image = measure_image(data)
             samples = image.samples
             if self._samples is not None and self._samples.dtype != samples.dtype:

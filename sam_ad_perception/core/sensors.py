@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -159,7 +159,46 @@ class Events:
     start_ns: int | None = None
 
 
-SensorData = NDArray[np.generic] | PointCloud | Events
+class Deferred:
+    """An image that is read where it is first used, and once: decoding takes its time.
+
+    Not thread-safe: the thread that uses the frame reads it.
+
+    Args:
+        read: Reads it; raises ValueError where it cannot be read. Let go of after its only call.
+        size: Its `(H, W)` where that is known before, pixels.
+    """
+
+    def __init__(
+        self, read: Callable[[], NDArray[np.generic]], size: tuple[int, int] | None = None
+    ) -> None:
+        self.size = size
+        self._read: Callable[[], NDArray[np.generic]] | None = read
+        self._image: NDArray[np.generic] | None = None
+        self._refusal = ''
+
+    def get(self) -> NDArray[np.generic]:
+        """Read it, or give what was read.
+
+        Returns:
+            The image.
+
+        Raises:
+            ValueError: It cannot be read; the same on every call.
+        """
+        read, self._read = self._read, None
+        if read is not None:
+            try:
+                self._image = read()
+                self.size = (self._image.shape[0], self._image.shape[1])
+            except ValueError as err:
+                self._refusal = str(err)
+        if self._image is None:
+            raise ValueError(self._refusal)
+        return self._image
+
+
+SensorData = NDArray[np.generic] | PointCloud | Events | Deferred
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +211,8 @@ class SensorFrame:
         frame_id: Frame of the measurement.
         data: camera (H, W, 3) uint8 RGB; thermal (H, W) uint8 or uint16 counts, or
             float32 temperatures; depth (H, W) float32 metres with NaN; event `Events`, or
-            (H, W, 3) uint8 RGB where a renderer drew them; lidar `PointCloud`.
+            (H, W, 3) uint8 RGB where a renderer drew them; lidar `PointCloud`. An image may be
+            `Deferred` until it is used, see `core.deferred`.
         camera: Geometry of an image-like sensor; None for lidar, or while unknown.
         motion: How a lidar moved around the bundle's reference time; None where that is unknown,
             and for the other sensors.
@@ -232,13 +272,14 @@ class Segmentation:
         used: Sensors that entered the network.
         missing: Sensors that were not there, not healthy or not to be shown in this view, each
             with the reason; not those that the network does without.
-        depth: (H, W) float32, metres, NaN where unknown (REP 118); None without lidar.
+        depth: (H, W) float32, metres, NaN where unknown (REP 118); None without lidar, and where
+            nobody wanted it.
         depth_measured: (H, W) bool, True where a lidar point fell, False where `depth` was filled
-            or is unknown; None without lidar.
+            or is unknown; None likewise.
         gate: Weight of each used sensor in the network's gate, mean over levels; sums to 1.
             Empty where the network has no gate.
         time_error_ns: Stamp of each used frame minus the reference's, nanoseconds.
-        latency_s: Seconds spent per stage: `health`, `align`, `network`, `mask`.
+        latency_s: Seconds spent per stage: `health`, `align`, `network`, `mask`, `depth`.
         notes: Of the bundle.
     """
 

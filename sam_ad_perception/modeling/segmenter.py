@@ -213,17 +213,19 @@ class Segmenter:
         return results
 
     def segment_each(
-        self, bundles: Sequence[SensorBundle]
+        self, bundles: Sequence[SensorBundle], depth: Sequence[bool] | None = None
     ) -> list[Segmentation | SegmentationError]:
         """Segment bundles, so that one without a mask does not spoil the others.
 
         Args:
             bundles: Any number of bundles, for example one per camera.
+            depth: For each, whether its depth image is wanted; all are where None.
 
         Returns:
             For each bundle, in order, its result or the error that says why there is none.
         """
         results: list[Segmentation | SegmentationError | None] = [None] * len(bundles)
+        wanted = [True] * len(bundles) if depth is None else depth
         plans: dict[int, _Plan] = {}
         batches: dict[Choice, list[int]] = {}
         for index, bundle in enumerate(bundles):
@@ -240,7 +242,8 @@ class Segmenter:
             network_s = time.perf_counter() - start
             self._latencies.note(choice, network_s, time.monotonic())
             for row, i in enumerate(indices):
-                results[i] = self._result(plans[i], output, logits[row], row, network_s)
+                result = self._result(plans[i], output, logits[row], row, network_s)
+                results[i] = self._with_depth(result, plans[i]) if wanted[i] else result
         return [result for result in results if result is not None]
 
     def warm_up(self, camera: CameraModel) -> None:
@@ -321,7 +324,6 @@ class Segmenter:
         start = time.perf_counter()
         bundle, prepared = plan.bundle, plan.prepared
         mask, confidence = self.experts[plan.choice.expert].decode(logits, bundle.camera)
-        depth = lidar_depth(bundle, self._depth)
         latency_s = {**plan.early_s, 'network': network_s, 'mask': time.perf_counter() - start}
         used = tuple(Modality(name) for name in output.modalities)
         gate: dict[Modality, float] = {}
@@ -337,10 +339,19 @@ class Segmenter:
             reason=plan.reason,
             used=used,
             missing=plan.missing,
-            depth=depth.depth if depth else None,
-            depth_measured=depth.measured if depth else None,
             gate=gate,
             time_error_ns={m: errors[m] for m in used},
             latency_s=latency_s,
             notes={Modality(n): note for n, note in prepared.notes.items() if n in used},
+        )
+
+    def _with_depth(self, result: Segmentation, plan: _Plan) -> Segmentation:
+        """Add the depth image of the bundle's sweep."""
+        start = time.perf_counter()
+        depth = lidar_depth(plan.bundle, self._depth)
+        if depth is None:
+            return result
+        latency_s = {**result.latency_s, 'depth': time.perf_counter() - start}
+        return replace(
+            result, depth=depth.depth, depth_measured=depth.measured, latency_s=latency_s
         )

@@ -429,6 +429,15 @@ def test_a_sweep_whose_motion_is_unknown_is_used_as_it_came_and_says_so() -> Non
     assert bundler.counters['lidar.not_deskewed'] == 5
 
 
+def test_motion_that_nobody_tells_is_no_shortcoming_of_a_frame() -> None:
+    bundler = make_bundler()  # a tree without odom
+    (bundle, *_) = bundles_of(drive(bundler))
+    assert bundle.frames[LIDAR].motion is None
+    assert bundle.notes == {}
+    assert bundler.counters['lidar.not_deskewed'] == 5
+    assert not bundler.ego_motion.known
+
+
 def test_twists_stand_in_for_transforms() -> None:
     bundler = make_bundler()
     bundler.ego_motion.add_twist(100 * S - 20 * MS, (20, 0, 0), (0, 0, 0), 'base_link')

@@ -48,8 +48,17 @@ def test_every_subset_gives_a_mask_at_the_camera_size(segmenter, bundle, subset)
     assert result.used == subset
     assert set(result.missing) == set(SENSORS) - set(subset)
     assert sum(result.gate.values()) == pytest.approx(1, abs=1e-5)
-    assert set(result.latency_s) == {'health', 'align', 'network', 'mask'}
+    assert set(result.latency_s) - {'depth'} == {'health', 'align', 'network', 'mask'}
     assert (result.depth is not None) == (Modality.LIDAR in subset)
+    assert ('depth' in result.latency_s) == (Modality.LIDAR in subset)
+
+
+def test_depth_is_made_for_those_who_want_it(segmenter, bundle):
+    without, wanted = segmenter.segment_each([bundle, bundle], [False, True])
+    assert without.depth is None
+    assert without.depth_measured is None
+    assert wanted.depth is not None
+    np.testing.assert_array_equal(without.mask, wanted.mask)
 
 
 def test_mask_is_that_of_the_network(segmenter, spec, network, bundle):
