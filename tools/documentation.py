@@ -141,7 +141,7 @@ def documented_topics(text: str) -> dict[str, set[Topic]]:
 
 def _value(value: object, unit: str) -> str:
     if isinstance(value, tuple):
-        text = '[' + ', '.join(str(item) for item in value) + ']'
+        text = '[' + ', '.join(str(item) if item != '' else "''" for item in value) + ']'
     elif isinstance(value, bool):
         text = str(value).lower()
     else:

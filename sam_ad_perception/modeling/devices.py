@@ -26,6 +26,46 @@ class TorchReport:
     gpus: tuple[str, ...]
 
 
+def memory_mib(device: str) -> dict[str, float]:
+    """Ask how much memory of a GPU this process uses.
+
+    Args:
+        device: For example `cuda:0`.
+
+    Returns:
+        `allocated`, `reserved` and `peak` by tensors of this process, and `free` of the device,
+        MiB; nothing where the device is no GPU, or does not answer any more.
+    """
+    if not device.startswith('cuda') or not torch.cuda.is_initialized():
+        return {}
+    try:
+        return {
+            'allocated': torch.cuda.memory_allocated(device) / MIB,
+            'reserved': torch.cuda.memory_reserved(device) / MIB,
+            'peak': torch.cuda.max_memory_allocated(device) / MIB,
+            'free': torch.cuda.mem_get_info(device)[0] / MIB,
+        }
+    except RuntimeError:
+        return {}
+
+
+def is_lost(err: BaseException) -> bool:
+    """Tell whether an exception means that the GPU cannot be used any more in this process.
+
+    Args:
+        err: What a network raised.
+
+    Returns:
+        Whether it is an error of CUDA itself; memory that runs out is not one.
+    """
+    if isinstance(err, torch.cuda.OutOfMemoryError):
+        return False
+    lost: type[BaseException] | None = getattr(torch, 'AcceleratorError', None)
+    return (lost is not None and isinstance(err, lost)) or (
+        isinstance(err, RuntimeError) and str(err).startswith('CUDA error')
+    )
+
+
 def report_devices() -> TorchReport:
     """Ask torch what it can use.
 

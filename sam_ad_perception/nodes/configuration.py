@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from sam_ad_perception.core.bundler import BundlerConfig
@@ -16,6 +17,7 @@ FIXED_FRAME = (
     'Frame against which the vehicle moves: lidar points are moved to the reference time where '
     'TF connects the two.'
 )
+VIEW_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 CALIBRATION = 'File of transforms and camera geometry that no topic brings; empty for none.'
 
 
@@ -94,6 +96,19 @@ class ModelConfig:
 class SegmentationConfig:
     """Parameters of `segmentation_node`."""
 
+    views: tuple[str, ...] = parameter(
+        ('',),
+        'Cameras that one process serves, each a name in front of its topics; one empty name for '
+        'a single camera.',
+    )
+    max_mask_age_s: float = parameter(
+        1.0,
+        'A mask that is older when it is done, counted from the arrival of its reference frame, '
+        'is dropped; 0 for no limit.',
+        ge=0.0,
+        le=60.0,
+        unit='s',
+    )
     autostart: bool = parameter(
         True, 'Configure and activate at once; else the lifecycle services do.'
     )
@@ -111,6 +126,16 @@ class SegmentationConfig:
     health: HealthConfig = field(default_factory=HealthConfig)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
     lidar_depth: DepthConfig = field(default_factory=DepthConfig)
+
+    def __post_init__(self) -> None:
+        for name in self.views:
+            if not VIEW_NAME.fullmatch(name) and self.views != ('',):
+                raise ValueError(
+                    f'views must be names of letters, digits and underscores, or one empty name, '
+                    f'got {list(self.views)}'
+                )
+        if len(set(self.views)) < len(self.views):
+            raise ValueError(f'views must differ, got {list(self.views)}')
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ class TopicMonitor:
     bad: ReasonCounter = field(default_factory=ReasonCounter)
     received: int = 0
     _last: float | None = None
+    _refusal: str = ''
     _told_received: int = 0
     _told_bad: int = 0
     _told_at: float | None = None
@@ -119,6 +120,31 @@ class TopicMonitor:
         """
         self.received += 1
         self._last = now
+        self._refusal = ''
+
+    def refuse(self, reason: str) -> bool:
+        """Note that the last message could not be read.
+
+        Args:
+            reason: In words.
+
+        Returns:
+            Whether it should be logged now.
+        """
+        self._refusal = reason
+        return self.bad.add(reason)
+
+    def standing_refusal(self, now: float) -> str:
+        """Say why the last message could not be read.
+
+        Args:
+            now: Steady time, seconds.
+
+        Returns:
+            The reason; empty where it could be read, or is longer ago than the timeout.
+        """
+        recent = self._last is not None and now - self._last <= self.timeout
+        return self._refusal if recent else ''
 
     def diagnose(
         self,

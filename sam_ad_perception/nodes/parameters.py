@@ -46,8 +46,8 @@ class NodeParameters(Generic[Config]):
         Args:
             node: The node.
             config_type: A configuration dataclass of `core.parameters`.
-            changeable: Dotted names that may be set while the node runs. The others are for
-                start-up, and setting one is refused with that reason.
+            changeable: Dotted names that may be set while the node runs, `group.*` for all of a
+                group. The others are for start-up, and setting one is refused with that reason.
             on_change: Told of each new configuration; where it raises ValueError, the change is
                 refused with its text.
 
@@ -56,9 +56,12 @@ class NodeParameters(Generic[Config]):
         """
         self._type = config_type
         self._leaves = leaves(config_type)
-        unknown = set(changeable) - set(self._leaves)
-        assert not unknown, f'changeable names {unknown}'
-        self._changeable = frozenset(changeable)
+        self._told = sorted(changeable)
+        self._changeable = frozenset(
+            name
+            for each in changeable
+            for name in ([each] if each in self._leaves else _group(each, self._leaves))
+        )
         self._on_change = on_change
         overrides = node._parameter_overrides
         _refuse_unknown(config_type, overrides, node)
@@ -123,7 +126,7 @@ class NodeParameters(Generic[Config]):
                 return SetParametersResult(
                     successful=False,
                     reason=f'parameter {each.name!r} is read at start-up; changeable are '
-                    f'{sorted(self._changeable) or "none"}',
+                    f'{self._told or "none"}',
                 )
         try:
             config = self._changed(parameters)
@@ -138,6 +141,13 @@ class NodeParameters(Generic[Config]):
         config = self._changed(parameters)
         if config is not None:
             self.config = config
+
+
+def _group(pattern: str, names: Collection[str]) -> list[str]:
+    """List the names of a group, given as `group.*`."""
+    found = [name for name in names if pattern.endswith('.*') and name.startswith(pattern[:-1])]
+    assert found, f'changeable names {pattern}'
+    return found
 
 
 def _refuse_unknown(config_type: type, overrides: dict[str, Any], node: Node) -> None:

@@ -89,14 +89,25 @@ def guard(node: Node, monitor: TopicMonitor, handle: Callback) -> Callback:
         monitor.tick(time.monotonic())
         try:
             handle(message)
-        except ValueError as err:
-            if monitor.bad.add(str(err)):
-                node.get_logger().warning(f'{monitor.name}: message not used: {err}')
         except Exception as err:
-            if monitor.bad.add(f'{type(err).__name__}: {err}'):
-                node.get_logger().error(f'{monitor.name}: {type(err).__name__}: {err}')
+            refuse(node, monitor, err)
 
     return callback
+
+
+def refuse(node: Node, monitor: TopicMonitor, err: Exception) -> None:
+    """Count a message that could not be read and, now and then, log it; any thread.
+
+    Args:
+        node: Its logger is used.
+        monitor: Of the message's topic.
+        err: Why: a ValueError is the message's fault, anything else is ours.
+    """
+    if isinstance(err, ValueError):
+        if monitor.refuse(str(err)):
+            node.get_logger().warning(f'{monitor.name}: message not used: {err}')
+    elif monitor.refuse(f'{type(err).__name__}: {err}'):
+        node.get_logger().error(f'{monitor.name}: {type(err).__name__}: {err}')
 
 
 class TransformInput:

@@ -1,19 +1,16 @@
 """The segmentation node: any subset of camera, thermal, event and lidar in, masks out.
 
-One thread of the executor converts messages and asks the bundler; one worker thread runs the
-network on the newest bundle and publishes. Every reference frame ends as a mask or as a drop with
-its reason on `semantic/status`.
+One thread of the executor takes messages and asks the bundler of each camera view; one worker
+thread decodes what is used, runs the network on the newest bundle of every view as one batch, and
+publishes. Here is the node's life; what happens to frames is in `segmentation_view`.
 """
 
 from __future__ import annotations
 
 import gc
-import math
 import time
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,49 +18,30 @@ from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from sam_ad_perception.core.bundler import BundleResult, Dropped
 from sam_ad_perception.core.calibration import Calibration, load_calibration
 from sam_ad_perception.core.event_encoding import warm_up as warm_up_events
-from sam_ad_perception.core.sensors import Modality, SensorBundle
-from sam_ad_perception.core.status import FrameStatus, summarize_segmentation
+from sam_ad_perception.core.sensors import Modality, Segmentation
 from sam_ad_perception.core.synchronizer_config import to_ns
+from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.health import ERROR, OK, WARN, Diagnosis, ReasonCounter
+from sam_ad_perception.nodes.health import WARN, Diagnosis
 from sam_ad_perception.nodes.model_loading import LoadedModel, load_model
 from sam_ad_perception.nodes.parameters import NodeParameters
 from sam_ad_perception.nodes.process import leave, run_node
-from sam_ad_perception.nodes.ros import STEADY, DiagnosticsPublisher
-from sam_ad_perception.nodes.segmentation_outputs import SegmentationOutputs
-from sam_ad_perception.nodes.sensor_inputs import SensorInputs
+from sam_ad_perception.nodes.ros import STEADY, DiagnosticsPublisher, TransformInput
+from sam_ad_perception.nodes.segmentation_diagnostics import (
+    NodeReport,
+    SegmentationDiagnostics,
+    diagnose_network,
+)
+from sam_ad_perception.nodes.segmentation_view import Job, SegmentationView
 from sam_ad_perception.nodes.worker import LatestWorker
 
 POLL_PERIOD_S = 0.005
 STOP_TIMEOUT_S = 1.2
-DEACTIVATED = 'the node was deactivated'
-SET_BACK = 'time was set back'
+CHANGEABLE = ('max_mask_age_s', 'health.*', 'routing.*')
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A bundle on its way through the worker.
-
-    Attributes:
-        bundle: The bundle.
-        stamp_ns: Header stamp of its reference frame, nanoseconds.
-        frame_id: Frame of the camera image.
-        arrived: When the reference frame came, steady seconds; None where unknown.
-        submitted: When the bundle was complete, steady seconds.
-        epoch: How often time had been set back.
-    """
-
-    bundle: SensorBundle
-    stamp_ns: int
-    frame_id: str
-    arrived: float | None
-    submitted: float
-    epoch: int
 
 
 class SegmentationNode(LifecycleNode):
@@ -79,28 +57,26 @@ class SegmentationNode(LifecycleNode):
             ParameterError: A parameter is refused.
         """
         super().__init__('segmentation', **options)
-        self.config = NodeParameters(self, SegmentationConfig).config
-        self._outputs = SegmentationOutputs(self, rectified=self.config.camera.rectified)
-        self._diagnostics = DiagnosticsPublisher(self)
+        self._model: LoadedModel | None = None
+        self._settings = NodeParameters(self, SegmentationConfig, CHANGEABLE, self._change)
+        self._publisher = DiagnosticsPublisher(self)
+        self._diagnostics = SegmentationDiagnostics(self.config)
         self._worker: LatestWorker[Job] = LatestWorker(
-            self._segment,
-            on_replaced=self._tell_replaced,
-            on_error=self._tell_failed,
+            self._work,
+            on_replaced=lambda job: job.view.tell_replaced(job),
+            on_error=lambda job, err: job.view.tell_failed(job, err),
             name='segmentation',
         )
+        self._views = [
+            SegmentationView(
+                self, name, self._settings, lambda job: self._worker.submit(job, job.view.name)
+            )
+            for name in self.config.views
+        ]
         self._active = False
         self._problem = ''
-        self._model: LoadedModel | None = None
-        self._inputs: SensorInputs | None = None
-        self._drops = ReasonCounter()
-        self._notes = ReasonCounter(period=math.inf)  # each is logged once
-        self._masks = self._unwanted = self._epoch = 0
-        self._latencies: deque[float] = deque(maxlen=200)
-        self._last_mask: FrameStatus | None = None
-        self._last_drop: FrameStatus | None = None
-        self._told_at, self._told_masks, self._told_drops = time.monotonic(), 0, 0
-        offsets = self.config.bundler.sync.sensors
-        self._offset_ns = {m: to_ns(each.offset_s) for m, each in offsets.items()}
+        self._batch = 0
+        self._transforms: TransformInput | None = None
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
         self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=STEADY)
         self._poll_timer.cancel()
@@ -112,26 +88,35 @@ class SegmentationNode(LifecycleNode):
         if self.config.autostart:
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=STEADY)
 
+    @property
+    def config(self) -> SegmentationConfig:
+        """The parameters as they are now."""
+        return self._settings.config
+
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up in the worker's thread, which tells its progress on /diagnostics."""
         try:
-            calibration = Calibration()
-            if self.config.calibration:
-                calibration = load_calibration(Path(self.config.calibration))
+            calibration = self._load_calibration()
             self._model = self._load()
             if self._model is None:
                 return FAILURE
-            self._inputs = SensorInputs(self, self.config, calibration, self._take_results)
+            tree = TransformTree()
+            calibration.fill(tree)
+            self._transforms = TransformInput(self, tree)
+            for view in self._views:
+                view.configure(calibration, self._transforms)
         except Exception as err:  # rclpy would swallow it without a word
             kind = '' if isinstance(err, ValueError | OSError) else f'{type(err).__name__}: '
             self._problem = f'cannot configure: {kind}{err}'
             self.get_logger().error(self._problem)
+            self._release()
             self._diagnose()
             return FAILURE
         self._problem = ''
-        self._outputs.publish_labels(self._model.labels)
+        for view in self._views:
+            view.outputs.publish_labels(self._model.labels)
         # What is loaded now stays: the collector need not walk through torch again and again.
         gc.collect()
         gc.freeze()
@@ -142,9 +127,9 @@ class SegmentationNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the sensors and publish."""
-        assert self._inputs is not None
         self._active = True
-        self._inputs.start()
+        for view in self._views:
+            view.start()
         self._poll_timer.reset()
         return SUCCESS
 
@@ -184,12 +169,23 @@ class SegmentationNode(LifecycleNode):
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
+    def _load_calibration(self) -> Calibration:
+        if not self.config.calibration:
+            return Calibration()
+        calibration = load_calibration(Path(self.config.calibration))
+        if len(self._views) > 1 and Modality.CAMERA in calibration.cameras:
+            raise ValueError(
+                f'{self.config.calibration}: cameras.camera is the geometry of one camera, but '
+                f'there are {len(self._views)} views: theirs must come from camera_info'
+            )
+        return calibration
+
     def _load(self) -> LoadedModel | None:
         """Load the network; None where ROS was shut down meanwhile."""
 
         def load() -> LoadedModel:
             config = self.config
-            model = load_model(config.model, config.depth, config.health, self._tell_progress)
+            model = load_model(config, self._tell_progress)
             warm_up_events()
             return model
 
@@ -206,172 +202,107 @@ class SegmentationNode(LifecycleNode):
     def _stop_sensing(self) -> None:
         self._active = False
         self._poll_timer.cancel()
-        if self._inputs is not None:
-            self._inputs.stop()
-            self._drop_all(self._inputs.restart(), DEACTIVATED)
+        for view in self._views:
+            view.stop()
         self._worker.clear()
 
     def _release(self) -> None:
         self._stop_sensing()
-        if self._inputs is not None:
-            self._inputs.destroy()
-        self._inputs = self._model = None
+        for view in self._views:
+            view.release()
+        if self._transforms is not None:
+            self._transforms.destroy()
+        self._transforms = self._model = None
         gc.unfreeze()
         gc.collect()
 
-    # Sensors to bundles: the executor's thread
+    # The executor's thread
 
     def _poll(self) -> None:
-        """Give the bundler its deadlines; the timer is steady, the deadlines are in ROS time."""
-        if self._inputs is None:
-            return
-        deadline_ns, now_ns = self._inputs.bundler.next_deadline_ns, self._inputs.now_ns()
-        if deadline_ns is not None and now_ns >= deadline_ns:
-            self._take_results(self._inputs.bundler.poll(now_ns))
+        """Give the bundlers their deadlines; the timer is steady, the deadlines in ROS time."""
+        for view in self._views:
+            view.poll()
 
     def _set_back(self, jump: TimeJump) -> None:
-        """Begin anew: a bag loops, a simulator was reset. What is on its way belongs to before."""
-        if self._inputs is None or jump.delta.nanoseconds >= 0:
-            return
-        self._epoch += 1
-        self._drop_all(self._inputs.restart(), SET_BACK)
-        self._worker.clear()
+        """Begin anew: a bag loops, a simulator was reset."""
+        if jump.delta.nanoseconds < 0:
+            for view in self._views:
+                view.set_back()
+            self._worker.clear()
 
-    def _take_results(self, results: Sequence[BundleResult]) -> None:
-        for result in results:
-            stamp_ns = result.stamp_ns + self._offset_ns[result.reference]
-            if isinstance(result, Dropped):
-                self._tell_dropped(stamp_ns, result.reason)
-            elif not self._outputs.wanted:
-                self._unwanted += 1
-            else:
-                self._submit(result, stamp_ns)
-
-    def _drop_all(self, results: Sequence[BundleResult], reason: str) -> None:
-        for each in results:
-            self._tell_dropped(each.stamp_ns + self._offset_ns[each.reference], reason)
-
-    def _submit(self, bundle: SensorBundle, stamp_ns: int) -> None:
-        assert self._inputs is not None
-        camera = bundle.frames.get(Modality.CAMERA)
-        frame_id = camera.frame_id if camera is not None else bundle.camera.frame_id
-        arrived = self._inputs.arrival(bundle.reference, stamp_ns)
-        self._worker.submit(
-            Job(bundle, stamp_ns, frame_id, arrived, time.monotonic(), self._epoch)
-        )
-
-    # Bundles to masks: the worker's thread
-
-    def _segment(self, job: Job) -> None:
+    def _change(self, config: SegmentationConfig) -> None:
+        """Let the worker take over what may change while it runs, between two batches."""
         model = self._model
-        if model is None or self._is_stale(job):
+        if model is None:
             return
+        segmenter = model.segmenter
+
+        def adopt() -> None:
+            segmenter.routing = config.routing
+            segmenter.health.config = config.health
+
+        self._worker.call(adopt)
+
+    # The worker's thread
+
+    def _work(self, jobs: list[Job]) -> None:
+        """Make the masks of one batch; a view whose bundle is bad does not spoil the others."""
+        model = self._model
         begun = time.monotonic()
-        result = model.segmenter.segment([job.bundle])[0]
-        if self._is_stale(job):
+        if model is None:
+            for job in jobs:
+                job.view.refuses(job)
             return
-        publish_s = self._outputs.publish_images(result, job.stamp_ns, job.frame_id)
-        status = summarize_segmentation(result)
-        latency_ms = {**status.latency_ms, 'publish': 1e3 * publish_s}
-        latency_ms['queue'] = 1e3 * (begun - job.submitted)
-        if job.arrived is not None:
-            latency_ms['wait'] = 1e3 * (job.submitted - job.arrived)
-            latency_ms['total'] = 1e3 * (time.monotonic() - job.arrived)
-            self._latencies.append(latency_ms['total'])
-        status = replace(status, stamp_ns=job.stamp_ns, latency_ms=latency_ms)
-        self._outputs.publish_status(status, job.frame_id)
-        for sensor, note in status.notes.items():
-            if self._notes.add(f'{sensor}: {note}'):
-                self.get_logger().warning(f'{sensor}: {note}')
-        self._last_mask = status
-        self._masks += 1
+        fresh = [job.view.read(job) for job in jobs if not job.view.refuses(job)]
+        if not fresh:
+            return
+        self._batch = len(fresh)
+        results = self._segment(model, [job for job, _ in fresh])
+        for (job, read_s), result in zip(fresh, results, strict=True):
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                job.view.publish(job, result, begun, read_s)
+            except Exception as err:
+                job.view.tell_failed(job, err)
 
-    def _is_stale(self, job: Job) -> bool:
-        """Drop a job that nobody wants any more; it must not come out as if it were fresh."""
-        if self._active and job.epoch == self._epoch:
-            return False
-        self._tell_dropped(job.stamp_ns, SET_BACK if self._active else DEACTIVATED)
-        return True
-
-    def _tell_replaced(self, job: Job) -> None:
-        if not self._is_stale(job):
-            self._tell_dropped(job.stamp_ns, 'a newer frame took its place')
-
-    def _tell_failed(self, job: Job, err: Exception) -> None:
-        if not self.context.ok():
-            return  # ROS is gone, and with it everybody who could be told
-        text = str(err) if isinstance(err, ValueError) else f'{type(err).__name__}: {err}'
-        self._tell_dropped(job.stamp_ns, text)
-
-    def _tell_dropped(self, stamp_ns: int, reason: str) -> None:
-        """Publish a drop, count it, and log each reason now and then; any thread."""
-        self._last_drop = FrameStatus(stamp_ns=stamp_ns, dropped=reason)
-        if self._drops.add(reason):
-            self.get_logger().warning(self._last_drop.message)
-        if self.context.ok():
-            self._outputs.publish_status(self._last_drop)
+    def _segment(self, model: LoadedModel, jobs: list[Job]) -> Sequence[Segmentation | Exception]:
+        """Segment all; where that raises, one after the other, to find whose fault it is."""
+        bundles = [job.bundle for job in jobs]
+        depth = [job.view.outputs.depth_wanted for job in jobs]
+        try:
+            return model.segmenter.segment_each(bundles, depth)
+        except Exception as err:
+            if len(jobs) == 1:
+                return [err]
+        return [result for job in jobs for result in self._segment(model, [job])]
 
     # Diagnostics
 
     def _tell_progress(self, what: str) -> None:
         """Tell how far configuring is; called from the worker, timers do not tick meanwhile."""
         self.get_logger().info(what)
-        self._diagnostics.publish([Diagnosis('output', WARN, f'configuring: {what}')])
+        told = f'configuring: {what}'
+        self._publisher.publish(
+            [Diagnosis(view.report().title('output'), WARN, told) for view in self._views]
+        )
 
     def _diagnose(self) -> None:
         now = time.monotonic()
-        entries = [self._diagnose_node(now)]
-        if self._inputs is not None:
-            self._inputs.choose_transports()
-            counts, model = self._inputs.counters, self._model
-            summary = model.segmenter.health.summary() if model else {}
-            health = {str(modality): each for modality, each in summary.items()}
-            timing = self._inputs.timing
-            for name, monitor in self._inputs.monitors.items():
-                start = f'{name}.'
-                own = {k.removeprefix(start): n for k, n in counts.items() if k.startswith(start)}
-                own.pop('received', None)  # the monitor's own count holds the bad ones, too
-                entries.append(monitor.diagnose(now, own, health.get(name), timing.get(name)))
-            entries.append(self._inputs.transforms.monitor.diagnose(now))
-        self._diagnostics.publish(entries)
-
-    def _diagnose_node(self, now: float) -> Diagnosis:
-        """Whether masks come, and if not, why not."""
-        masks = self._masks
-        rate = (masks - self._told_masks) / max(now - self._told_at, 1e-9)
-        fresh, fresh_drops = masks > self._told_masks, self._drops.total > self._told_drops
-        self._told_at, self._told_masks, self._told_drops = now, masks, self._drops.total
-        level, message = OK, ''
         state = self._state_machine.current_state[1]
-        if self._problem:
-            level, message = ERROR, self._problem
-        elif not self._active:
-            level, message = WARN, f'the node is {state}'
-        elif fresh and self._last_mask is not None:
-            level, message = self._last_mask.level, self._last_mask.message
-        elif not self._outputs.wanted:
-            message = 'nobody listens'
-        elif fresh_drops and self._last_drop is not None:
-            level, message = ERROR, self._last_drop.message
-        else:
-            level, message = ERROR, 'no mask: no reference frame came'
-        values = [
-            ('state', state),
-            ('rate_hz', f'{rate:.2f}'),
-            ('masks', str(masks)),
-            ('drops', str(self._drops.total)),
-            ('not wanted', str(self._unwanted)),
-        ]
-        values += [(f'dropped: {reason}', str(n)) for reason, n in self._drops.counts.items()]
-        if self._inputs is not None:
-            jumps = self._epoch + self._inputs.counters['time_jumps']
-            values.append(('time_jumps', str(jumps)))
-        ordered = sorted(self._latencies)
-        if ordered:
-            for percent in (50, 95, 99):
-                at = min(len(ordered) * percent // 100, len(ordered) - 1)
-                values.append((f'latency_ms/p{percent}', f'{ordered[at]:.1f}'))
-        return Diagnosis('output', level, message, tuple(values))
+        node = NodeReport(state, self._problem, self._worker.waiting, self._batch)
+        model, entries = self._model, []
+        for view in self._views:
+            if view.inputs is not None:
+                view.inputs.choose_transports()
+            view.note_standing()
+            health = model.segmenter.health.summary() if model else {}
+            entries += self._diagnostics.diagnose_view(view.report(), node, health, now)
+        if model is not None:
+            entries.append(diagnose_network(model, self.config.model.device, node))
+        if self._transforms is not None:
+            entries.append(self._transforms.monitor.diagnose(now))
+        self._publisher.publish(entries)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

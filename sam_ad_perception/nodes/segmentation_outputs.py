@@ -7,8 +7,10 @@ import time
 import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 
 from sam_ad_perception.core.conversions import (
+    array_to_compressed,
     array_to_image,
     camera_to_message,
     label_info_to_message,
@@ -20,45 +22,45 @@ from sam_ad_perception.core.status import FrameStatus
 from sam_ad_perception.nodes import topics
 from sam_ad_perception.nodes.ros import LATCHED_QOS, OUTPUT_QOS, STATUS_QOS, message_type
 
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+
 
 class SegmentationOutputs:
     """Publishers of the segmentation node; may be used from any thread."""
 
-    def __init__(self, node: Node, *, rectified: bool) -> None:
+    def __init__(self, node: Node, *, rectified: bool, view: str = '') -> None:
         """Advertise the topics.
 
         Args:
             node: The node.
             rectified: Whether the camera image is, which names the depth topic.
+            view: In front of each topic.
         """
-        image = message_type('sensor_msgs/msg/Image')
+
+        def advertise(kind: str, topic: str, qos: QoSProfile = OUTPUT_QOS) -> Publisher:
+            return node.create_publisher(message_type(kind), topics.in_view(view, topic), qos)
+
         self._clock = node.get_clock()
-        self._mask = node.create_publisher(image, topics.MASK, OUTPUT_QOS)
-        self._confidence = node.create_publisher(image, topics.CONFIDENCE, OUTPUT_QOS)
-        self._depth = node.create_publisher(image, topics.depth_topic(rectified), OUTPUT_QOS)
-        self._measured = node.create_publisher(image, topics.DEPTH_MEASURED, OUTPUT_QOS)
-        self._depth_info = node.create_publisher(
-            message_type('sensor_msgs/msg/CameraInfo'), topics.DEPTH_INFO, OUTPUT_QOS
-        )
-        self._status = node.create_publisher(
-            message_type('diagnostic_msgs/msg/DiagnosticArray'), topics.STATUS, STATUS_QOS
-        )
-        self._label_info = node.create_publisher(
-            message_type('vision_msgs/msg/LabelInfo'), topics.LABEL_INFO, LATCHED_QOS
-        )
+        self._mask = advertise(IMAGE, topics.MASK)
+        self._compressed = advertise(COMPRESSED, topics.MASK_COMPRESSED)
+        self._confidence = advertise(IMAGE, topics.CONFIDENCE)
+        self._depth = advertise(IMAGE, topics.depth_topic(rectified))
+        self._measured = advertise(IMAGE, topics.DEPTH_MEASURED)
+        self._depth_info = advertise('sensor_msgs/msg/CameraInfo', topics.DEPTH_INFO)
+        self._status = advertise('diagnostic_msgs/msg/DiagnosticArray', topics.STATUS, STATUS_QOS)
+        self._label_info = advertise('vision_msgs/msg/LabelInfo', topics.LABEL_INFO, LATCHED_QOS)
 
     @property
     def wanted(self) -> bool:
         """Whether anybody listens to what only the network can tell."""
-        listened = (
-            self._mask,
-            self._confidence,
-            self._depth,
-            self._measured,
-            self._depth_info,
-            self._status,
-        )
-        return any(_listened(publisher) for publisher in listened)
+        listened = (self._mask, self._compressed, self._confidence, self._status)
+        return self.depth_wanted or any(_listened(publisher) for publisher in listened)
+
+    @property
+    def depth_wanted(self) -> bool:
+        """Whether anybody listens to the depth image or what belongs to it."""
+        return any(_listened(each) for each in (self._depth, self._measured, self._depth_info))
 
     def publish_labels(self, labels: LabelSpace) -> None:
         """Publish the names of the ids, latched.
@@ -103,6 +105,10 @@ class SegmentationOutputs:
                 publisher.publish(
                     array_to_image(message_type, pixels, 'mono8', stamp_ns, frame_id)
                 )
+        if _listened(self._compressed):
+            self._compressed.publish(
+                array_to_compressed(message_type, result.mask, 'mono8', stamp_ns, frame_id)
+            )
         return time.perf_counter() - begin
 
     def publish_status(self, status: FrameStatus, frame_id: str = '') -> None:

@@ -7,6 +7,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 
@@ -16,7 +18,7 @@ from sam_ad_perception.core.conversions import (
     ConversionError,
     camera_from_message,
     cloud_from_message,
-    decode_image,
+    defer_image,
     frame_of,
     packet_from_message,
     stamp_of,
@@ -27,30 +29,34 @@ from sam_ad_perception.core.event_packets import (
     EventPacket,
     packet_from_event_array,
 )
-from sam_ad_perception.core.sensors import Modality, SensorFrame
+from sam_ad_perception.core.sensors import Deferred, Modality, SensorFrame
 from sam_ad_perception.core.synchronizer_types import SensorReport
-from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
 from sam_ad_perception.nodes.event_input import IMAGE_TYPE, PACKET_TYPE, EventInput
 from sam_ad_perception.nodes.health import ReasonCounter, TopicMonitor
 from sam_ad_perception.nodes.image_input import ImageInput
-from sam_ad_perception.nodes.ros import TransformInput, guard, message_type, sensor_qos
-from sam_ad_perception.nodes.topics import INFO_TOPICS, ODOMETRY, SENSOR_TOPICS
+from sam_ad_perception.nodes.ros import (
+    TransformInput,
+    guard,
+    message_type,
+    refuse,
+    sensor_qos,
+)
+from sam_ad_perception.nodes.topics import INFO_TOPICS, ODOMETRY, SENSOR_TOPICS, in_view
 
 MAX_ARRIVALS = 1000
 
 
 class SensorInputs:
-    """Subscriptions of the segmentation node.
+    """Subscriptions of one camera view of the segmentation node.
 
-    Geometry and transforms are subscribed at once, measurements between `start` and `stop`.
+    Geometry is subscribed at once, measurements between `start` and `stop`.
     Within one round of the executor rclpy runs callbacks in the order in which the subscriptions
     were made, so what a reference frame needs comes before the camera.
 
     Attributes:
         bundler: Takes what comes; another one after `restart`.
         monitors: One per sensor, and one per camera_info topic (`camera_info/<sensor>`).
-        transforms: The input of `/tf` and `/tf_static`.
     """
 
     def __init__(
@@ -58,21 +64,25 @@ class SensorInputs:
         node: Node,
         config: SegmentationConfig,
         calibration: Calibration,
+        transforms: TransformInput,
         on_results: Callable[[list[BundleResult]], object],
+        *,
+        view: str = '',
     ) -> None:
-        """Subscribe to geometry and transforms.
+        """Subscribe to geometry.
 
         Args:
             node: Its executor runs the callbacks.
             config: The node's parameters.
-            calibration: Transforms and geometry that hold until topics bring others.
+            calibration: Geometry that holds until topics bring other.
+            transforms: The input of `/tf` and `/tf_static`, which the views of a node share.
             on_results: Told what the bundler returned.
-
-        Raises:
-            TransformError: The transforms contradict each other.
+            view: In front of each topic.
         """
         self._node = node
+        self._view = view
         self._config = config
+        self._transforms = transforms
         self._on_results = on_results
         self._cameras = dict(calibration.cameras)
         self._past: Counter[str] = Counter()
@@ -89,10 +99,7 @@ class SensorInputs:
         }
         if Modality.LIDAR in self.sensors:
             self.monitors['odometry'] = TopicMonitor('odometry', float('inf'))
-        tree = TransformTree()
-        calibration.fill(tree)
-        self.bundler = self._make_bundler(tree)
-        self.transforms = TransformInput(node, tree)
+        self.bundler = self._make_bundler()
         self._infos = [self._subscribe_info(m) for m in self._info_sensors()]
 
     def start(self) -> None:
@@ -102,7 +109,7 @@ class SensorInputs:
             self._subscriptions.append(
                 self._node.create_subscription(
                     message_type('sensor_msgs/msg/PointCloud2'),
-                    SENSOR_TOPICS[Modality.LIDAR],
+                    self._topic(SENSOR_TOPICS[Modality.LIDAR]),
                     guard(self._node, self.monitors[Modality.LIDAR], self._take_cloud),
                     qos,
                 )
@@ -110,7 +117,7 @@ class SensorInputs:
             self._subscriptions.append(
                 self._node.create_subscription(
                     message_type('nav_msgs/msg/Odometry'),
-                    ODOMETRY,
+                    self._topic(ODOMETRY),
                     guard(self._node, self.monitors['odometry'], self._take_odometry),
                     qos,
                 )
@@ -126,7 +133,9 @@ class SensorInputs:
             if modality in self.sensors:
                 take = guard(self._node, self.monitors[modality], self._take_image(modality))
                 self._images.append(
-                    ImageInput(self._node, SENSOR_TOPICS[modality], transport, qos, take)
+                    ImageInput(
+                        self._node, self._topic(SENSOR_TOPICS[modality]), transport, qos, take
+                    )
                 )
 
     def stop(self) -> None:
@@ -146,7 +155,6 @@ class SensorInputs:
         for subscription in self._infos:
             self._node.destroy_subscription(subscription)
         self._infos = []
-        self.transforms.destroy()
 
     def restart(self) -> list[BundleResult]:
         """Forget all that was measured: time was set back. Geometry and fixed transforms stay.
@@ -156,8 +164,8 @@ class SensorInputs:
         """
         waiting = self.bundler.flush()
         self._past.update(self.bundler.counters)
-        self.transforms.tree.clear_dynamic()
-        self.bundler = self._make_bundler(self.transforms.tree)
+        self._transforms.tree.clear_dynamic()
+        self.bundler = self._make_bundler()
         self._arrivals.clear()
         return waiting
 
@@ -170,6 +178,27 @@ class SensorInputs:
     def timing(self) -> dict[str, SensorReport]:
         """Each sensor's rhythm and latency since the last restart, by its name."""
         return {str(modality): each for modality, each in self.bundler.timing.items()}
+
+    @property
+    def standing_notes(self) -> dict[str, str]:
+        """For sensors with a shortcoming that every frame has, which, in words."""
+        if not self.bundler.counters.get('lidar.not_deskewed') or self.bundler.ego_motion.known:
+            return {}
+        frame = self._config.bundler.fixed_frame
+        told = f'sweeps are not deskewed: no frame {frame!r} and no odometry tell the motion'
+        return {str(Modality.LIDAR): told}
+
+    def refusals(self, now: float) -> dict[Modality, str]:
+        """Tell of sensors whose last message could not be read.
+
+        Args:
+            now: Steady time, seconds.
+
+        Returns:
+            For each, the reason; those that were silent since then are left out.
+        """
+        found = {m: self.monitors[m].standing_refusal(now) for m in self.sensors}
+        return {modality: f'unreadable: {text}' for modality, text in found.items() if text}
 
     def choose_transports(self) -> None:
         """Let image topics on `auto` and the event topic see what is published now."""
@@ -194,8 +223,11 @@ class SensorInputs:
         """The node's time, nanoseconds."""
         return int(self._node.get_clock().now().nanoseconds)
 
-    def _make_bundler(self, tree: TransformTree) -> Bundler:
-        bundler = Bundler(self._config.bundler, tree)
+    def _topic(self, name: str) -> str:
+        return in_view(self._view, name)
+
+    def _make_bundler(self) -> Bundler:
+        bundler = Bundler(self._config.bundler, self._transforms.tree)
         for modality, camera in self._cameras.items():
             bundler.set_camera(modality, camera)
         return bundler
@@ -228,7 +260,7 @@ class SensorInputs:
 
         return self._node.create_subscription(
             message_type('sensor_msgs/msg/CameraInfo'),
-            INFO_TOPICS[modality],
+            self._topic(INFO_TOPICS[modality]),
             guard(self._node, monitor, take),
             sensor_qos(self._config.qos),
         )
@@ -236,11 +268,24 @@ class SensorInputs:
     def _take_image(self, modality: Modality) -> Callable[[Any], None]:
         def take(message: Any) -> None:
             arrival = time.monotonic()
-            pixels = decode_image(message, modality)
-            frame = SensorFrame(modality, stamp_of(message), frame_of(message), pixels)
+            image = self._defer(message, modality)
+            frame = SensorFrame(modality, stamp_of(message), frame_of(message), image)
             self._add(frame, arrival)
 
         return take
+
+    def _defer(self, message: Any, modality: Modality) -> Deferred:
+        """Leave decoding to the worker, and count there what does not decode."""
+        image, monitor = defer_image(message, modality), self.monitors[modality]
+
+        def read() -> NDArray[np.generic]:
+            try:
+                return image.get()
+            except ValueError as err:
+                refuse(self._node, monitor, err)
+                raise
+
+        return Deferred(read, image.size)
 
     def _take_cloud(self, message: Any) -> None:
         arrival = time.monotonic()
@@ -267,7 +312,7 @@ class SensorInputs:
         callbacks = dict.fromkeys(EVENT_ARRAY_TYPES, arrays)
         return EventInput(
             self._node,
-            SENSOR_TOPICS[Modality.EVENT],
+            self._topic(SENSOR_TOPICS[Modality.EVENT]),
             sensor_qos(self._config.qos, self._config.qos.event_depth),
             callbacks | {PACKET_TYPE: packets, IMAGE_TYPE: pictures},
             self._tell_unusable,

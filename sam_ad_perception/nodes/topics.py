@@ -16,6 +16,7 @@ DEPTH_IMAGE = 'depth/image_rect'
 DEPTH_IMAGE_INFO = 'depth/camera_info'
 
 MASK = 'semantic/image'
+MASK_COMPRESSED = 'semantic/image/compressed'
 CONFIDENCE = 'semantic/confidence'
 COLOR = 'semantic/color'
 OVERLAY = 'semantic/overlay'
@@ -46,6 +47,19 @@ INFO_TOPICS = {
     Modality.DEPTH: DEPTH_IMAGE_INFO,
 }
 """The geometry of each image-like sensor."""
+
+
+def in_view(view: str, topic: str) -> str:
+    """Name a topic of one of several camera views.
+
+    Args:
+        view: Its name; empty for the only view of a node.
+        topic: Relative name.
+
+    Returns:
+        The name within the node's namespace.
+    """
+    return f'{view}/{topic}' if view else topic
 
 
 def depth_topic(rectified: bool) -> str:

@@ -1,9 +1,10 @@
-"""A thread that works on the newest item only.
+"""A thread that works on the newest items only.
 
 Inference is slower than sensors. A queue in front of it turns a slow moment into lasting delay, so
-there is one slot: an item that is not yet begun gives way to a newer one, and whoever handed it in
-hears of it. An exception belongs to its item, not to the thread: it is reported and the next item
-is worked on. Knows nothing of ROS.
+each source has one slot: an item that is not yet begun gives way to a newer one of its source, and
+whoever handed it in hears of it. The items of all sources that wait are worked on as one batch. An
+exception belongs to its batch, not to the thread: it is reported and the next batch is worked on.
+Knows nothing of ROS.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -22,20 +23,21 @@ _log = logging.getLogger(__name__)
 
 
 class LatestWorker(Generic[Item]):
-    """One thread, one slot, newest wins.
+    """One thread, one slot per source, newest wins.
 
     Args:
-        work: What to do with an item; runs in the worker's thread.
+        work: What to do with a batch: one item of each source that had one waiting, in the order
+            in which they came. Runs in the worker's thread.
         on_replaced: Told of each item that was never begun: a newer one took its slot, `clear`
             took it out, or the worker stopped. Runs in the thread that caused it.
-        on_error: Told of an item whose work raised, and of what it raised; runs in the worker's
-            thread.
+        on_error: Told of each item of a batch whose work raised, and of what it raised; runs in
+            the worker's thread.
         name: Name of the thread.
     """
 
     def __init__(
         self,
-        work: Callable[[Item], object],
+        work: Callable[[list[Item]], object],
         *,
         on_replaced: Callable[[Item], object],
         on_error: Callable[[Item, Exception], object],
@@ -45,7 +47,7 @@ class LatestWorker(Generic[Item]):
         self._on_replaced = on_replaced
         self._on_error = on_error
         self._ready = threading.Condition()
-        self._slot: list[Item] = []  # empty or one item: an item may itself be None
+        self._slots: dict[Hashable, Item] = {}
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._stopping = False
         self._busy = False
@@ -57,25 +59,32 @@ class LatestWorker(Generic[Item]):
     def busy(self) -> bool:
         """Whether an item or a call is being worked on or waits."""
         with self._ready:
-            return self._busy or bool(self._slot) or bool(self._calls)
+            return self._busy or bool(self._slots) or bool(self._calls)
+
+    @property
+    def waiting(self) -> int:
+        """Items that are not begun."""
+        with self._ready:
+            return len(self._slots)
 
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def submit(self, item: Item) -> None:
-        """Hand in an item; one that still waits gives way to it.
+    def submit(self, item: Item, source: Hashable = None) -> None:
+        """Hand in an item; one of the same source that still waits gives way to it.
 
         Args:
             item: What to work on. After `stop` it counts as replaced at once.
+            source: Where it comes from.
         """
         with self._ready:
-            unbegun = self._slot
+            unbegun = [self._slots.pop(source)] if source in self._slots else []
             if self._stopping:
-                unbegun = [item]
+                unbegun.append(item)
             else:
-                self._slot = [item]
+                self._slots[source] = item
                 self._ready.notify()
         for each in unbegun:
             self._on_replaced(each)
@@ -98,15 +107,20 @@ class LatestWorker(Generic[Item]):
         future.cancel()
         return future
 
-    def clear(self) -> None:
-        """Take the waiting item out of the slot, if there is one."""
+    def clear(self, source: Hashable = None) -> None:
+        """Take out what waits.
+
+        Args:
+            source: Of this source only; None for all.
+        """
         with self._ready:
-            unbegun, self._slot = self._slot, []
+            taken = [key for key in self._slots if source is None or key == source]
+            unbegun = [self._slots.pop(key) for key in taken]
         for item in unbegun:
             self._on_replaced(item)
 
     def stop(self, timeout: float = 1.0) -> bool:
-        """End the thread after the item it is working on.
+        """End the thread after the batch it is working on.
 
         Args:
             timeout: Longest wait for that, seconds.
@@ -117,7 +131,7 @@ class LatestWorker(Generic[Item]):
         """
         with self._ready:
             self._stopping = True
-            unbegun, self._slot = self._slot, []
+            unbegun, self._slots = list(self._slots.values()), {}
             calls, self._calls = self._calls, deque()
             self._ready.notify()
         for future, _ in calls:
@@ -129,36 +143,37 @@ class LatestWorker(Generic[Item]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        """Take calls first, then the item in the slot, until stopped."""
+        """Take calls first, then the items in the slots, until stopped."""
         while True:
             with self._ready:
                 self._busy = False
-                while not (self._stopping or self._calls or self._slot):
+                while not (self._stopping or self._calls or self._slots):
                     self._ready.wait()
                 if self._stopping:
                     return
                 self._busy = True
+                batch: list[Item] = []
                 if self._calls:
                     future, function = self._calls.popleft()
-                    item = None
                 else:
-                    item, self._slot = self._slot, []
-            if item is None:
-                _complete(future, function)
+                    batch, self._slots = list(self._slots.values()), {}
+            if batch:
+                self._work_on(batch)
             else:
-                self._work_on(item[0])
+                _complete(future, function)
             # Not kept until the next item arrives: a bundle holds tens of megabytes.
-            del item
+            del batch
 
-    def _work_on(self, item: Item) -> None:
-        """Work on one item; whatever it raises ends here."""
+    def _work_on(self, batch: list[Item]) -> None:
+        """Work on one batch; whatever it raises ends here."""
         try:
-            self._work(item)
+            self._work(batch)
         except Exception as err:
-            try:
-                self._on_error(item, err)
-            except Exception:
-                _log.exception('the report of an error in %s raised itself', self._thread.name)
+            for item in batch:
+                try:
+                    self._on_error(item, err)
+                except Exception:
+                    _log.exception('the report of an error in %s raised itself', self._thread.name)
 
 
 def _complete(future: Future[Any], function: Callable[[], Any]) -> None:

@@ -13,9 +13,10 @@ from sam_ad_perception.core.calibration import Calibration
 from sam_ad_perception.core.event_packets import packet_from_event_array
 from sam_ad_perception.core.event_representations import event_image
 from sam_ad_perception.core.events import EventDecoder
+from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import SegmentationConfig
 from sam_ad_perception.nodes.event_input import EVENT_TYPES, IMAGE_TYPE, PACKET_TYPE, EventInput
-from sam_ad_perception.nodes.ros import message_type
+from sam_ad_perception.nodes.ros import TransformInput, message_type
 from sam_ad_perception.nodes.sensor_inputs import SensorInputs
 
 pytestmark = pytest.mark.ros
@@ -104,10 +105,14 @@ def test_a_type_that_is_no_event_data_is_told_and_changes_nothing(graph, driver,
 
 @pytest.fixture
 def inputs(graph, node):
-    made = SensorInputs(node, SegmentationConfig(), Calibration(), lambda results: None)
+    transforms = TransformInput(node, TransformTree())
+    made = SensorInputs(
+        node, SegmentationConfig(), Calibration(), transforms, lambda results: None
+    )
     made.start()
     yield made
     made.destroy()
+    transforms.destroy()
 
 
 def settle(graph, inputs, publisher):

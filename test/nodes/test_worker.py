@@ -1,4 +1,4 @@
-"""The one-slot worker: newest wins, nothing is lost in silence, and it always ends."""
+"""The worker: newest wins per source, nothing is lost in silence, and it always ends."""
 
 import threading
 import time
@@ -19,11 +19,18 @@ class Bench:
         self.started = threading.Semaphore(0)
         self.permission = threading.Semaphore(0)
         self.finished = threading.Semaphore(0)
+        self.batches: list[list[int]] = []
+        self.work = work or self.wait_for_permission
         self.worker = LatestWorker(
-            work or self.wait_for_permission,
+            self.work_on,
             on_replaced=self.replaced.append,
             on_error=self.on_error,
         )
+
+    def work_on(self, batch: list[int]) -> None:
+        self.batches.append(list(batch))
+        for item in batch:
+            self.work(item)
 
     def wait_for_permission(self, item: int) -> None:
         self.begun.append(item)
@@ -71,6 +78,42 @@ def test_every_item_is_worked_on_or_reported_under_load():
     assert seen[-1] == 4999
 
 
+def test_sources_do_not_replace_each_other_and_wait_as_one_batch(bench):
+    bench.worker.submit(0, 'front')
+    assert bench.started.acquire(timeout=5)
+    for item, source in ((1, 'front'), (2, 'left'), (3, 'front'), (4, 'rear')):
+        bench.worker.submit(item, source)
+    assert bench.replaced == [1]
+    assert bench.worker.waiting == 3
+    bench.worker.clear('rear')
+    assert bench.replaced == [1, 4]
+    bench.permission.release(3)
+    for _ in range(3):
+        assert bench.finished.acquire(timeout=5)
+    assert bench.batches == [[0], [2, 3]]
+
+
+def test_an_exception_is_told_of_every_item_of_its_batch():
+    begun, permission = threading.Event(), threading.Event()
+
+    def work(item: int) -> None:
+        begun.set()
+        assert permission.wait(5)
+        if item:
+            raise ValueError('bad batch')
+
+    bench = Bench(work)
+    bench.worker.submit(0, 'front')
+    assert begun.wait(5)
+    bench.worker.submit(1, 'front')
+    bench.worker.submit(2, 'left')
+    permission.set()
+    for _ in range(2):
+        assert bench.finished.acquire(timeout=5)
+    assert [item for item, _ in bench.errors] == [1, 2]
+    assert bench.worker.stop()
+
+
 def test_an_exception_is_reported_and_the_next_item_is_worked_on():
     done = threading.Event()
 
@@ -92,8 +135,8 @@ def test_an_exception_is_reported_and_the_next_item_is_worked_on():
 def test_a_report_that_raises_is_logged_and_the_thread_lives(caplog):
     done = threading.Event()
 
-    def work(item: int) -> None:
-        if item == 0:
+    def work(batch: list[int]) -> None:
+        if batch == [0]:
             raise ValueError('bad item')
         done.set()
 
