@@ -132,9 +132,13 @@ def load_camera(folder: Path, sensor: str) -> CameraModel:
 
 
 def placement(folder: Path) -> list[tuple[str, str, int, NDArray[np.float64]]]:
-    """Load the fixed transforms: parent, child, stamp, (4, 4) `T_parent_child`."""
+    """Load the fixed transforms: parent, child, stamp, (4, 4) `T_parent_child`.
+
+    The vehicle stands still: its content goes round, and where it goes to is told by nobody.
+    """
+    at_rest = ('odom', 'base_link', 0, np.eye(4))
     with np.load(folder / 'content.npz') as content:
-        return [('base_link', SENSOR_FRAMES[s], 0, content[f'{s}_T']) for s in SENSORS]
+        return [at_rest, *(('base_link', SENSOR_FRAMES[s], 0, content[f'{s}_T']) for s in SENSORS)]
 
 
 def write_smallest_network(folder: Path) -> list[str]:
@@ -223,12 +227,12 @@ class Heard:
     """What perception said.
 
     Attributes:
-        masks: (arrival, steady seconds; stamp, ns) of each mask.
+        masks: (arrival, steady seconds; stamp, ns; age at the arrival, seconds) of each mask.
         statuses: (arrival, the status) of each reference frame.
         problems: (arrival, text) of each ERROR on /diagnostics.
     """
 
-    masks: list[tuple[float, int]] = field(default_factory=list)
+    masks: list[tuple[float, int, float]] = field(default_factory=list)
     statuses: list[tuple[float, FrameStatus]] = field(default_factory=list)
     problems: list[tuple[float, str]] = field(default_factory=list)
 
@@ -268,13 +272,26 @@ class Vehicle:
                 return True
         return False
 
-    def await_masks(self, timeout: float = 60.0) -> None:
-        """Wait for masks from all sensors."""
-        begin = len(self.heard.statuses)
+    def await_masks(
+        self, timeout: float = 60.0, sensors: Sequence[str] = SENSORS
+    ) -> tuple[float, FrameStatus]:
+        """Wait for a mask from these sensors, others besides.
 
-        def complete() -> bool:
+        Args:
+            timeout: Longest wait, seconds.
+            sensors: Which.
+
+        Returns:
+            The arrival and the content of the first such status.
+
+        Raises:
+            RuntimeError: None came; with what was printed.
+        """
+        begin, wanted = len(self.heard.statuses), set(sensors)
+
+        def complete() -> list[tuple[float, FrameStatus]]:
             fresh = self.heard.statuses[begin:]
-            return any(len(status.used) == len(SENSORS) for _, status in fresh)
+            return [each for each in fresh if wanted <= set(each[1].used)]
 
         if not self.until(complete, timeout):
             last = self.heard.statuses[-1:] or self.heard.problems[-1:]
@@ -282,13 +299,39 @@ class Vehicle:
                 f'{name}: {part.log.read_text(errors="replace")[-1000:]}'
                 for name, part in self.parts.items()
             )
-            raise RuntimeError(f'no complete mask within {timeout} s, last {last}\n{logs}')
+            raise RuntimeError(f'no mask from {sensors} within {timeout} s, last {last}\n{logs}')
+        return complete()[0]
+
+    def transition(self, name: str, timeout: float = 60.0) -> bool:
+        """Ask the segmentation node for a transition of its life.
+
+        Args:
+            name: `configure`, `activate`, `deactivate` or `cleanup`.
+            timeout: Longest wait, seconds.
+
+        Returns:
+            Whether it succeeded.
+        """
+        from lifecycle_msgs.srv import ChangeState
+
+        client = self._node.create_client(ChangeState, '/segmentation/change_state')
+        request = ChangeState.Request()
+        request.transition.label = name
+        try:
+            if not self.until(client.service_is_ready, timeout):
+                return False
+            answer = client.call_async(request)
+            return self.until(answer.done, timeout) and bool(answer.result().success)
+        finally:
+            self._node.destroy_client(client)
 
     def _listen(self) -> None:
         from sam_ad_perception.nodes.ros import message_type
 
         def mask(message: Any) -> None:
-            self.heard.masks.append((time.monotonic(), stamp_of(message)))
+            stamp_ns = stamp_of(message)
+            age_s = 1e-9 * (time.time_ns() - stamp_ns)
+            self.heard.masks.append((time.monotonic(), stamp_ns, age_s))
 
         def status(message: Any) -> None:
             pairs = [(each.key, each.value) for each in message.status[0].values]
