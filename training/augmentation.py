@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.config import SubsetConfig
-from training.datasets.simulated import Batch
+from training.datasets.frames import Batch
 
 
 def augment_batch(batch: Batch, rng: np.random.Generator) -> Batch:

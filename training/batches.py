@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from sam_ad_perception.modeling.zoo import ModelSpec
 from training.augmentation import augment_batch, choose_subset
 from training.config import SubsetConfig, TrainConfig
-from training.datasets.simulated import Batch, FrameCache, start_rendering
+from training.datasets.frames import Batch
+from training.datasets.simulated import FrameCache, start_rendering
 
 
 class BatchReader:

@@ -34,7 +34,8 @@ from torch import nn
 from training.batches import BatchReader, open_frames, resize_inputs
 from training.checkpoint import export_weights, load_run, save_atomically, save_run
 from training.config import TrainConfig, load_config, to_mapping
-from training.datasets.simulated import Batch, FrameCache
+from training.datasets.frames import Batch
+from training.datasets.simulated import FrameCache
 from training.losses import total_loss
 from training.networks import build_network, find_entry
 from training.optimization import (

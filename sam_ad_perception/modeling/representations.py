@@ -24,6 +24,7 @@ from sam_ad_perception.modeling.event_representations import (
     EventTimeSurface,
     EventVoxelGrid,
 )
+from sam_ad_perception.modeling.picture_representation import Picture
 from sam_ad_perception.modeling.thermal_representations import (
     ThermalFixedRange,
     ThermalPercentile,
@@ -138,6 +139,7 @@ REPRESENTATIONS: Mapping[str, type[Representation]] = MappingProxyType(
         'event_time_surface': EventTimeSurface,
         'lidar_image': LidarImage,
         'depth_image': DepthImage,
+        'picture': Picture,
     }
 )
 """The forms that a zoo entry may name."""

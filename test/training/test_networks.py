@@ -21,7 +21,8 @@ from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from training import latents, train
 from training.checkpoint import export_weights
 from training.config import LatentStageConfig, TrainConfig, load_config
-from training.datasets.simulated import Batch, FrameCache
+from training.datasets.frames import Batch
+from training.datasets.simulated import FrameCache
 from training.evaluate import load_weights
 from training.latents import LatentTrainer
 from training.networks import build_network

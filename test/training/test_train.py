@@ -14,7 +14,8 @@ from training.augmentation import augment_batch, choose_subset
 from training.batches import resize_inputs
 from training.checkpoint import load_run
 from training.config import ScheduleConfig, SubsetConfig, TrainConfig, load_config, to_mapping
-from training.datasets.simulated import Batch, FrameCache, start_rendering
+from training.datasets.frames import Batch
+from training.datasets.simulated import FrameCache, frame_times, start_rendering
 from training.losses import total_loss
 from training.optimization import WeightAverage, learning_rate, share_weights
 from training.train import Trainer
@@ -80,7 +81,7 @@ def test_a_spawned_worker_renders_what_the_simulator_shows(frames, config):
     cache = FrameCache(folder, spec, config.data)
     assert cache.rendered().tolist() == [0, 1, 2, 3]
     drive = Drive(DriveConfig(seed=1001, duration_s=2.0))
-    bundle, truth = drive.bundle(drive.config.start_ns + cache._times(1001)[1])
+    bundle, truth = drive.bundle(drive.config.start_ns + frame_times(config.data, 1001)[1])
     batch = cache.read([3])
     np.testing.assert_array_equal(batch.labels[0].numpy(), truth.labels)
     prepared = prepare_bundle(bundle, spec.inputs, spec.input_size)

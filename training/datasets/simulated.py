@@ -1,4 +1,4 @@
-"""Simulated drives, rendered once into arrays on disk and read in random batches.
+"""Simulated drives: labelled frames, rendered once into arrays on disk, read in random batches.
 
 Rendering may go on in other processes while training reads what is there.
 """
@@ -11,39 +11,73 @@ import json
 import multiprocessing
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sam_ad_perception.modeling.preprocessing import prepare_bundle
+from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.modeling.zoo import ModelSpec
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from training.config import DataConfig
+from training.datasets.frames import Batch, LabelledFrame, prepare_frame
 
 LABEL_SIZE = (400, 640)
 LABEL_SPACE = 'cityscapes'
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Frames that have the same sensors.
+class SimulatedDrives:
+    """Frames at random times of simulated drives, in their order.
 
-    Attributes:
-        inputs: (B, C, H, W) float32 of each modality that all of them have.
-        labels: (B, 400, 640) int64 ids.
+    Args:
+        config: Which drives and how many frames.
     """
 
-    inputs: dict[str, Tensor]
-    labels: Tensor
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self._drive: Drive | None = None  # the last one, since its frames are asked for in turn
 
-    def to(self, device: str) -> Batch:
-        """The batch on a device, as torch names it."""
-        inputs = {name: image.to(device) for name, image in self.inputs.items()}
-        return Batch(inputs, self.labels.to(device))
+    @property
+    def space(self) -> LabelSpace:
+        """The classes of its labels."""
+        return LABEL_SPACES[LABEL_SPACE]
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return (self.config.seeds[1] - self.config.seeds[0]) * self.config.frames_per_drive
+
+    def read(self, index: int) -> LabelledFrame:
+        """Render one frame.
+
+        Args:
+            index: From 0; frames of one drive follow each other.
+
+        Returns:
+            The frame.
+        """
+        number, place = divmod(index, self.config.frames_per_drive)
+        seed = self.config.seeds[0] + number
+        if self._drive is None or self._drive.config.seed != seed:
+            self._drive = Drive(DriveConfig(seed=seed, duration_s=self.config.duration_s))
+        stamp_ns = self._drive.config.start_ns + frame_times(self.config, seed)[place]
+        bundle, truth = self._drive.bundle(stamp_ns)
+        return LabelledFrame(f'{seed}/{place}', bundle, truth.labels)
+
+
+def frame_times(config: DataConfig, seed: int) -> list[int]:
+    """When the frames of a drive are taken.
+
+    Args:
+        config: How long drives are and how many frames they give.
+        seed: Of the drive.
+
+    Returns:
+        Nanoseconds since the start of the drive, rising.
+    """
+    rng = np.random.default_rng(seed)
+    times = rng.uniform(0.2, config.duration_s - 0.2, config.frames_per_drive)
+    return [int(t * 1e9) for t in np.sort(times)]
 
 
 class FrameCache:
@@ -61,8 +95,9 @@ class FrameCache:
     def __init__(self, folder: Path, spec: ModelSpec, config: DataConfig) -> None:
         self.spec = spec
         self.config = config
+        self.dataset = SimulatedDrives(config)
         self.drives = config.seeds[1] - config.seeds[0]
-        self.length = self.drives * config.frames_per_drive
+        self.length = len(self.dataset)
         self.folder = folder / self._fingerprint()
         self.folder.mkdir(parents=True, exist_ok=True)
         names = list(spec.inputs)
@@ -115,29 +150,23 @@ class FrameCache:
         indices = range(first, first + self.config.frames_per_drive)
         if all(self.state[i] for i in indices):
             return
-        seed = self.config.seeds[0] + drive
-        simulation = Drive(DriveConfig(seed=seed, duration_s=self.config.duration_s))
-        for index, elapsed_ns in zip(indices, self._times(seed), strict=True):
-            bundle, truth = simulation.bundle(simulation.config.start_ns + elapsed_ns)
-            prepared = prepare_bundle(bundle, self.spec.inputs, self.spec.input_size)
+        for index in indices:
+            frame = self.dataset.read(index)
+            prepared = prepare_frame(frame, self.spec.inputs, self.spec.input_size)
             state = 1
             for bit, name in enumerate(self.names, start=1):
                 if name in prepared.inputs:
                     self.inputs[name][index] = prepared.inputs[name]
                     state |= 1 << bit
-            self.labels[index] = truth.labels
+            self.labels[index] = frame.labels
             self.state[index] = state
 
-    def _times(self, seed: int) -> list[int]:
-        rng = np.random.default_rng(seed)
-        times = rng.uniform(0.2, self.config.duration_s - 0.2, self.config.frames_per_drive)
-        return [int(t * 1e9) for t in np.sort(times)]
-
-    def read(self, indices: Sequence[int]) -> Batch:
+    def read(self, indices: Sequence[int], rng: np.random.Generator | None = None) -> Batch:
         """Read frames; only modalities that all of them have are returned.
 
         Args:
             indices: Rendered frames.
+            rng: Not used: what is rendered varies as a batch only.
 
         Returns:
             The batch.

@@ -1,0 +1,69 @@
+"""Cityscapes: 2048x1024, 2975 training and 500 validation frames, labels of `gtFine`.
+
+    leftImg8bit/{train,val}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png
+    gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_{labelIds,labelTrainIds}.png
+
+Files of train ids exist only where the owner has made them; where they do not, the published
+label ids are mapped. Facts: Cordts et al., "The Cityscapes Dataset", CVPR 2016, and the data
+set's list of labels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sam_ad_perception.core.labels import apply_mapping
+from sam_ad_perception.core.sensors import Modality
+from training.datasets.files import (
+    DatasetLayout,
+    FrameFiles,
+    first_existing,
+    label_table,
+    read_labels,
+    read_rgb,
+    sorted_files,
+)
+from training.datasets.frames import LabelledFrame, bundle_in_view
+
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The published label id of each train id, from 0 (road) to 18 (bicycle)."""
+_TABLE = label_table({label: train for train, label in enumerate(LABEL_IDS)})
+_IMAGE, _TRAIN_IDS, _LABEL_IDS = (
+    '_leftImg8bit.png',
+    '_gtFine_labelTrainIds.png',
+    '_gtFine_labelIds.png',
+)
+
+
+def find_frames(root: Path, split: str) -> list[FrameFiles]:
+    """See `DatasetLayout.find`."""
+    frames = []
+    for image in sorted_files(root / 'leftImg8bit' / split, f'*/*{_IMAGE}'):
+        name = image.name.removesuffix(_IMAGE)
+        folder = root / 'gtFine' / split / image.parent.name
+        labels = first_existing(folder / f'{name}{end}' for end in (_TRAIN_IDS, _LABEL_IDS))
+        if not labels.exists():
+            labels = folder / f'{name}{_LABEL_IDS}'
+        frames.append(FrameFiles(name, {'camera': image, 'labels': labels}))
+    return frames
+
+
+def read_frame(files: FrameFiles) -> LabelledFrame:
+    """See `DatasetLayout.read`."""
+    path = files.files['labels']
+    labels = read_labels(path)
+    if path.name.endswith(_LABEL_IDS):
+        labels = apply_mapping(labels, _TABLE)
+    bundle = bundle_in_view({Modality.CAMERA: read_rgb(files.files['camera'])})
+    return LabelledFrame(files.name, bundle, labels)
+
+
+LAYOUT = DatasetLayout(
+    'cityscapes',
+    'cityscapes',
+    {'train': 2975, 'val': 500},
+    find_frames,
+    read_frame,
+    {'test': 'the labels of Cityscapes test were never published, its files hold none'},
+    _LABEL_IDS,
+)
