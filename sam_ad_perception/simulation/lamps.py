@@ -43,7 +43,7 @@ _LANTERN = (30.0, 23.0, 13.0)
 _HEADLIGHT = (170.0, 163.0, 147.0)
 _RUNNING = 5.0
 """Vehicles whose bonnet is warmer than this (K) have their lights on."""
-_MOST_VEHICLES = 8
+_MOST_VEHICLES = 6
 
 
 def find_lamps(
@@ -70,18 +70,21 @@ def find_lamps(
     order = np.argsort(np.hypot(vehicles[:, CX] - x, vehicles[:, CY] - y), kind='stable')
     for v in vehicles[order[:_MOST_VEHICLES]]:
         front = v[CX] + v[COS] * v[HX], v[CY] + v[SIN] * v[HX]
-        rows.append((*front, 0.7, v[COS], v[SIN], *_HEADLIGHT, 40.0))
+        rows.append((*front, 0.7, v[COS], v[SIN], *_HEADLIGHT, 30.0))
     for side in (-0.65, 0.65):
         place = T_world_base[:3, :3] @ (2.2, side, 0.7) + T_world_base[:3, 3]
         rows.append((*place, *T_world_base[:2, 0], *_HEADLIGHT, 70.0))
     lamps = np.array(rows)
+    # Farther behind than they reach, they light nothing ahead.
+    behind = (lamps[:, PX : PY + 1] - (x, y)) @ T_world_base[:2, 0]
+    lamps = lamps[behind > -lamps[:, REACH]]
     lamps[:, RED : BLUE + 1] *= gain
     return lamps
 
 
 @njit(cache=True, nogil=True)
 def _beam(lamp: NDArray[np.float64], x: float, y: float, z: float, distance: float) -> float:
-    """Relative intensity of a lamp towards an offset (m) from it.
+    """Relative intensity of a lamp towards an offset (m) from it, in front of a headlight.
 
     A dipped beam (the idea of UN R149, not its table): 20 degrees wide, strongest just below the
     cut-off, a little light above it. A lantern: Lambertian downwards.
@@ -89,9 +92,9 @@ def _beam(lamp: NDArray[np.float64], x: float, y: float, z: float, distance: flo
     if lamp[AX] == 0.0 and lamp[AY] == 0.0:
         return max(-z / distance, 0.0)
     ahead, left = lamp[AX] * x + lamp[AY] * y, lamp[AX] * y - lamp[AY] * x
-    if ahead <= 0.0:
-        return 0.0
     side, rise = left / ahead, z / ahead
+    if side * side > 0.6:
+        return 0.0
     level = (
         np.exp((rise + 0.008) / 0.07) if rise < -0.008 else max(0.05, 1.0 - 80 * (rise + 0.008))
     )
@@ -118,15 +121,17 @@ def lamp_light(
     """
     red, green, blue = 0.0, 0.0, 0.0
     for i in range(lamps.shape[0]):
-        lamp = lamps[i]
-        dx, dy, dz = x - lamp[PX], y - lamp[PY], z - lamp[PZ]
+        dx, dy, dz = x - lamps[i, PX], y - lamps[i, PY], z - lamps[i, PZ]
         square = dx * dx + dy * dy + dz * dz
-        if square > lamp[REACH] * lamp[REACH]:
+        if square > lamps[i, REACH] * lamps[i, REACH]:
+            continue
+        lamp = lamps[i]
+        facing = -(nx * dx + ny * dy + nz * dz)
+        ahead = lamp[AX] * dx + lamp[AY] * dy
+        if facing <= 0.0 or (ahead <= 0.0 and (lamp[AX] != 0.0 or lamp[AY] != 0.0)):
             continue
         distance = np.sqrt(square)
-        facing = -(nx * dx + ny * dy + nz * dz) / max(distance, 1e-6)
-        if facing <= 0.0:
-            continue
+        facing /= max(distance, 1e-6)
         # Fades to nothing at its reach, and is no point when near.
         share = _beam(lamp, dx, dy, dz, distance) * facing / (square + 1.0)
         share *= 1.0 - square / (lamp[REACH] * lamp[REACH])
