@@ -5,8 +5,10 @@
 
 The truth of a bag is the folder `labels/` in it (or `<bag>_labels/` beside it) with one
 `<stamp in ns>.png` per labelled frame, as annotation tools can write it; where there is none, the
-masks of the topic `/semantic/image`. Bundles are made as on the vehicle; those whose stamp has a
-label are kept in a folder, because a recording can only be read in order.
+truth that `sam_ad simulate` wrote, else the masks of `sam_ad label`.
+
+Bundles are made as on the vehicle; those whose stamp has a label are kept in a folder, because a
+recording can only be read in order.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.core.sensors import SensorBundle
 from training.datasets.files import check_ids, read_labels, sorted_files
 from training.datasets.frames import DatasetError, LabelledFrame
+from training.datasets.simulated import LABEL_SPACE as SIMULATED_SPACE
 
-MASK_TOPIC, INFO_TOPIC = '/semantic/image', '/semantic/label_info'
+TRUTH_TOPIC, MASK_TOPIC = '/ground_truth/image', '/semantic/image'
+INFO_TOPIC = '/semantic/label_info'
 _SPLITS = ('train', 'val', 'test')
 
 
@@ -184,16 +188,17 @@ def _label_readers(bag: Path, reader: BagReader) -> Mapping[int, Callable[[], ND
             raise DatasetError(f'{folder}/{strange[0]} is not named by its stamp in nanoseconds')
         return {int(file.stem): lambda file=file: read_labels(file) for file in files}  # type: ignore[misc]
     masks: dict[int, Callable[[], NDArray[np.uint8]]] = {}
-    for message in reader.messages([MASK_TOPIC]):
+    topic = TRUTH_TOPIC if _has(reader, TRUTH_TOPIC) else MASK_TOPIC
+    for message in reader.messages([topic]):
         image = reader.deserialize(message)
         mask, _ = image_to_array(image)
         if mask.dtype != np.uint8 or mask.ndim != 2:
-            raise DatasetError(f'{bag}: {MASK_TOPIC} is {mask.dtype} {mask.shape}, expected mono8')
+            raise DatasetError(f'{bag}: {topic} is {mask.dtype} {mask.shape}, expected mono8')
         packed = cv2.imencode('.png', mask)[1]  # a drive's masks do not fit into memory
         masks[stamp_of(image)] = lambda packed=packed: _unpack(packed)  # type: ignore[misc]
     if not masks:
         raise DatasetError(
-            f'{bag} has no labels: neither a folder labels/ nor the topic {MASK_TOPIC}'
+            f'{bag} has no labels: no folder labels/, no topic {TRUTH_TOPIC} or {MASK_TOPIC}'
         )
     return masks
 
@@ -202,10 +207,16 @@ def _unpack(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
+def _has(reader: BagReader, topic: str) -> bool:
+    return any(each.name == topic and each.count for each in reader.topics)
+
+
 def _space_of(bag: Path) -> str:
     """Key of the label space that a recording states."""
     try:
         with BagReader(bag) as reader:
+            if _label_folder(bag) is None and _has(reader, TRUTH_TOPIC):
+                return SIMULATED_SPACE
             for message in reader.messages([INFO_TOPIC]):
                 classes = reader.deserialize(message).class_map
                 named = {int(c.class_id): str(c.class_name) for c in classes}
