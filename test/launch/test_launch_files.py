@@ -124,6 +124,46 @@ def test_the_shipped_parameters_are_the_defaults_and_all_of_them(name):
     assert flat == set(leaves(CONFIGS[name]))
 
 
+def function_of(name: str, function: str):
+    """One function of a launch file that needs nothing but the constants above it."""
+    (found,) = (
+        each
+        for each in tree_of(name).body
+        if isinstance(each, ast.FunctionDef) and each.name == function
+    )
+    scope = constants(name)
+    exec(compile(ast.Module([found], []), name, 'exec'), scope)
+    return scope[function]
+
+
+def test_several_cameras_are_told_the_same_as_one():
+    many, one = constants('multi_camera'), constants('segmentation')
+    assert many['OWN'] | many['SHARED'] == one['INPUTS']
+    for name in ('EXECUTABLE', 'NAME', 'COMPRESSED', 'PARAMETERS', 'FLAGS', 'PROFILE_VARIABLES'):
+        assert many[name] == one[name]
+    views = tuple(many['VIEWS'].split(','))
+    assert len(views) == 6
+    assert SegmentationConfig(views=views).views == views
+
+
+def test_several_cameras_have_topics_of_their_own_and_share_the_rest():
+    told = constants('multi_camera')
+    wanted = {name: f'{{view}}/{topic}' for name, topic in told['OWN'].items()} | told['SHARED']
+    remappings = function_of('multi_camera', 'remappings')
+    found = dict(remappings(['front', 'back'], wanted))
+    assert len(found) == 2 * (len(told['SHARED']) + 2)  # thermal and depth also compressed
+    for view in ('front', 'back'):
+        for topic in (topics.POINTS, topics.EVENTS, topics.THERMAL_INFO):
+            assert found[topics.in_view(view, topic)] == topic
+        compressed = f'{topics.THERMAL_IMAGE}/compressed'
+        assert found[topics.in_view(view, compressed)] == compressed
+        assert topics.in_view(view, topics.CAMERA_IMAGE) not in found
+    nuscenes = wanted | {'camera_image': 'CAM_{view}/image'}
+    found = dict(remappings(['front', 'back'], nuscenes))
+    assert found['back/camera/image_rect'] == 'CAM_back/image'
+    assert found['front/camera/image_rect/compressed'] == 'CAM_front/image/compressed'
+
+
 def test_the_replay_parameters_load_over_the_defaults():
     config = load(SegmentationConfig, ROOT / 'config' / 'replay.param.yaml')
     assert config.bundler.sync.lidar.policy == 'nearest'
