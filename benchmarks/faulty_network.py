@@ -1,4 +1,6 @@
-"""The segmentation node with a network that fails on command: `raise`, `sleep SECONDS`, `clear`.
+"""The segmentation node with a network that fails on command.
+
+Commands: `raise`, `lose` (as a GPU that is gone does), `sleep SECONDS`, `clear`.
 
     python -m benchmarks.faulty_network [ROS arguments]
 
@@ -36,11 +38,13 @@ def plant_fault(commands: Commands) -> None:
         word, _, value = commands.line.partition(' ')
         if word == 'raise':
             raise RuntimeError('planted: the network fails')
+        if word == 'lose':
+            raise RuntimeError('CUDA error: planted: the device is gone')
         if word == 'sleep':
             time.sleep(float(value))
         return forward(network, *arguments, **options)
 
-    MleSam.forward = faulty  # type: ignore[method-assign]
+    MleSam.forward = faulty  # type: ignore[assignment,method-assign]
 
 
 if __name__ == '__main__':

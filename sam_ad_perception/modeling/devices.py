@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +48,14 @@ def memory_mib(device: str) -> dict[str, float]:
         }
     except RuntimeError:
         return {}
+
+
+def release_memory() -> None:
+    """Give memory that no tensor needs any more back to the GPU."""
+    if torch.cuda.is_initialized():
+        # A GPU that was lost has nothing to give back, and says so.
+        with contextlib.suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
 
 def is_lost(err: BaseException) -> bool:

@@ -26,11 +26,13 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     Returns:
         The exit code: 0 after SIGINT, SIGTERM or a shutdown of ROS.
     """
-    prepare_environment()
     code = 0
     node: Node | None = None
     initialized = False
     try:
+        # Before ROS has its own handlers SIGTERM would kill; they call this one, too.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        prepare_environment()
         rclpy.init(args=None if args is None else [sys.argv[0], *args])
         initialized = True
         node = make()
@@ -52,6 +54,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     finally:
         # `ros2 launch` passes Ctrl-C on, so that it arrives twice: not during the teardown.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ended = _close(node)
     if not ended:
         # The worker is inside a native call (loading, inference). Python's own teardown would

@@ -34,14 +34,16 @@ from sam_ad_perception.nodes.segmentation_diagnostics import (
     SegmentationDiagnostics,
     diagnose_network,
 )
-from sam_ad_perception.nodes.segmentation_view import Job, SegmentationView
+from sam_ad_perception.nodes.segmentation_view import DEACTIVATED, Job, SegmentationView
 from sam_ad_perception.nodes.worker import LatestWorker
 
 POLL_PERIOD_S = 0.005
 STOP_TIMEOUT_S = 1.2
+RETRY_PERIOD_S = 5.0
 CHANGEABLE = ('max_mask_age_s', 'health.*', 'routing.*')
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+ERROR = TransitionCallbackReturn.ERROR
 
 
 class SegmentationNode(LifecycleNode):
@@ -74,7 +76,7 @@ class SegmentationNode(LifecycleNode):
             for name in self.config.views
         ]
         self._active = False
-        self._problem = ''
+        self._problem = self._lost = ''
         self._batch = 0
         self._transforms: TransformInput | None = None
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
@@ -85,6 +87,7 @@ class SegmentationNode(LifecycleNode):
         self._jumps = self.get_clock().create_jump_callback(
             threshold, post_callback=self._set_back
         )
+        self._tries_again = False
         if self.config.autostart:
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=STEADY)
 
@@ -134,9 +137,9 @@ class SegmentationNode(LifecycleNode):
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop publishing; what is on its way is dropped and told."""
+        """Stop publishing; what is on its way is dropped and told. ERROR where the GPU is lost."""
         self._stop_sensing()
-        return SUCCESS
+        return ERROR if self._lost else SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the network and of all that was seen."""
@@ -151,6 +154,7 @@ class SegmentationNode(LifecycleNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured; `configure` may bring the node back."""
         self._release()
+        self._lost = ''
         return SUCCESS
 
     def close(self) -> bool:
@@ -168,6 +172,8 @@ class SegmentationNode(LifecycleNode):
         self._autostart_timer.cancel()
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
+        elif self._tries_again:
+            self._autostart_timer.reset()
 
     def _load_calibration(self) -> Calibration:
         if not self.config.calibration:
@@ -212,16 +218,35 @@ class SegmentationNode(LifecycleNode):
             view.release()
         if self._transforms is not None:
             self._transforms.destroy()
+        loaded = self._model is not None
         self._transforms = self._model = None
         gc.unfreeze()
         gc.collect()
+        if loaded:
+            from sam_ad_perception.modeling.devices import release_memory
+
+            self._worker.call(release_memory)  # after the batch that it may be working on
 
     # The executor's thread
 
     def _poll(self) -> None:
         """Give the bundlers their deadlines; the timer is steady, the deadlines in ROS time."""
+        if self._lost:
+            self._give_up()
+            return
         for view in self._views:
             view.poll()
+
+    def _give_up(self) -> None:
+        """Leave the life cycle by way of an error: what is on the GPU is lost."""
+        self._problem = f'the GPU was lost, configure may bring it back: {self._lost}'
+        self.get_logger().error(self._problem)
+        self.trigger_deactivate()
+        self._diagnose()
+        if self.config.autostart:
+            self._tries_again = True
+            self._autostart_timer.timer_period_ns = to_ns(RETRY_PERIOD_S)
+            self._autostart_timer.reset()
 
     def _set_back(self, jump: TimeJump) -> None:
         """Begin anew: a bag loops, a simulator was reset."""
@@ -249,9 +274,9 @@ class SegmentationNode(LifecycleNode):
         """Make the masks of one batch; a view whose bundle is bad does not spoil the others."""
         model = self._model
         begun = time.monotonic()
-        if model is None:
+        if model is None or self._lost:
             for job in jobs:
-                job.view.refuses(job)
+                job.view.tell_dropped(job.stamp_ns, DEACTIVATED)
             return
         fresh = [job.view.read(job) for job in jobs if not job.view.refuses(job)]
         if not fresh:
@@ -273,8 +298,13 @@ class SegmentationNode(LifecycleNode):
         try:
             return model.segmenter.segment_each(bundles, depth)
         except Exception as err:
-            if len(jobs) == 1:
-                return [err]
+            # torch is loaded by now, see `model_loading`.
+            from sam_ad_perception.modeling.devices import is_lost
+
+            if is_lost(err):
+                self._lost = str(err)
+            if self._lost or len(jobs) == 1:
+                return [err] * len(jobs)
         return [result for job in jobs for result in self._segment(model, [job])]
 
     # Diagnostics

@@ -30,11 +30,12 @@ FAULTS = {
     'thermal: black': 'uniform',
     'thermal: stopped, resumed': ABSENT,
     'event: silent': ABSENT,
-    'lidar: nan': ABSENT,
-    'lidar: truncated': ABSENT,
+    'lidar: nan': 'unreadable: PointCloud2 holds no usable point',
+    'lidar: truncated': 'unreadable: PointCloud2',
     'bag loop: 5 s back': '',
     'camera_info changes': '',
     'network: raises': 'planted: the network fails',
+    'network: loses the GPU': 'CUDA error: planted',
 }
 
 

@@ -300,6 +300,109 @@ def test_a_parameter_of_the_start_is_refused_at_run_time_with_the_reason(node, v
     assert told.description.endswith('[s]')
 
 
+def set_parameters(vehicle, **values):
+    """Set parameters, `__` for the dots of their names; return what was answered."""
+    changes = [
+        Parameter(name.replace('__', '.'), value=value).to_parameter_msg()
+        for name, value in values.items()
+    ]
+    request = SetParameters.Request(parameters=changes)
+    return call(vehicle, SetParameters, 'set_parameters', request).results
+
+
+def drive_to_drop(vehicle, pattern):
+    """Publish rounds until a frame is dropped for a reason."""
+
+    def done():
+        told = vehicle.heard['semantic/status'][-3:]
+        reasons = [conversions.status_from_message(message).dropped for message in told]
+        return any(reason and re.search(pattern, reason) for reason in reasons)
+
+    vehicle.heard['semantic/status'].clear()
+    vehicle.drive_until(done, f'a drop because of {pattern}', ALL)
+
+
+def test_a_mask_that_is_too_old_is_dropped_and_never_published(node, vehicle):
+    (answer,) = set_parameters(vehicle, max_mask_age_s=1e-4)
+    assert answer.successful
+    drive_to_drop(vehicle, r'it is \d.* s old, more than max_mask_age_s allows \(0.0001 s\)')
+    vehicle.graph.spin(0.3)
+    vehicle.heard['semantic/image'].clear()
+    for _ in range(3):
+        vehicle.drive(ALL)
+        vehicle.graph.spin(0.1)
+    assert vehicle.heard['semantic/image'] == []
+    (answer,) = set_parameters(vehicle, max_mask_age_s=1.0)
+    assert answer.successful
+    drive_to_use(vehicle, ALL)
+    dropped = [key for key in vehicle.diagnosis('output')[2] if key.startswith('dropped: ')]
+    assert any('max_mask_age_s allows' in key for key in dropped)
+
+
+def test_routing_and_health_change_while_it_runs_and_nonsense_is_refused(node, vehicle):
+    (answer,) = set_parameters(vehicle, routing__latency_budget_ms=1e-3)
+    assert answer.successful
+    drive_to_drop(vehicle, r'no network can run: tiny takes longer than 0\.001 ms')
+    good, bad = set_parameters(vehicle, routing__latency_budget_ms=0.0, health__forget_s=-1.0)
+    assert good.successful
+    assert not bad.successful
+    assert 'health.forget_s' in bad.reason
+    drive_to_use(vehicle, ALL)
+    (answer,) = set_parameters(vehicle, health__thermal__enabled=False)
+    assert answer.successful
+    before = vehicle.diagnosis('thermal')[2]['health/checked']
+    drive_to_use(vehicle, ALL)
+    vehicle.graph.spin(0.5)
+    checked = vehicle.diagnosis('thermal')[2]['health/checked']
+    for _ in range(3):
+        drive_to_use(vehicle, ALL)
+    vehicle.graph.spin(0.5)
+    assert vehicle.diagnosis('thermal')[2]['health/checked'] == checked >= before
+    set_parameters(vehicle, health__thermal__enabled=True)
+
+
+def test_the_compressed_mask_is_the_mask(node, vehicle):
+    vehicle.listen('semantic/image/compressed', 'sensor_msgs/msg/CompressedImage')
+    heard = vehicle.heard['semantic/image/compressed']
+    vehicle.drive_until(lambda: heard, 'a compressed mask', ALL)
+    stamp_ns = conversions.stamp_of(heard[0])
+    vehicle.graph.until(lambda: vehicle.at('semantic/image', stamp_ns), 'the mask itself')
+    pixels, encoding = conversions.compressed_to_array(heard[0])
+    raw, _ = conversions.image_to_array(vehicle.at('semantic/image', stamp_ns))
+    assert (encoding, heard[0].header.frame_id) == ('mono8', 'camera_optical')
+    np.testing.assert_array_equal(pixels, raw)
+
+
+def test_a_sensor_whose_messages_cannot_be_read_is_missing_for_that_reason(
+    node, vehicle, monkeypatch
+):
+    build = vehicle.image
+
+    def image(name, stamp_ns):
+        message = build(name, stamp_ns)
+        if name == 'thermal':
+            message.encoding = 'mono12x'
+        return message
+
+    def told():
+        status = conversions.status_from_message(vehicle.heard['semantic/status'][-1])
+        reason = status.missing.get('thermal', '')
+        return reason.startswith("unreadable: Image.encoding 'mono12x' is not supported")
+
+    drive_to_use(vehicle, ALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(vehicle, 'image', image)
+        vehicle.drive_until(told, 'the reason', ALL)
+    drive_to_use(vehicle, ALL)
+
+
+def test_motion_that_nobody_tells_is_told_once_and_no_shortcoming_of_a_frame(node, vehicle):
+    assert 'lidar' not in drive_to_use(vehicle, ALL).notes
+    _, _, values = vehicle.diagnosis('lidar')
+    assert values['note'].startswith("sweeps are not deskewed: no frame 'odom' and no odometry")
+    assert node.output.count('lidar: sweeps are not deskewed') == 1
+
+
 def test_the_lifecycle_stops_and_starts_the_masks(node, vehicle):
     def change(transition):
         request = ChangeState.Request(transition=Transition(id=transition))
