@@ -218,6 +218,11 @@ def all_cases() -> list[Case]:
             end=tell('faulty_network', 'clear'),
         ),
         network(
+            'network: loses the GPU',
+            begin=tell('faulty_network', 'lose'),
+            end=tell('faulty_network', 'clear'),
+        ),
+        network(
             'network: takes 5 s',
             begin=tell('faulty_network', 'sleep 5'),
             end=tell('faulty_network', 'clear'),
