@@ -74,12 +74,12 @@ def offset_table(found: Mapping[Modality, SensorOffset]) -> Table:
             'hint',
             'offset',
         ),
-        title='milliseconds; hint: offset by arrivals, if all took equally long',
+        title='milliseconds; delay: arrival after stamp; hint: offset if all delays were equal',
         title_justify='left',
     )
     for modality, each in found.items():
         t = each.timing
-        offset = 'cannot be told'
+        offset = 'unknown'
         if each.offset_s is not None and each.standard_error_s is not None:
             offset = f'{1e3 * each.offset_s:.1f} +- {1e3 * each.standard_error_s:.1f}'
         table.add_row(

@@ -322,8 +322,9 @@ class _Reading:
 
 
 def _why_not(estimates: list[LagEstimate]) -> str:
-    """Why no channel tells."""
-    return '; '.join(
-        f'{e.channel}: {e.reason or f"uncertain by {1e3 * e.standard_error_s:.0f} ms"}'
-        for e in estimates
-    )
+    """Why no channel tells; what holds for several is said once."""
+    names: dict[str, list[str]] = {}
+    for each in estimates:
+        why = each.reason or f'uncertain by {1e3 * each.standard_error_s:.0f} ms'
+        names.setdefault(why, []).append(each.channel)
+    return '; '.join(f'{", ".join(who)}: {why}' for why, who in names.items())

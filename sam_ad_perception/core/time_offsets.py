@@ -69,7 +69,9 @@ def estimate_lags(
     found = []
     for k, name in enumerate(reference.channels):
         if not usable:
-            found.append(_unknown(name, 'the sensor moved in no way that could be followed'))
+            few = len(other.increments) < MINIMUM_INTERVALS
+            why = 'too few frames' if few else 'the sensor moved in no way that could be followed'
+            found.append(_unknown(name, why))
             continue
         found.append(_Fit(reference, k, usable, max_lag_s).solve())
     return sorted(found, key=lambda each: each.standard_error_s)
@@ -98,7 +100,7 @@ class _Curve:
     @classmethod
     def of(cls, track: MotionTrack, channel: int) -> _Curve | None:
         """Make the curve of a channel; None where too little of it is known, or all is still."""
-        increments = _without_spikes(track, channel)
+        increments = _clean(track, channel)
         known = np.isfinite(increments)
         if np.count_nonzero(known) < MINIMUM_INTERVALS or not np.ptp(increments[known]) > 0:
             return None
@@ -160,6 +162,19 @@ def _without_spikes(track: MotionTrack, channel: int) -> NDArray[np.float64]:
     return increments
 
 
+def _clean(track: MotionTrack, channel: int) -> NDArray[np.float64]:
+    """(N,) increments without spikes, smoothed over three intervals; NaN beside unknown ones.
+
+    Interpolation averages the noise of its neighbours, most half way between two frames, and so
+    would make lags of half a period look better than they are. What is smooth already is spared.
+    """
+    durations = np.diff(track.times_s)
+    rates = _without_spikes(track, channel) / durations
+    smooth = np.full_like(rates, np.nan)
+    smooth[1:-1] = 0.25 * rates[:-2] + 0.5 * rates[1:-1] + 0.25 * rates[2:]
+    return np.asarray(smooth * durations)
+
+
 class _Fit:
     """Explains one channel of the reference by a sensor that lags."""
 
@@ -168,7 +183,7 @@ class _Fit:
     ) -> None:
         times = reference.times_s + reference.shifts_s[channel]
         self._channel = reference.channels[channel]
-        start, end, y = times[:-1], times[1:], _without_spikes(reference, channel)
+        start, end, y = times[:-1], times[1:], _clean(reference, channel)
         known = np.isfinite(y)
         for curve in curves:  # whatever the lag, there must be a counterpart
             known &= (start - max_lag_s >= curve.times[0]) & (end + max_lag_s <= curve.times[-1])
