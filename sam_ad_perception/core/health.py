@@ -91,6 +91,16 @@ class SensorHealth:
     unusable: int = 0
     last_reason: str = ''
 
+    def joined(self, other: SensorHealth) -> SensorHealth:
+        """Add what was found in another view."""
+        return SensorHealth(
+            self.frames + other.frames,
+            dict(Counter(self.counts) + Counter(other.counts)),
+            self.unhealthy + other.unhealthy,
+            self.unusable + other.unusable,
+            other.last_reason or self.last_reason,
+        )
+
 
 class HealthMonitor:
     """Checks frames and remembers each sensor's usual figures.
@@ -108,7 +118,7 @@ class HealthMonitor:
         self.config = config or HealthConfig()
         self._sensors: OrderedDict[_Key, _Sensor] = OrderedDict()
         self._lock = threading.Lock()
-        self._told: dict[Modality, SensorHealth] = {}
+        self._told: dict[tuple[str, Modality], SensorHealth] = {}
 
     def check(self, bundle: SensorBundle) -> CheckedBundle:
         """Check every frame of a bundle.
@@ -134,7 +144,7 @@ class HealthMonitor:
             if found:
                 findings[modality] = found
             if sensor.fresh:
-                self._tell(modality, found)
+                self._tell((bundle.camera.frame_id, modality), found)
         return CheckedBundle(_without_unusable(bundle, findings), findings)
 
     def reset(self) -> None:
@@ -143,10 +153,18 @@ class HealthMonitor:
         with self._lock:
             self._told.clear()
 
-    def summary(self) -> dict[Modality, SensorHealth]:
-        """What was found so far, by sensor, all views together."""
+    def summary(self, view: str | None = None) -> dict[Modality, SensorHealth]:
+        """What was found so far, by sensor.
+
+        Args:
+            view: Frame of the camera of one view; None for all views together.
+        """
         with self._lock:
-            return dict(self._told)
+            told = [(key, each) for key, each in self._told.items() if view in (None, key[0])]
+        found: dict[Modality, SensorHealth] = {}
+        for (_, modality), each in told:
+            found[modality] = found.get(modality, SensorHealth()).joined(each)
+        return found
 
     def _sensor(self, key: _Key, frame: SensorFrame) -> _Sensor:
         sensor = self._sensors.get(key)
@@ -157,13 +175,15 @@ class HealthMonitor:
             self._sensors.popitem(last=False)
         return sensor
 
-    def _tell(self, modality: Modality, found: tuple[HealthFinding, ...]) -> None:
+    def _tell(self, key: tuple[str, Modality], found: tuple[HealthFinding, ...]) -> None:
         with self._lock:
-            before = self._told.get(modality, SensorHealth())
+            before = self._told.pop(key, SensorHealth())
+            while len(self._told) >= MAX_SENSORS:
+                del self._told[next(iter(self._told))]
             counts = Counter(before.counts)
             counts.update({str(finding.kind) for finding in found})
             unusable = any(finding.severity is Severity.UNUSABLE for finding in found)
-            self._told[modality] = SensorHealth(
+            self._told[key] = SensorHealth(
                 before.frames + 1,
                 dict(counts),
                 before.unhealthy + bool(found),

@@ -30,8 +30,9 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     node: Node | None = None
     initialized = False
     try:
-        # Before ROS has its own handlers SIGTERM would kill; they call this one, too.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Before ROS has its own handlers SIGTERM would kill; they call these, too.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         prepare_environment()
         rclpy.init(args=None if args is None else [sys.argv[0], *args])
         initialized = True
@@ -53,8 +54,8 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
             raise
     finally:
         # `ros2 launch` passes Ctrl-C on, so that it arrives twice: not during the teardown.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         ended = _close(node)
     if not ended:
         # The worker is inside a native call (loading, inference). Python's own teardown would

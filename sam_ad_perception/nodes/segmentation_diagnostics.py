@@ -56,6 +56,7 @@ class ViewReport:
 
     Attributes:
         name: Of the view; empty for the only one.
+        frame_id: Frame of its camera; empty before its first bundle.
         active_since: Steady seconds; None while it is not active.
         masks: Masks published.
         unwanted: Bundles of which nobody wanted to know anything.
@@ -70,6 +71,7 @@ class ViewReport:
     """
 
     name: str
+    frame_id: str
     active_since: float | None
     masks: int
     unwanted: int

@@ -326,8 +326,9 @@ class SegmentationNode(LifecycleNode):
             if view.inputs is not None:
                 view.inputs.choose_transports()
             view.note_standing()
-            health = model.segmenter.health.summary() if model else {}
-            entries += self._diagnostics.diagnose_view(view.report(), node, health, now)
+            report = view.report()
+            health = model.segmenter.health.summary(report.frame_id) if model else {}
+            entries += self._diagnostics.diagnose_view(report, node, health, now)
         if model is not None:
             entries.append(diagnose_network(model, self.config.model.device, node))
         if self._transforms is not None:

@@ -87,6 +87,7 @@ class SegmentationView:
         self._parameters = parameters
         self._submit = submit
         self._active_since: float | None = None
+        self._frame_id = ''
         self._epoch = self._masks = self._unwanted = 0
         self._drops = ReasonCounter()
         self._notes = ReasonCounter(period=math.inf)  # each is logged once
@@ -169,6 +170,7 @@ class SegmentationView:
         assert self.inputs is not None
         camera = bundle.frames.get(Modality.CAMERA)
         frame_id = camera.frame_id if camera is not None else bundle.camera.frame_id
+        self._frame_id = bundle.camera.frame_id
         arrived = self.inputs.arrival(bundle.reference, stamp_ns)
         self._submit(Job(self, bundle, stamp_ns, frame_id, arrived, time.monotonic(), self._epoch))
 
@@ -269,6 +271,7 @@ class SegmentationView:
         """Sum up what happened so far, for `/diagnostics`."""
         return ViewReport(
             name=self.name,
+            frame_id=self._frame_id,
             active_since=self._active_since,
             masks=self._masks,
             unwanted=self._unwanted,

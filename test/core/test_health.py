@@ -175,6 +175,7 @@ def test_the_same_frame_in_two_bundles_is_not_frozen(rng):
         bundle = SensorBundle(stamp_ns, CAMERA, VIEW, {LIDAR: cloud})
         assert monitor.check(bundle).findings == {}
     assert monitor.summary()[LIDAR].frames == 1
+    assert monitor.summary('another view') == {}
 
 
 def test_frozen_can_be_made_patient_and_be_switched_off(rng):
@@ -328,6 +329,11 @@ def test_views_do_not_mix(rng):
     assert monitor.check(bundle_of(100, (CAMERA, image))).findings == {}
     assert monitor.check(bundle_of(200, (CAMERA, image), view=other)).findings == {}
     assert CAMERA in monitor.check(bundle_of(300, (CAMERA, image))).findings
+    told = {view: monitor.summary(view)[CAMERA] for view in ('cam', 'rear')}
+    assert [(each.frames, each.unhealthy) for each in told.values()] == [(2, 1), (1, 0)]
+    together = monitor.summary()[CAMERA]
+    assert (together.frames, together.counts) == (3, {'frozen': 1})
+    assert together.last_reason == told['cam'].last_reason
 
 
 def test_memory_is_bounded(rng):
@@ -337,6 +343,7 @@ def test_memory_is_bounded(rng):
         view = CameraModel(20, 20, VIEW.K, frame_id=f'camera_{i}')
         monitor.check(bundle_of(i, (CAMERA, image), view=view))
     assert len(monitor._sensors) == MAX_SENSORS
+    assert monitor.summary()[CAMERA].frames == MAX_SENSORS
 
 
 def test_a_sensor_that_is_not_checked_is_left_alone(rng):
