@@ -117,7 +117,8 @@ class SegmentationNode(LifecycleNode):
             self._release()
             self._diagnose()
             return FAILURE
-        self._problem = ''
+        # Loading came after all that the worker still had to do: none of it can be lost now.
+        self._problem = self._lost = ''
         for view in self._views:
             view.outputs.publish_labels(self._model.labels)
         # What is loaded now stays: the collector need not walk through torch again and again.
@@ -154,7 +155,6 @@ class SegmentationNode(LifecycleNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured; `configure` may bring the node back."""
         self._release()
-        self._lost = ''
         return SUCCESS
 
     def close(self) -> bool:
@@ -170,6 +170,8 @@ class SegmentationNode(LifecycleNode):
 
     def _autostart(self) -> None:
         self._autostart_timer.cancel()
+        if self._state_machine.current_state[1] != 'unconfigured':
+            return  # somebody else was faster
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
         elif self._tries_again:
