@@ -227,7 +227,7 @@ def test_an_unhealthy_frame_is_not_used_and_the_status_says_why(write_drive, lab
     statuses = [cv.status_from_message(m) for m in found['/semantic/status']]
     reasons = [s.missing.get('camera', '').partition(':')[0] for s in statuses]
     assert reasons == ['', 'black', 'recovering', '']
-    assert set(report.latency_ms) == {'health', 'align', 'network', 'mask', 'total'}
+    assert set(report.latency_ms) == {'health', 'align', 'network', 'mask', 'depth', 'total'}
     # The next recording begins anew, although it has the same stamps.
     again, _ = label(write_drive(4, name='healthy'), name='healthy_labelled')
     assert again.used == {'camera+thermal+event+lidar': 4}
