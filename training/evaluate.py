@@ -1,217 +1,296 @@
-"""Measure a checkpoint on held-back simulated drives, with all sensors and with some removed.
+"""Measure trained networks: every set of sensors, in every condition, with noise and faults.
 
-    python -m training.evaluate mle_sam_demo [--weights runs/mle_sam_demo/mle_sam_demo.safetensors]
+    python -m training.evaluate mle_sam_demo simulated --conditions day,night,fog,rain
+    python -m training.evaluate runs/mine simulated --subsets full --out runs/mine/figures
+    python -m training.evaluate mle_sam_demo ad_sam_small simulated --routing models/routing/x.yaml
 
-Goes through `Segmenter`, as a vehicle does, at the camera's full size. The table shows the IoU
-of each class; `--out` writes the figures in the form of `results` in `models/zoo.yaml`.
+A network is named by its entry in the zoo, by the folder of its run, or by its file of weights.
+Prints IoU per class and mIoU; `--out` writes a page with pictures (`index.html`), all figures
+(`measurements.csv`), and those of the zoo's form (`results.yaml`). `--routing` writes the table by
+which a vehicle chooses networks and sensors (`model.routing_table` of the segmentation node).
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import shlex
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-import yaml
 from rich.console import Console
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from sam_ad_perception.core.health_config import UNCHECKED
-from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.metrics import ConfusionMatrix
-from sam_ad_perception.core.sensors import Modality, SensorBundle
-from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import MeasuredResult, build_model, load_zoo
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-
-HELD_BACK_SEEDS = range(100)
-DRIVE_S = 20.0
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """What one subset of the sensors reached.
-
-    Attributes:
-        result: The figures that are published.
-        iou: (classes,) float64, NaN for a class that is absent.
-    """
-
-    result: MeasuredResult
-    iou: np.ndarray
-
-
-def standard_subsets(
-    sensors: Sequence[Modality], required: Sequence[str] = ()
-) -> list[tuple[Modality, ...]]:
-    """All sensors, each one removed, and each one alone.
-
-    Args:
-        sensors: The registered sensors.
-        required: Those without which the network cannot run.
-
-    Returns:
-        Subsets without repetition, all with the required sensors.
-    """
-    everything = tuple(sensors)
-    removed = [tuple(s for s in everything if s is not gone) for gone in everything]
-    alone = [(s,) for s in everything]
-    unique = dict.fromkeys([everything, *removed, *alone])
-    return [subset for subset in unique if subset and set(required) <= set(subset)]
+from sam_ad_perception.core.routing_table import (
+    RoutingTable,
+    load_routing_table,
+    save_routing_table,
+)
+from training.checkpoint import save_atomically
+from training.datasets.catalog import DATASETS
+from training.evaluation_data import SIMULATED, EvaluationData, open_data
+from training.evaluation_files import (
+    load_results,
+    measured_results,
+    save_measurements,
+    save_results,
+)
+from training.evaluation_page import make_page
+from training.evaluation_plan import SUBSETS, Extent, make_plan
+from training.evaluation_tables import (
+    TextTable,
+    case_table,
+    class_table,
+    fault_table,
+    noise_table,
+    published_table,
+    retention_table,
+    subset_table,
+)
+from training.measurement import Setting, System, measure
+from training.published import comparable, load_published
+from training.routing_rows import SystemResult, check_same, merge_tables, routing_rows
+from training.selection import TrainedNetwork, load_network
+from training.sensor_faults import SELECTIONS
 
 
-def keep_sensors(bundle: SensorBundle, subset: Sequence[Modality]) -> SensorBundle:
-    """Remove all other sensors from a bundle.
-
-    Args:
-        bundle: The bundle.
-        subset: Sensors to keep.
-
-    Returns:
-        A bundle in the same view in which the others are missing.
-    """
-    kept = {m: frame for m, frame in bundle.frames.items() if m in subset}
-    gone = {m: 'removed' for m in bundle.frames if m not in subset}
-    return dataclasses.replace(bundle, frames=kept, missing={**bundle.missing, **gone})
-
-
-def measure_subsets(
-    segmenter: Segmenter,
-    subsets: Sequence[tuple[Modality, ...]],
-    frames: int,
+def evaluate(
+    networks: Sequence[TrainedNetwork],
+    data: EvaluationData,
+    plan: Sequence[tuple[System, Sequence[Setting]]],
     console: Console,
-) -> list[Measurement]:
-    """Measure subsets on held-back drives, one frame per drive first, then a second ...
+) -> list[SystemResult]:
+    """Measure, with progress.
 
     Args:
-        segmenter: The network.
-        subsets: What to measure.
-        frames: Frames, spread over the held-back seeds.
+        networks: The networks of the plan.
+        data: The data set.
+        plan: See `make_plan`.
         console: Where progress is shown.
 
     Returns:
-        One measurement per subset, in order.
+        One result per system of the plan.
     """
-    space = segmenter.labels
-    matrices = [ConfusionMatrix(len(space), space.ignore_id) for _ in subsets]
-    size = (0, 0)
-    for number in track(range(frames), description='measuring', console=console):
-        seed = HELD_BACK_SEEDS[number % len(HELD_BACK_SEEDS)]
-        time_s = np.random.default_rng(number).uniform(0.2, DRIVE_S - 0.2)
-        drive = Drive(DriveConfig(seed=seed, duration_s=DRIVE_S))
-        bundle, truth = drive.bundle(drive.config.start_ns + int(time_s * 1e9))
-        size = bundle.camera.size
-        for subset, matrix in zip(subsets, matrices, strict=True):
-            result = segmenter.segment([keep_sensors(bundle, subset)])[0]
-            matrix.update(result.mask, truth.labels)
-    return [
-        Measurement(_summarise(subset, matrix, frames, size), matrix.iou())
-        for subset, matrix in zip(subsets, matrices, strict=True)
-    ]
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn())
+    with Progress(*columns, *times, console=console) as bar:
+        task = bar.add_task('frames', total=len(data))
+        reached = measure(data, plan, data.space, bar, task)
+    known = {network.spec.key: network for network in networks}
+    results = []
+    for (system, _), scores in zip(plan, reached, strict=True):
+        network = known.get(system.key)
+        facts = (network.parameters, network.sha256) if network else (0, '')
+        results.append(SystemResult(system.key, scores, *facts))
+    return results
 
 
-def load_weights(zoo_path: Path, key: str, weights: Path) -> Segmenter:
-    """Build a segmenter with weights that the zoo does not know yet.
+def make_tables(
+    results: Sequence[SystemResult], data: EvaluationData, source: Path | None
+) -> list[TextTable]:
+    """Lay measurements out.
 
     Args:
-        zoo_path: The zoo.
-        key: The entry.
-        weights: safetensors file of its network, as training exports it.
+        results: The measurements.
+        data: The data set.
+        source: Folder of an earlier evaluation on the data that the networks were trained for.
 
     Returns:
-        The segmenter.
+        Tables for terminal and page.
 
     Raises:
-        ValueError: No such entry, or the file does not fit its network.
+        ValueError: The earlier evaluation's figures cannot be read.
+        OSError: Likewise.
     """
-    zoo = load_zoo(zoo_path)
-    if key not in zoo:
-        raise ValueError(f'{zoo_path} has no model {key!r}, expected one of {list(zoo)}')
-    network = build_model(zoo[key])
-    load_checkpoint(network, CheckpointSpec(weights.name), weights.parent)
-    return Segmenter([ExpertNetwork(zoo[key], network)], health=UNCHECKED)
+    tables: list[TextTable | None] = []
+    for result in results:
+        tables += [class_table(result, data.space), subset_table(result)]
+        tables += [noise_table(result), case_table(result)]
+    tables.append(fault_table(results))
+    if source is not None:
+        there = load_results(source)
+        for result in results:
+            own = measured_results(result, data.name, (0, 0))
+            before = {row.subset: row.miou for row in there.get(result.key, ())}
+            if own and before:
+                here = {row.subset: row.miou for row in own}
+                tables.append(retention_table(result.key, here, before))
+    name = data.name.removesuffix('_projected')
+    rows = comparable(load_published(), name, data.split, len(data.space))
+    if rows:
+        own_miou = {
+            f'{r.key} on {" + ".join(s.subset)}': score.miou
+            for r in results
+            for s, score in r.scores.items()
+            if s.plain
+        }
+        where = f'{data.name} {data.split}, {len(data.space)} classes'
+        tables.append(published_table(rows, own_miou, where))
+    return [table for table in tables if table is not None]
 
 
-def _summarise(
-    subset: Sequence[Modality], matrix: ConfusionMatrix, frames: int, size: tuple[int, int]
-) -> MeasuredResult:
-    iou = matrix.iou()
-    return MeasuredResult(
-        dataset='simulated, held-back seeds 0-99',
-        subset=tuple(str(m) for m in subset),
-        miou=round(100 * matrix.miou(), 2),
-        classes=int(np.isfinite(iou).sum()),
-        frames=frames,
-        resolution=size,
-    )
-
-
-def make_table(measurements: Sequence[Measurement], space: LabelSpace) -> Table:
-    """Lay the measurements out, one row per class.
+def make_routing_table(
+    results: Sequence[SystemResult], data: EvaluationData, size: tuple[int, int], command: str
+) -> RoutingTable:
+    """Make what the router reads.
 
     Args:
-        measurements: What was measured.
-        space: The classes.
+        results: The measurements; those of vehicles are left out.
+        data: The data set.
+        size: Mask size `(H, W)`, pixels.
+        command: What made them.
 
     Returns:
         The table.
     """
-    table = Table(title='IoU in percent')
-    table.add_column('class', no_wrap=True)
-    everything = max((m.result.subset for m in measurements), key=len)
-    for m in measurements:
-        table.add_column(_heading(m.result.subset, everything), justify='right')
-    for index, name in enumerate(space.names):
-        values = [m.iou[index] for m in measurements]
-        if np.isfinite(values).any():
-            table.add_row(name, *[f'{100 * v:.1f}' for v in values])
-    table.add_row('mean', *[f'{m.result.miou:.1f}' for m in measurements], style='bold')
-    return table
+    rows = tuple(row for result in results for row in routing_rows(result))
+    return RoutingTable(data.name, data.split, data.space.name, size, rows, command)
 
 
-def _heading(subset: Sequence[str], everything: Sequence[str]) -> str:
-    gone = [name for name in everything if name not in subset]
-    if not gone:
-        return 'all'
-    return f'no {gone[0]}' if len(gone) == 1 else ' '.join(subset)
+def save_all(
+    results: Sequence[SystemResult],
+    data: EvaluationData,
+    tables: Sequence[TextTable],
+    command: str,
+    folder: Path,
+) -> None:
+    """Write page, long table and the zoo's figures.
+
+    Args:
+        results: The measurements.
+        data: The data set.
+        tables: What the page shows as text.
+        command: What made them.
+        folder: Where; it is made.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    save_results(results, f'{data.name}, {data.split}', data.size, folder)
+    save_measurements(results, data.space, folder)
+    facts = {
+        'data': f'{data.name}, {data.split}',
+        'classes': f'{data.space.name}, {len(data.space)}',
+        'mask': f'{data.size[1]} x {data.size[0]}',
+        'command': command,
+    }
+    for result in results:
+        if result.sha256:
+            facts[result.key] = f'{result.parameters:,} parameters, sha256 {result.sha256}'
+    page = make_page('Evaluation', facts, results, tables, data.space)
+    save_atomically(page.encode(), folder / 'index.html')
+
+
+def show(table: TextTable, console: Console) -> None:
+    """Print a table.
+
+    Args:
+        table: The table.
+        console: Where.
+    """
+    shown = Table(title=table.title, caption=table.note or None)
+    for index, name in enumerate(table.columns):
+        shown.add_column(name, justify='right' if index else 'left', no_wrap=not index)
+    for row in table.rows:
+        shown.add_row(*row, style='bold' if row[0].startswith('mean') else '')
+    console.print(shown)
 
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, prog='python -m training.evaluate')
-    parser.add_argument('model')
+    parser = _make_parser()
+    arguments = parser.parse_args()
+    named = arguments.networks[-1] in (SIMULATED, *DATASETS) and len(arguments.networks) > 1
+    if arguments.dataset is None and named:
+        arguments.dataset = arguments.networks.pop()
+    console = Console()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    extent = Extent(arguments.subsets, arguments.noise, arguments.faults)
+    command = shlex.join(['python', '-m', 'training.evaluate', *sys.argv[1:]])
+    try:
+        networks = [
+            load_network(name, arguments.zoo, arguments.checkpoints, arguments.entry)
+            for name in arguments.networks
+        ]
+        data = open_data(
+            arguments.dataset or SIMULATED,
+            root=arguments.root,
+            split=arguments.split,
+            partial=arguments.partial,
+            frames=arguments.frames,
+            conditions=arguments.conditions,
+        )
+        table = load_routing_table(arguments.router) if arguments.router else None
+        plan = make_plan(networks, data, extent, table=table, device=arguments.device)
+        before = [load_routing_table(arguments.routing)] if _exists(arguments.routing) else []
+        if before:  # tell that they cannot be compared before the work, not after it
+            check_same(before[0], RoutingTable(data.name, data.split, data.space.name,
+                                               data.size, before[0].rows))  # fmt: skip
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    results = evaluate(networks, data, plan, console)
+    tables = make_tables(results, data, arguments.source)
+    for each in tables:
+        show(each, console)
+    if arguments.out:
+        save_all(results, data, tables, command, arguments.out)
+    if arguments.routing:
+        made = make_routing_table(results, data, data.size, command)
+        save_routing_table(merge_tables([*before, made]), arguments.routing)
+
+
+def _exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        prog='python -m training.evaluate',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'networks', nargs='+', metavar='network', help='entry of the zoo, run, or file of weights'
+    )
+    parser.add_argument(
+        'dataset',
+        nargs='?',
+        help=f'{SIMULATED} where none is named, or one of {", ".join(DATASETS)}',
+    )
+    parser.add_argument('--root', type=Path, help='folder of the data set')
+    parser.add_argument('--split', default='val')
+    parser.add_argument('--partial', action='store_true', help='less than was published will do')
     parser.add_argument('--zoo', type=Path, default=Path('models/zoo.yaml'))
     parser.add_argument('--checkpoints', type=Path, default=Path('models/checkpoints'))
-    parser.add_argument('--weights', type=Path, help="a file in place of the zoo entry's own")
-    parser.add_argument('--frames', type=int, default=100)
-    parser.add_argument('--quick', action='store_true', help='all sensors only')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--out', type=Path, help='YAML file for the figures')
-    arguments = parser.parse_args()
-    console = Console()
-    torch.set_num_threads(arguments.threads)
-    if arguments.weights is None:
-        segmenter = Segmenter.from_zoo(
-            arguments.zoo, arguments.model, arguments.checkpoints, health=UNCHECKED
-        )
-    else:
-        segmenter = load_weights(arguments.zoo, arguments.model, arguments.weights)
-    spec = segmenter.experts[arguments.model].spec
-    subsets = standard_subsets([Modality(name) for name in spec.inputs], spec.required)
-    subsets = subsets[:1] if arguments.quick else subsets
-    measurements = measure_subsets(segmenter, subsets, arguments.frames, console)
-    console.print(make_table(measurements, segmenter.labels))
-    if arguments.out is not None:
-        rows = [dataclasses.asdict(m.result) for m in measurements]
-        plain = [{k: list(v) if isinstance(v, tuple) else v for k, v in r.items()} for r in rows]
-        arguments.out.write_text(yaml.safe_dump({'results': plain}, sort_keys=False))
+    parser.add_argument('--entry', default='', help='entry of weights that do not tell it')
+    parser.add_argument('--frames', type=int, default=0, help='simulated: in each condition')
+    parser.add_argument(
+        '--conditions',
+        type=lambda text: text.split(','),
+        default=['day'],
+        metavar='NAME,NAME',
+        help='light and weather of simulated drives, such as day,night,fog,night+rain',
+    )
+    parser.add_argument('--subsets', choices=SUBSETS, default='standard')
+    parser.add_argument('--noise', action='store_true', help='also with noise on each sensor')
+    parser.add_argument('--faults', choices=SELECTIONS, default='none')
+    parser.add_argument('--router', type=Path, help='also measure a vehicle with this table')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--threads', type=int, default=0, help='with 1, latency is CPU time')
+    parser.add_argument('--source', type=Path, help='--out of a run on the training domain')
+    parser.add_argument('--out', type=Path, help='folder for page and figures')
+    parser.add_argument('--routing', type=Path, help='routing table to write, or to add to')
+    return parser
 
 
 if __name__ == '__main__':

@@ -134,6 +134,20 @@ class Calibration:
         self._confidence += np.bincount(bins, weights=probability, minlength=self.num_bins)
         self._correct += np.bincount(bins, weights=hits, minlength=self.num_bins)
 
+    def bins(self) -> NDArray[np.float64]:
+        """What a reliability diagram shows.
+
+        Returns:
+            (num_bins, 3) float64: pixels, their mean confidence, the share of them that is right;
+            NaN for a bin without pixels.
+        """
+        empty = np.full(self.num_bins, np.nan)
+        means = (
+            np.divide(total, self._count, out=empty.copy(), where=self._count > 0)
+            for total in (self._confidence, self._correct)
+        )
+        return np.stack([self._count, *means], axis=1)
+
     def error(self) -> float:
         """Expected calibration error (Guo et al., 2017).
 

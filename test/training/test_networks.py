@@ -13,8 +13,10 @@ from rich.console import Console
 from sam_ad_perception.modeling.ad_sam import ResNet
 from sam_ad_perception.modeling.architectures import LatentSpec, ResNetSpec
 from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_checkpoint
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.fusion_sam import PIXEL_MEAN, PIXEL_STD
 from sam_ad_perception.modeling.latent_autoencoder import LatentAutoencoder
+from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.vector_quantizer import VectorQuantizer
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
@@ -23,10 +25,10 @@ from training.checkpoint import export_weights
 from training.config import LatentStageConfig, TrainConfig, load_config
 from training.datasets.frames import Batch
 from training.datasets.simulated import FrameCache
-from training.evaluate import load_weights
 from training.latents import LatentTrainer
 from training.networks import build_network
-from training.train import Trainer
+from training.selection import load_network
+from training.trainer import Trainer
 from training.vqgan_losses import VqganLoss, VqganWeights
 
 ROOT = Path(__file__).parents[2]
@@ -322,7 +324,8 @@ def test_both_stages_run_from_the_command_line_and_the_result_segments(
     FrameCache(Path(config.cache_dir), spec, config.data).render_drive(0)
     latents.main()
     train.main()
-    segmenter = load_weights(DEBUG, config.model, tmp_path / 'run/debug_fusion_sam.safetensors')
+    trained = load_network(str(tmp_path / 'run'), DEBUG, tmp_path)
+    segmenter = Segmenter([ExpertNetwork(trained.spec, trained.network)])
     drive = Drive(DriveConfig(seed=1000, duration_s=2.0))
     bundle, truth = drive.bundle(drive.config.start_ns + 1_000_000_000)
     (result,) = segmenter.segment([bundle])

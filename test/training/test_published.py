@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix
+from training.datasets.catalog import LAYOUTS
+from training.evaluation_tables import (
+    case_table,
+    published_table,
+    retention_table,
+    subset_name,
+    subset_table,
+)
+from training.measurement import Score, Setting
+from training.plots import draw_confusion, draw_reliability, draw_subsets
+from training.published import comparable, load_published
+from training.routing_rows import SystemResult, routing_rows
+
+SENSORS = ('camera', 'thermal', 'event', 'lidar')
+
+
+def test_published_results_are_of_known_datasets_splits_and_classes():
+    results = load_published()
+    assert len(results) > 60
+    assert len({(r.method, r.dataset, r.split, r.sensors) for r in results}) == len(results)
+    for result in results:
+        layout = LAYOUTS[result.dataset]
+        assert result.classes == len(LABEL_SPACES[layout.space]), result
+        assert result.split.rstrip('?') in {'train', 'val', 'test', 'not stated'}, result
+        assert 0 < result.miou < 100
+        assert result.source
+
+
+def test_the_papers_mean_over_subsets_is_the_mean_of_its_rows():
+    rows = [r for r in load_published() if r.method == 'MLE-SAM, missing sensors']
+    mean = [r.miou for r in rows if r.sensors.startswith('mean')]
+    all_four = next(r.miou for r in load_published() if r.sensors.count('+') == 3)
+    subsets = [r.miou for r in rows if not r.sensors.startswith('mean')]
+    assert len(subsets) == 14  # all four stand among the networks trained on what they see
+    assert mean == [pytest.approx((sum(subsets) + all_four) / 15, abs=0.01)]
+
+
+def test_only_like_is_put_beside_like():
+    results = load_published()
+    found = comparable(results, 'deliver', 'val', 25)
+    assert {r.dataset for r in found} == {'deliver'}
+    assert {r.split for r in found} == {'val', 'val?'}
+    assert [r.miou for r in found] == sorted((r.miou for r in found), reverse=True)
+    assert all(r.miou < 60 for r in comparable(results, 'deliver', 'test', 25))
+    assert comparable(results, 'mfnet', 'test', 8) == []
+    assert comparable(results, 'deliver', 'val, first 10 frames', 25) == []
+    table = published_table(found[:2], {'mine': 71.234}, 'deliver val, 25 classes')
+    assert table.rows[0][:2] == ('mine', '71.23')
+    assert table.rows[1][0] == found[0].method
+
+
+def scored(counts, conditions=None, cases=None):
+    """A score with given confusions."""
+    made = []
+    for values in (counts, counts):
+        matrix = ConfusionMatrix(2)
+        matrix.counts[:] = values
+        made.append(matrix)
+    score = Score(*made, conditions=conditions or {}, cases=cases or {}, frames=3, masks=3)
+    score.calibration.update(np.array([0.5, 0.5]), np.array([True, False]))
+    return score
+
+
+def confusion(counts):
+    matrix = ConfusionMatrix(2)
+    matrix.counts[:] = counts
+    return matrix
+
+
+def test_tables_mark_where_fewer_sensors_are_better():
+    good, bad = [[9, 1, 0], [1, 9, 0]], [[5, 5, 0], [5, 5, 0]]
+    everything, alone = Setting(('camera', 'lidar')), Setting(('lidar',))
+    night = {
+        everything: scored(good, {'night': confusion(bad)}, {'motionblur': confusion(bad)}),
+        alone: scored(bad, {'night': confusion(good)}),
+    }
+    result = SystemResult('net', night, 10, 'ff')
+    table = subset_table(result)
+    assert [row[:3] for row in table.rows] == [
+        ('all', '81.8', '33.3'),
+        ('lidar', '33.3', '81.8*'),
+        ('mean of 2', '57.6', '57.6'),
+    ]
+    assert case_table(result).rows == (('motionblur', '33.3'),)
+    rows = routing_rows(result)
+    assert [(r.subset, r.miou, dict(r.conditions)) for r in rows] == [
+        (('camera', 'lidar'), 81.82, {'night': 33.33}),
+        (('lidar',), 33.33, {'night': 81.82}),
+    ]
+    night[alone].masks = 2  # a frame without a mask: not a thing to route to
+    assert [r.subset for r in routing_rows(result)] == [('camera', 'lidar')]
+    kept = retention_table('net', {('lidar',): 40.0, ('event',): 9.0}, {('lidar',): 50.0})
+    assert kept.rows == (('lidar', '50.0', '40.0', '0.80'),)
+
+
+def test_subsets_are_named_by_what_is_gone():
+    assert subset_name(SENSORS, SENSORS) == 'all'
+    assert subset_name(SENSORS[1:], SENSORS) == 'no camera'
+    assert subset_name(SENSORS[:1], SENSORS) == 'camera'
+    assert subset_name(SENSORS[:2], SENSORS) == 'camera + thermal'
+    assert subset_name(SENSORS[:1], SENSORS[:2]) == 'camera'
+
+
+def test_bins_hold_what_the_error_is_made_of():
+    rng = np.random.default_rng(0)
+    confidence, calibration = rng.uniform(size=5000), Calibration()
+    right = rng.uniform(size=5000) < confidence**2
+    calibration.update(confidence, right)
+    bins = calibration.bins()
+    count, mean, share = bins.T
+    assert count.sum() == 5000
+    assert calibration.error() == pytest.approx((count * abs(mean - share)).sum() / 5000)
+    inside = (confidence >= 0.4) & (confidence < 7 / 15)
+    assert bins[6] == pytest.approx(
+        [inside.sum(), confidence[inside].mean(), right[inside].mean()]
+    )
+    assert np.isnan(Calibration(4).bins()[:, 1:]).all()
+
+
+def test_pictures_show_the_figures(tmp_path: Path):
+    import xml.etree.ElementTree as ET
+
+    counts = np.array([[75, 25, 0, 0], [0, 0, 0, 0], [0, 0, 60, 40]])
+    picture = draw_confusion(counts, ('a <b>', 'never', 'c'))
+    ET.fromstring(picture)
+    texts = [e.text for e in ET.fromstring(picture).iter() if e.tag.endswith('text')]
+    assert texts[:4] == ['a <b>', 'never', 'c', 'no answer']
+    assert [t for t in texts if t and t.isdigit()] == ['75', '25', '60', '40']
+    assert len(ET.fromstring(draw_subsets({'all': {'all frames': 50.0, 'night': 25.0}}))) > 8
+    bars = ET.fromstring(draw_subsets({'all': {'all frames': 50.0}}))
+    assert '210.0' in [e.get('width') for e in bars.iter() if e.tag.endswith('rect')]
+    bins = np.array([[0, np.nan, np.nan], [10, 0.75, 0.5]])
+    shown = ET.fromstring(draw_reliability(bins))
+    assert '150.0' in [e.get('height') for e in shown.iter() if e.tag.endswith('rect')]

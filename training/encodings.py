@@ -1,0 +1,69 @@
+"""Each sensor of a frame encoded once, however many sets of sensors are measured with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sam_ad_perception.modeling.mle_sam import MleSam
+from sam_ad_perception.modeling.networks import SegmentationNetwork
+
+KEPT = 16
+
+
+class SharedEncodings(nn.Module):
+    """MLE-SAM's encoder, which remembers the images that it has seen last.
+
+    The encoder sees the sensors apart from each other, so what it makes of one does not depend on
+    the others; only rounding differs, since operators block other batch sizes in other ways.
+
+    Args:
+        encoder: The encoder, in inference mode.
+
+    Attributes:
+        enabled: Whether anything is remembered or used; without it, the encoder runs as ever.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.enabled = True
+        self._known: OrderedDict[tuple[str, bytes], list[Tensor]] = OrderedDict()
+
+    def forward(self, inputs: Sequence[tuple[str, Tensor]]) -> list[Tensor]:
+        """See `HieraEncoder.forward`."""
+        if not self.enabled:
+            made: list[Tensor] = self.encoder(inputs)
+            return made
+        each = [self._encode(name, image) for name, image in inputs]
+        return [torch.cat(levels) for levels in zip(*each, strict=True)]
+
+    def _encode(self, name: str, image: Tensor) -> list[Tensor]:
+        content = image.contiguous().cpu().numpy().view('u1').data
+        key = (name, hashlib.blake2b(content, digest_size=16).digest())
+        if key not in self._known:
+            self._known[key] = self.encoder([(name, image)])
+        self._known.move_to_end(key)
+        while len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        return self._known[key]
+
+
+def share_encodings(network: SegmentationNetwork) -> SharedEncodings | None:
+    """Let a network remember what it has encoded.
+
+    Args:
+        network: The network; an MLE-SAM's encoder is replaced.
+
+    Returns:
+        What remembers; None for other networks, whose encoders see all sensors together.
+    """
+    if not isinstance(network, MleSam):
+        return None
+    shared = SharedEncodings(network.encoder)
+    network.encoder = shared  # type: ignore[assignment]
+    return shared

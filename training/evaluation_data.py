@@ -1,0 +1,204 @@
+"""What networks are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from sam_ad_perception.simulation.conditions import check_schedule
+from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from training.datasets.catalog import DATASETS, open_dataset
+from training.datasets.frames import Dataset, LabelledFrame
+from training.datasets.simulated import LABEL_SPACE
+
+SIMULATED = 'simulated'
+HELD_BACK_SEEDS = range(100)
+DRIVE_S = 20.0
+
+
+class EvaluationData(Protocol):
+    """Frames with truth, read once from the first to the last."""
+
+    @property
+    def name(self) -> str:
+        """The data set."""
+
+    @property
+    def split(self) -> str:
+        """Exactly which frames: what two measurements need in common to be compared."""
+
+    @property
+    def space(self) -> LabelSpace:
+        """The classes of its labels."""
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """What a network may see of it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Size `(H, W)` of its first frame's labels, pixels."""
+
+    def __len__(self) -> int:
+        """The number of frames."""
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        """Read the frames one by one."""
+
+
+@dataclass(frozen=True)
+class HeldBackDrives:
+    """Simulated drives that no training has seen: one frame of each, then a second one ...
+
+    The same places and times in every condition, so that conditions can be compared.
+
+    Attributes:
+        frames: Frames in each condition.
+        conditions: Light and weather, see `simulation.conditions`.
+
+    Raises:
+        ValueError: No frame, no condition, or an unknown one.
+    """
+
+    frames: int = 100
+    conditions: tuple[str, ...] = ('day',)
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or not self.conditions:
+            raise ValueError(
+                f'frames and conditions must be 1 or more, got {self.frames} and '
+                f'{list(self.conditions)}'
+            )
+        for name in self.conditions:
+            check_schedule([(0.0, name)])
+
+    @property
+    def name(self) -> str:
+        """The data set."""
+        return SIMULATED
+
+    @property
+    def split(self) -> str:
+        """Exactly which frames: what two measurements need in common to be compared."""
+        last = min(self.frames, len(HELD_BACK_SEEDS)) - 1
+        seeds = f'seeds 0-{last}' if last else 'seed 0'
+        return f'held-back {seeds}, {self.frames} frames each of {", ".join(self.conditions)}'
+
+    @property
+    def space(self) -> LabelSpace:
+        """The classes of its labels."""
+        return LABEL_SPACES[LABEL_SPACE]
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """What a network may see of it."""
+        return tuple(str(sensor.modality) for sensor in DriveConfig().sensors)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Size `(H, W)` of its labels, pixels."""
+        return DriveConfig().size
+
+    def __len__(self) -> int:
+        """The number of frames over all conditions."""
+        return self.frames * len(self.conditions)
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        """Render the frames one by one, all conditions of a place before the next place."""
+        for number in range(self.frames):
+            seed = HELD_BACK_SEEDS[number % len(HELD_BACK_SEEDS)]
+            time_s = np.random.default_rng(number).uniform(0.2, DRIVE_S - 0.2)
+            for condition in self.conditions:
+                drive = Drive(DriveConfig(seed=seed, duration_s=DRIVE_S, condition=condition))
+                bundle, truth = drive.bundle(drive.config.start_ns + int(time_s * 1e9))
+                name = f'{seed}@{time_s:.3f}s {condition}'
+                yield LabelledFrame(name, bundle, truth.labels, condition)
+
+
+class LabelledSplit:
+    """A split of a published data set, or recordings.
+
+    Args:
+        dataset: The split.
+        name: Of the data set.
+        split: Its name.
+        frames: Only so many, from the first; 0 for all.
+    """
+
+    def __init__(self, dataset: Dataset, name: str, split: str, frames: int = 0) -> None:
+        self.dataset = dataset
+        self.name = name
+        self._count = min(frames, len(dataset)) if frames else len(dataset)
+        part = self._count < len(dataset)
+        self.split = f'{split}, first {self._count} frames' if part else split
+        first = dataset.read(0)
+        self.sensors = first.inputs
+        self.size = first.bundle.camera.size
+
+    @property
+    def space(self) -> LabelSpace:
+        """The classes of its labels."""
+        return self.dataset.space
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return self._count
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        """Read the frames one by one."""
+        return (self.dataset.read(index) for index in range(self._count))
+
+
+def open_data(
+    name: str,
+    *,
+    root: Path | None = None,
+    split: str = 'val',
+    partial: bool = False,
+    frames: int = 0,
+    conditions: Sequence[str] = ('day',),
+) -> EvaluationData:
+    """Open what networks are measured on.
+
+    Args:
+        name: `simulated`, or a data set of `datasets.catalog`.
+        root: Folder of the data set.
+        split: One of its splits.
+        partial: Whether less than the published number of frames will do.
+        frames: So many only; of simulated drives in each condition, where 0 means 100.
+        conditions: Light and weather of simulated drives.
+
+    Returns:
+        The frames.
+
+    Raises:
+        ValueError: No such data set, or it is not whole.
+    """
+    if name == SIMULATED:
+        return HeldBackDrives(frames or len(HELD_BACK_SEEDS), tuple(conditions))
+    if name not in DATASETS:
+        raise ValueError(f'dataset must be one of {[SIMULATED, *DATASETS]}, got {name!r}')
+    if root is None:
+        raise ValueError(f'{name} needs --root, the folder of the data set')
+    dataset = open_dataset(name, root, split, partial=partial)
+    return LabelledSplit(dataset, name, split, frames)
+
+
+def standard_subsets(sensors: Sequence[str]) -> list[tuple[str, ...]]:
+    """All sensors, each one removed, and each one alone.
+
+    Args:
+        sensors: The sensors.
+
+    Returns:
+        Subsets without repetition.
+    """
+    everything = tuple(sensors)
+    removed = [tuple(s for s in everything if s is not gone) for gone in everything]
+    alone = [(s,) for s in everything]
+    return [s for s in dict.fromkeys([everything, *removed, *alone]) if s]

@@ -1,0 +1,328 @@
+"""What a network reaches: with every set of sensors, in every condition, with faults and noise.
+
+Each frame is made once and shown to all networks in all settings. A network is asked as
+`Segmenter` asks it (prepare, run, decode), so figures are those of a vehicle; where the vehicle's
+health checks and router are to count too, the frame goes through `Segmenter` itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress, TaskID
+
+from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.labels import LabelSpace
+from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix
+from sam_ad_perception.core.sensors import SensorBundle
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
+from training.datasets.frames import LabelledFrame, prepare_frame
+from training.encodings import share_encodings
+from training.noise import add_noise
+from training.sensor_faults import spoil_bundle
+
+TIMED_FRAMES = 5
+"""Latency is the median over so many frames."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is done to the sensors before the network sees them.
+
+    Attributes:
+        subset: Sensors that are kept.
+        fault: `sensor:kind` as of `simulation.faults`; empty for none.
+        noise: `sensor:kind` as of `training.noise`; empty for none.
+        checked: Whether the vehicle's health checks come before the network.
+    """
+
+    subset: tuple[str, ...]
+    fault: str = ''
+    noise: str = ''
+    checked: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether only sensors were left out."""
+        return not (self.fault or self.noise or self.checked)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a system made of a frame.
+
+    Attributes:
+        mask: (H, W) uint8 ids at the camera's size.
+        confidence: (H, W) uint8, probability times 255.
+        small: (h, w) uint8 ids at the network's input size; None where it was not asked for.
+        seconds: Time of the network; None where it was not taken.
+    """
+
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    small: NDArray[np.uint8] | None
+    seconds: float | None
+
+
+class System(Protocol):
+    """What is measured."""
+
+    key: str
+
+    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
+        """Segment one frame; None where there is no mask."""
+
+
+@dataclass(eq=False)
+class Score:
+    """What a system reached in one setting.
+
+    A frame without a mask counts as one where every pixel is wrong.
+
+    Attributes:
+        native: Pixels at the camera's size.
+        small: Pixels at the network's input size.
+        conditions: Pixels at the camera's size, by condition.
+        cases: The same by the data set's sensor-failure case.
+        calibration: Of the confidence.
+        seconds: Time of the network for each frame where it was taken.
+        frames: Frames shown.
+        masks: Frames with a mask.
+    """
+
+    native: ConfusionMatrix
+    small: ConfusionMatrix
+    conditions: dict[str, ConfusionMatrix] = field(default_factory=dict)
+    cases: dict[str, ConfusionMatrix] = field(default_factory=dict)
+    calibration: Calibration = field(default_factory=Calibration)
+    seconds: list[float] = field(default_factory=list)
+    frames: int = 0
+    masks: int = 0
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU at the camera's size, percent."""
+        return 100 * self.native.miou()
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Median time of the network for one frame, milliseconds; None without a mask."""
+        return 1000 * float(np.median(self.seconds)) if self.seconds else None
+
+    def add(self, sample: LabelledFrame, answer: Answer | None) -> None:
+        """Count one frame.
+
+        Args:
+            sample: The frame and its truth.
+            answer: What the system made of it; None for no mask.
+        """
+        ignore = self.native.ignore_id
+        self.frames += 1
+        mask = np.full_like(sample.labels, ignore) if answer is None else answer.mask
+        frame = ConfusionMatrix(self.native.num_classes, ignore)
+        frame.update(mask, sample.labels)
+        self.native.merge(frame)
+        for name, groups in ((sample.condition, self.conditions), (sample.case, self.cases)):
+            if name:
+                fresh = ConfusionMatrix(self.native.num_classes, ignore)
+                groups.setdefault(name, fresh).merge(frame)
+        if answer is None:
+            return
+        self.masks += 1
+        if answer.seconds is not None:
+            self.seconds.append(answer.seconds)
+        known = sample.labels != ignore
+        right = answer.mask == sample.labels
+        self.calibration.update(answer.confidence[known], right[known])
+        if answer.small is not None:
+            self.small.update(answer.small, shrink_labels(sample.labels, answer.small.shape))
+
+
+class NetworkSystem:
+    """One network on exactly the sensors it is given.
+
+    The first frames are timed; from then on sensors that were encoded for one set of sensors are
+    not encoded again for another one, where the network allows it.
+
+    Args:
+        expert: The network.
+        space: The data set's classes.
+
+    Raises:
+        ValueError: No table relates the network's classes to the data set's.
+    """
+
+    def __init__(self, expert: ExpertNetwork, space: LabelSpace) -> None:
+        self.key = expert.spec.key
+        self.expert = expert
+        self.encodings = share_encodings(expert.network)
+        expert.speak(space)
+
+    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
+        """Segment one frame, see `System`; `number` seeds the noise."""
+        expert, spec, camera = self.expert, self.expert.spec, frame.bundle.camera
+        forms = {name: form for name, form in spec.inputs.items() if name in setting.subset}
+        prepared = prepare_frame(frame, forms, spec.input_size)
+        if not prepared.inputs or not set(spec.required) <= set(prepared.inputs):
+            return None
+        if setting.noise:
+            sensor, kind = setting.noise.split(':')
+            inputs = dict(prepared.inputs)
+            if sensor in inputs:
+                rng = np.random.default_rng([number, zlib.crc32(setting.noise.encode())])
+                inputs[sensor] = add_noise(inputs[sensor], spec.inputs[sensor], kind, rng)
+            prepared = dataclasses.replace(prepared, inputs=inputs)
+        timed = number < TIMED_FRAMES
+        if self.encodings is not None:
+            self.encodings.enabled = not timed
+        clock = _clock(expert.device)
+        start = clock()
+        _, logits = expert.run([prepared])
+        seconds = clock() - start if timed else None
+        mask, confidence = expert.decode(logits[0], camera)
+        small, _ = expert.decode(logits[0], scale_camera(camera, spec.input_size))
+        return Answer(mask, confidence, small, seconds)
+
+
+class VehicleSystem:
+    """Health checks, router and networks together, as a vehicle runs them.
+
+    Each frame is the first one of its drive: frames of a data set do not follow each other.
+
+    Args:
+        key: Its name in the tables.
+        segmenter: What the vehicle runs.
+        space: The data set's classes.
+
+    Raises:
+        ValueError: No table relates a network's classes to the data set's.
+    """
+
+    def __init__(self, key: str, segmenter: Segmenter, space: LabelSpace) -> None:
+        self.key = key
+        self.segmenter = segmenter
+        for expert in segmenter.experts.values():
+            expert.speak(space)
+
+    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
+        """Segment one frame, see `System`."""
+        self.segmenter.reset()
+        (result,) = self.segmenter.segment_each([keep_sensors(frame.bundle, setting.subset)])
+        if isinstance(result, SegmentationError):
+            return None
+        return Answer(result.mask, result.confidence, None, None)
+
+
+def keep_sensors(bundle: SensorBundle, subset: Sequence[str]) -> SensorBundle:
+    """Remove all other sensors from a bundle.
+
+    Args:
+        bundle: The bundle.
+        subset: Sensors to keep.
+
+    Returns:
+        A bundle in the same view in which the others are missing.
+    """
+    kept = {m: frame for m, frame in bundle.frames.items() if m in subset}
+    gone = {m: 'removed' for m in bundle.frames if m not in subset}
+    return dataclasses.replace(bundle, frames=kept, missing={**bundle.missing, **gone})
+
+
+def shrink_labels(labels: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Sample a label image at another size: the label at the middle of each new pixel.
+
+    Args:
+        labels: (H, W) uint8.
+        size: Size `(h, w)` wanted, pixels.
+
+    Returns:
+        (h, w) uint8.
+    """
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.intp)
+        for new, old in zip(size, labels.shape, strict=True)
+    )
+    return np.asarray(labels[np.ix_(rows, columns)])
+
+
+def measure(
+    samples: Iterable[LabelledFrame],
+    plan: Sequence[tuple[System, Sequence[Setting]]],
+    space: LabelSpace,
+    bar: Progress,
+    task: TaskID,
+) -> list[dict[Setting, Score]]:
+    """Show every frame to every system in each of its settings.
+
+    Args:
+        samples: The frames; read once.
+        plan: What is measured, and in which settings.
+        space: The data set's classes.
+        bar: Where progress is shown.
+        task: Its row there, advanced by one per frame.
+
+    Returns:
+        For each system of the plan, what it reached in each setting.
+    """
+    scores = [{setting: _empty(space) for setting in settings} for _, settings in plan]
+    for number, sample in enumerate(samples):
+        spoilt = {'': sample}
+        for (system, _), reached in zip(plan, scores, strict=True):
+            for setting, score in reached.items():
+                if setting.fault not in spoilt:
+                    rng = np.random.default_rng([number, zlib.crc32(setting.fault.encode())])
+                    bundle = spoil_bundle(sample.bundle, setting.fault, rng)
+                    spoilt[setting.fault] = dataclasses.replace(sample, bundle=bundle)
+                score.add(sample, system.answer(spoilt[setting.fault], setting, number))
+        bar.advance(task)
+    return scores
+
+
+def total_matrix(matrices: Iterable[ConfusionMatrix], space: LabelSpace) -> ConfusionMatrix:
+    """Add confusion matrices of one label space.
+
+    Args:
+        matrices: Any number.
+        space: The classes.
+
+    Returns:
+        A new matrix.
+    """
+    total = ConfusionMatrix(len(space), space.ignore_id)
+    for matrix in matrices:
+        total.merge(matrix)
+    return total
+
+
+def mean_miou(scores: Iterable[Score], condition: str = '') -> float:
+    """Mean of the mIoU of several subsets: the papers' figure for robustness.
+
+    Args:
+        scores: What a network reached with each subset.
+        condition: Of this condition only; empty for all frames.
+
+    Returns:
+        Percent.
+    """
+    if condition:
+        return float(np.mean([100 * score.conditions[condition].miou() for score in scores]))
+    return float(np.mean([score.miou for score in scores]))
+
+
+def _empty(space: LabelSpace) -> Score:
+    return Score(total_matrix((), space), total_matrix((), space))
+
+
+def _clock(device: torch.device):  # type: ignore[no-untyped-def]
+    """CPU time where one thread does all the work, which other programs do not disturb."""
+    alone = device.type == 'cpu' and torch.get_num_threads() == 1
+    return time.thread_time if alone else time.perf_counter
