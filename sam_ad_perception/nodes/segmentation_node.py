@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any, NoReturn
@@ -75,6 +76,8 @@ class SegmentationNode(LifecycleNode):
             )
             for name in self.config.views
         ]
+        # OpenCV decodes without the interpreter's lock: the pictures of several views at once.
+        self._readers = ThreadPoolExecutor(len(self._views), 'reader')
         self._active = False
         self._problem = self._lost = ''
         self._batch = 0
@@ -160,7 +163,9 @@ class SegmentationNode(LifecycleNode):
     def close(self) -> bool:
         """End the worker; False where it is stuck in a native call."""
         self._active = False
-        return self._worker.stop(STOP_TIMEOUT_S)
+        ended = self._worker.stop(STOP_TIMEOUT_S)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        return ended
 
     def destroy_node(self) -> None:
         """Let go of all ROS entities, the DDS participant and its shared memory included."""
@@ -280,9 +285,11 @@ class SegmentationNode(LifecycleNode):
             for job in jobs:
                 job.view.tell_dropped(job.stamp_ns, DEACTIVATED)
             return
-        fresh = [job.view.read(job) for job in jobs if not job.view.refuses(job)]
-        if not fresh:
+        wanted = [job for job in jobs if not job.view.refuses(job)]
+        if not wanted:
             return
+        several = len(wanted) > 1
+        fresh = list((self._readers.map if several else map)(_read, wanted))
         self._batch = len(fresh)
         results = self._segment(model, [job for job, _ in fresh])
         for (job, read_s), result in zip(fresh, results, strict=True):
@@ -336,6 +343,11 @@ class SegmentationNode(LifecycleNode):
         if self._transforms is not None:
             entries.append(self._transforms.monitor.diagnose(now))
         self._publisher.publish(entries)
+
+
+def _read(job: Job) -> tuple[Job, float]:
+    """Decode the images of a job."""
+    return job.view.read(job)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

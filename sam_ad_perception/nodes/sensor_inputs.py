@@ -281,9 +281,11 @@ class SensorInputs:
         def read() -> NDArray[np.generic]:
             try:
                 return image.get()
-            except ValueError as err:
+            except Exception as err:
                 refuse(self._node, monitor, err)
-                raise
+                if isinstance(err, ValueError):
+                    raise
+                raise ConversionError(f'{type(err).__name__}: {err}') from err
 
         return Deferred(read, image.size)
 
