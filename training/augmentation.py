@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from training.augmentation_config import CorruptionConfig
 from training.config import SubsetConfig
 from training.datasets.frames import Batch
 
@@ -34,6 +36,43 @@ def augment_batch(batch: Batch, rng: np.random.Generator) -> Batch:
         keep = _uniform(rng, 0, 1, (count, 1, *inputs['lidar'].shape[-2:])) > 0.05
         inputs['lidar'] = inputs['lidar'] * keep
     return Batch(inputs, _mirror(batch.labels, flip))
+
+
+def corrupt_batch(
+    batch: Batch,
+    config: CorruptionConfig,
+    rng: np.random.Generator,
+    required: Sequence[str] = (),
+) -> Batch:
+    """Let sensors fail: without the sensor, or with noise, all black, or shifted frames.
+
+    Args:
+        batch: A batch of any sensors.
+        config: How often; nothing is drawn for what is never to happen.
+        rng: Source of randomness.
+        required: Sensors that are never dropped.
+
+    Returns:
+        A new batch, with at least one sensor.
+    """
+    inputs = dict(batch.inputs)
+    failing = [n for n in inputs if config.drop.get(n, 0.0) > 0 and n not in required]
+    for place in rng.permutation(len(failing)) if failing else ():  # so that any may be the last
+        name = failing[place]
+        if rng.random() < config.drop[name] and len(inputs) > 1:
+            del inputs[name]
+    for name, image in inputs.items():
+        for kind, change in (
+            (config.noise, _add_noise),
+            (config.blackout, _black_out),
+            (config.jitter, _shift),
+        ):
+            share = kind.get(name, 0.0)
+            if share > 0:
+                chosen = torch.from_numpy(rng.random(len(image)) < share).view(-1, 1, 1, 1)
+                image = torch.where(chosen, change(image, config, rng), image)
+        inputs[name] = image
+    return Batch(inputs, batch.labels)
 
 
 def choose_subset(
@@ -70,6 +109,26 @@ def _uniform(rng: np.random.Generator, low: float, high: float, shape: tuple[int
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+
+
+def _add_noise(image: Tensor, config: CorruptionConfig, rng: np.random.Generator) -> Tensor:
+    return image + config.noise_std * _normal(rng, tuple(image.shape))
+
+
+def _black_out(image: Tensor, config: CorruptionConfig, rng: np.random.Generator) -> Tensor:
+    return image.amin(dim=(2, 3), keepdim=True).expand_as(image)
+
+
+def _shift(image: Tensor, config: CorruptionConfig, rng: np.random.Generator) -> Tensor:
+    """Move each frame by its own number of pixels; 0 comes in from outside."""
+    reach = config.jitter_px
+    padded = F.pad(image, (reach, reach, reach, reach))
+    height, width = image.shape[-2:]
+    moves = rng.integers(0, 2 * reach + 1, (len(image), 2))
+    moved = [
+        each[:, v : v + height, u : u + width] for each, (v, u) in zip(padded, moves, strict=True)
+    ]
+    return torch.stack(moved)
 
 
 def _vary_camera(image: Tensor, rng: np.random.Generator) -> Tensor:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -105,9 +104,11 @@ class FrameSource(Protocol):
 
     Attributes:
         spec: Zoo entry, whose preprocessing makes the inputs.
+        length: Frames that there will be when all can be read.
     """
 
     spec: ModelSpec
+    length: int
 
     def rendered(self) -> NDArray[np.int64]:
         """Indices of the frames that can be read now."""
@@ -185,16 +186,3 @@ def prepare_frame(
             missing[name] = str(error)
     ordered = {name: inputs[name] for name in forms if name in inputs}
     return PreparedBundle(ordered, missing, prepared.notes)
-
-
-def stack_inputs(prepared: Sequence[PreparedBundle]) -> dict[str, Tensor]:
-    """Make a batch of the inputs that all frames have.
-
-    Args:
-        prepared: The frames.
-
-    Returns:
-        (B, C, H, W) float32 by name, in the order of the first frame.
-    """
-    common = [n for n in prepared[0].inputs if all(n in each.inputs for each in prepared)]
-    return {n: torch.from_numpy(np.stack([each.inputs[n] for each in prepared])) for n in common}

@@ -1,0 +1,236 @@
+"""Random changes of frames and batches: all sensors and the labels together."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.modeling.zoo import load_zoo
+from training.augmentation import corrupt_batch
+from training.augmentation_config import AugmentationConfig, CorruptionConfig
+from training.datasets.frames import Batch, LabelledFrame, bundle_in_view
+from training.datasets.prepared import PreparedFrames
+from training.frame_augmentation import Cut, draw_cut, take_cut, vary_camera
+
+ROOT = Path(__file__).parents[2]
+SIZE = (16, 24)
+
+
+def frame_of(rng: np.random.Generator, size: tuple[int, int] = (32, 48)) -> LabelledFrame:
+    colour = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    bundle = bundle_in_view({Modality.CAMERA: colour})
+    return LabelledFrame('one', bundle, rng.integers(0, 19, size, dtype=np.uint8))
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    low=st.floats(0.3, 1.0),
+    high=st.floats(1.0, 2.5),
+)
+def test_sensors_and_labels_stay_together(seed, low, high):
+    rng = np.random.default_rng(seed)
+    config = AugmentationConfig(scales=(low, high), flip=0.5)
+    cut = draw_cut(config, SIZE, rng)
+    assert low * SIZE[0] - 1 <= cut.size[0] <= high * SIZE[0] + 1
+    # every pixel carries its own number, starting with 1, so that 0 is what came from outside
+    numbers = torch.arange(1, 1 + cut.size[0] * cut.size[1]).reshape(cut.size)
+    inputs = {'camera': numbers.float().expand(3, -1, -1), 'event': -numbers.float()[None]}
+    labels = (numbers % 251).to(torch.uint8)
+    pieces, mask = take_cut(inputs, labels, cut, SIZE)
+    assert mask.shape == SIZE
+    assert pieces['camera'].shape == (3, *SIZE)
+    got = pieces['camera'][0].long()
+    assert torch.equal(got, -pieces['event'][0].long())
+    inside = got > 0
+    assert torch.equal(mask[inside].long(), got[inside] % 251)
+    assert bool((mask[~inside] == 255).all())
+    # by hand: row and column of each pixel of the piece in the scaled frame
+    rows, columns = torch.meshgrid(*(torch.arange(n) for n in SIZE), indexing='ij')
+    columns = SIZE[1] - 1 - columns if cut.flip else columns
+    rows, columns = rows + cut.top, columns + cut.left
+    there = (rows >= 0) & (rows < cut.size[0]) & (columns >= 0) & (columns < cut.size[1])
+    assert torch.equal(there, inside)
+    assert torch.equal(got[there], numbers[rows[there], columns[there]])
+
+
+def test_all_of_a_smaller_frame_is_kept_and_none_of_a_larger_is_missing(rng):
+    small = AugmentationConfig(scales=(0.5, 0.5))
+    large = AugmentationConfig(scales=(2.0, 2.0))
+    for _ in range(20):
+        cut = draw_cut(small, SIZE, rng)
+        assert cut.size == (8, 12)
+        assert -8 <= cut.top <= 0
+        assert -12 <= cut.left <= 0
+        cut = draw_cut(large, SIZE, rng)
+        assert cut.size == (32, 48)
+        assert 0 <= cut.top <= 16
+        assert 0 <= cut.left <= 24
+    scales = [
+        draw_cut(AugmentationConfig(scales=(0.5, 2.0)), (1000, 1000), rng).size[0] / 1000
+        for _ in range(500)
+    ]
+    assert min(scales) < 0.6
+    assert max(scales) > 1.8
+    assert np.median(scales) == pytest.approx(1.0, abs=0.12)
+
+
+def test_without_options_a_frame_is_what_the_vehicle_prepares(rng):
+    spec = load_zoo(ROOT / 'training/configs/debug_zoo.yaml')['debug']
+    frame = frame_of(rng, spec.input_size)
+
+    class One:
+        space = spec.labels
+
+        def __len__(self):
+            return 1
+
+        def read(self, index):
+            return frame
+
+    source = PreparedFrames(One(), spec, AugmentationConfig())
+    plain, drawn = source.read([0]), source.read([0, 0], np.random.default_rng(1))
+    assert source.rendered().tolist() == [0]
+    assert torch.equal(plain.inputs['camera'][0], drawn.inputs['camera'][1])
+    assert torch.equal(plain.labels[0], drawn.labels[0])
+    np.testing.assert_array_equal(plain.labels[0].numpy(), frame.labels)
+    expected = spec.inputs['camera'].render(
+        frame.bundle.frames[Modality.CAMERA], frame.bundle.camera, None
+    )
+    np.testing.assert_array_equal(plain.inputs['camera'][0].numpy(), expected)
+
+
+def test_colours_change_as_often_as_configured_and_only_the_cameras(rng):
+    frame = frame_of(rng)
+    thermal = frame.labels.copy()
+    bundle = bundle_in_view(
+        {Modality.CAMERA: frame.bundle.frames[Modality.CAMERA].data, Modality.THERMAL: thermal}
+    )
+    frame = LabelledFrame('one', bundle, frame.labels)
+    before = frame.bundle.frames[Modality.CAMERA].data.copy()
+    config = AugmentationConfig(colour=0.5)
+    changed = 0
+    for _ in range(100):
+        out = vary_camera(frame, config, rng)
+        changed += out is not frame
+        assert out.bundle.frames[Modality.THERMAL].data is bundle.frames[Modality.THERMAL].data
+    assert 30 < changed < 70
+    np.testing.assert_array_equal(frame.bundle.frames[Modality.CAMERA].data, before)
+    assert vary_camera(frame, AugmentationConfig(), rng) is frame
+
+
+def test_hue_turns_the_colour_circle():
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 200
+    frame = LabelledFrame('red', bundle_in_view({Modality.CAMERA: red}), red[..., 1])
+    config = AugmentationConfig(colour=1.0, brightness=0, contrast=0, saturation=0, hue=0.5)
+    hues = []
+    for seed in range(20):
+        out = vary_camera(frame, config, np.random.default_rng(seed))
+        pixel = out.bundle.frames[Modality.CAMERA].data[4, 4] / 255
+        hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
+        hues.append(hue)
+        assert saturation == pytest.approx(1.0, abs=0.02)
+        assert value == pytest.approx(200 / 255, abs=0.01)
+    assert np.ptp(hues) > 0.5
+
+
+def test_blur_lowers_contrast_but_not_brightness(rng):
+    frame = frame_of(rng)
+    before = frame.bundle.frames[Modality.CAMERA].data
+    contrasts = []
+    for _ in range(20):
+        out = vary_camera(frame, AugmentationConfig(blur=1.0), rng)
+        after = out.bundle.frames[Modality.CAMERA].data
+        contrasts.append(after.std() / before.std())
+        assert after.mean() == pytest.approx(before.mean(), abs=2)
+    assert max(contrasts) <= 1.0
+    assert np.mean(contrasts) < 0.6
+
+
+def batch_of(rng: np.random.Generator, count: int = 400) -> Batch:
+    channels = {'camera': 3, 'thermal': 1, 'lidar': 3}
+    inputs = {
+        name: torch.from_numpy(rng.standard_normal((count, c, 8, 8), dtype=np.float32))
+        for name, c in channels.items()
+    }
+    return Batch(inputs, torch.zeros(count, 8, 8, dtype=torch.long))
+
+
+def test_no_corruption_draws_nothing_and_changes_nothing(rng):
+    batch, state = batch_of(rng, 2), rng.bit_generator.state
+    out = corrupt_batch(batch, CorruptionConfig(), rng)
+    assert rng.bit_generator.state == state
+    assert all(out.inputs[name] is image for name, image in batch.inputs.items())
+
+
+def test_corruption_befalls_its_share_of_its_sensor(rng):
+    batch = batch_of(rng)
+    noisy = corrupt_batch(batch, CorruptionConfig(noise={'camera': 0.25}, noise_std=2.0), rng)
+    change = noisy.inputs['camera'] - batch.inputs['camera']
+    hit = change.flatten(1).any(dim=1)
+    assert 0.15 < float(hit.float().mean()) < 0.35
+    assert float(change[hit].std()) == pytest.approx(2.0, rel=0.05)
+    assert torch.equal(noisy.inputs['lidar'], batch.inputs['lidar'])
+    black = corrupt_batch(batch, CorruptionConfig(blackout={'thermal': 1.0}), rng)
+    lowest = batch.inputs['thermal'].amin(dim=(2, 3), keepdim=True).expand(-1, -1, 8, 8)
+    assert torch.equal(black.inputs['thermal'], lowest)
+
+
+def test_jitter_shifts_whole_frames(rng):
+    batch = batch_of(rng, 60)
+    out = corrupt_batch(batch, CorruptionConfig(jitter={'lidar': 1.0}, jitter_px=2), rng)
+    shifts = set()
+    for before, after in zip(batch.inputs['lidar'], out.inputs['lidar'], strict=True):
+        padded = np.pad(before.numpy(), ((0, 0), (2, 2), (2, 2)))
+        fits = [
+            (v, u)
+            for v in range(5)
+            for u in range(5)
+            if np.array_equal(padded[:, v : v + 8, u : u + 8], after.numpy())
+        ]
+        assert len(fits) == 1
+        shifts.update(fits)
+    assert len(shifts) > 15
+
+
+def test_dropped_sensors_leave_one_and_those_that_are_required(rng):
+    batch = batch_of(rng, 1)
+    always = CorruptionConfig(drop=dict.fromkeys(batch.inputs, 1.0))
+    left = {tuple(corrupt_batch(batch, always, rng).inputs) for _ in range(50)}
+    assert left == {('camera',), ('thermal',), ('lidar',)}
+    assert list(corrupt_batch(batch, always, rng, ['camera']).inputs) == ['camera']
+    half = CorruptionConfig(drop={'thermal': 0.5})
+    kept = [tuple(corrupt_batch(batch, half, rng).inputs) for _ in range(200)]
+    assert set(kept) == {('camera', 'thermal', 'lidar'), ('camera', 'lidar')}
+    assert 60 < kept.count(('camera', 'lidar')) < 140
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: AugmentationConfig(scales=(2.0, 0.5)), 'scales must be positive and rising'),
+        (lambda: AugmentationConfig(flip=1.5), r'flip must be in \[0, 1\], got 1.5'),
+        (lambda: AugmentationConfig(hue=0.6), 'hue must be in'),
+        (lambda: CorruptionConfig(noise={'camera': -0.1}), r'noise\.camera must be in'),
+        (lambda: CorruptionConfig(jitter_px=-1), 'jitter_px must be 0 or more'),
+    ],
+)
+def test_options_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_cut_of_the_whole_frame_changes_nothing(rng):
+    image = torch.from_numpy(rng.standard_normal((2, *SIZE), dtype=np.float32))
+    labels = torch.from_numpy(rng.integers(0, 19, SIZE, dtype=np.uint8))
+    pieces, mask = take_cut({'event': image}, labels, Cut(SIZE), SIZE)
+    assert type(pieces['event']) is torch.Tensor
+    assert torch.equal(pieces['event'], image)
+    assert torch.equal(mask, labels)

@@ -1,0 +1,96 @@
+"""How the frames of a run are changed at random before the network sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class CorruptionConfig:
+    """Sensors that fail, by modality and probability: `{camera: 0.1, lidar: 0.2}`.
+
+    Attributes:
+        drop: A batch goes without the sensor, beside what `subsets` drops; one always stays.
+        noise: White noise on a frame.
+        noise_std: Its standard deviation, in the units of the network's inputs.
+        blackout: A frame has its lowest value everywhere, as of a camera in the dark or a lidar
+            without returns.
+        jitter: A frame is shifted against the others, as of a mount that shakes.
+        jitter_px: Farthest shift along each axis, network pixels.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    drop: Mapping[str, float] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    noise_std: float = 0.5
+    blackout: Mapping[str, float] = field(default_factory=dict)
+    jitter: Mapping[str, float] = field(default_factory=dict)
+    jitter_px: int = 8
+
+    def __post_init__(self) -> None:
+        for kind in ('drop', 'noise', 'blackout', 'jitter'):
+            for name, share in getattr(self, kind).items():
+                if not 0 <= share <= 1:
+                    raise ValueError(f'{kind}.{name} must be in [0, 1], got {share}')
+        if self.noise_std < 0 or self.jitter_px < 0:
+            raise ValueError(
+                f'noise_std and jitter_px must be 0 or more, got {self.noise_std} and '
+                f'{self.jitter_px}'
+            )
+
+    @property
+    def sensors(self) -> set[str]:
+        """The sensors that are named."""
+        return {*self.drop, *self.noise, *self.blackout, *self.jitter}
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes. Those of whole frames need frames on disk: rendered ones are as they are.
+
+    Attributes:
+        vary: Whether batches are mirrored, and contrast, brightness and noise of each sensor
+            varied a little.
+        scales: Least and greatest size of a frame before a piece of the network's input size is
+            cut out of it, relative to that size; what is missing around a smaller frame is
+            unlabeled.
+        flip: Probability that a frame is mirrored.
+        colour: Probability that the camera's colours are changed.
+        brightness: Of these, the greatest change of the brightness, as a share.
+        contrast: Likewise of the contrast.
+        saturation: Likewise of the saturation.
+        hue: Likewise of the hue, as a share of the colour circle, at most 0.5.
+        blur: Probability that the camera's picture is blurred.
+        corruption: Sensors that fail.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    vary: bool = True
+    scales: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.0
+    colour: float = 0.0
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.3
+    hue: float = 0.05
+    blur: float = 0.0
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(f'scales must be positive and rising, got {self.scales}')
+        for name in ('flip', 'colour', 'blur', 'brightness', 'contrast', 'saturation'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} must be in [0, 1], got {getattr(self, name)}')
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f'hue must be in [0, 0.5], got {self.hue}')
+
+    @property
+    def of_frames(self) -> bool:
+        """Whether single frames are changed, which rendered ones cannot be."""
+        return self.scales != (1.0, 1.0) or max(self.flip, self.colour, self.blur) > 0
