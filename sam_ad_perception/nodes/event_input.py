@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -15,6 +16,8 @@ PACKET_TYPE = 'event_camera_msgs/msg/EventPacket'
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 EVENT_TYPES = (PACKET_TYPE, *EVENT_ARRAY_TYPES, IMAGE_TYPE)
 """What the event topic may carry, best first."""
+AT_ONCE = 64
+"""So many messages are taken in one round of the executor."""
 
 
 class EventInput:
@@ -23,6 +26,10 @@ class EventInput:
     ROS lets a node subscribe a topic with one type only. While nothing is published it is
     `EventPacket`, so that the first packet is seen. Event arrays are handed on as the bytes that
     came: to turn each event into an object takes longer than to segment the image.
+
+    An executor takes one message of each topic per round. Drivers send up to a thousand packets
+    per second, so that on a busy machine they would lag further and further behind the images:
+    whatever waits is taken together.
     """
 
     def __init__(
@@ -83,10 +90,19 @@ class EventInput:
             return
         self.destroy()
         self.kind = kind
-        self._subscription = self._node.create_subscription(
-            message,
-            self._topic,
-            self._callbacks[kind],
-            self._qos,
-            raw=kind in EVENT_ARRAY_TYPES,
+        handle = self._callbacks[kind]
+
+        def take(first: Any) -> None:
+            handle(first)
+            for _ in range(AT_ONCE - 1):
+                with subscription.handle:
+                    taken = subscription.handle.take_message(
+                        subscription.msg_type, subscription.raw
+                    )
+                if taken is None:
+                    return
+                handle(taken[0])
+
+        subscription = self._subscription = self._node.create_subscription(
+            message, self._topic, take, self._qos, raw=kind in EVENT_ARRAY_TYPES
         )

@@ -1,5 +1,7 @@
 """The event topic with packets, arrays or rendered pictures on it: over DDS, in this process."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,26 @@ def test_the_published_type_is_subscribed_and_read(graph, driver, reader):
         driver.destroy_publisher(publisher)
         graph.until(lambda: not driver.count_publishers('events'), 'the publisher to go')
     assert told == []
+
+
+def test_packets_that_wait_are_taken_in_one_round_and_in_order(graph, driver, node):
+    heard = []
+    callbacks = dict.fromkeys(EVENT_TYPES, heard.append)
+    made = EventInput(node, 'events', 100, callbacks, heard.append)
+    publisher = driver.create_publisher(message_type(PACKET_TYPE), 'events', 100)
+    graph.until(publisher.get_subscription_count, 'the match')
+    for seq in range(40):
+        publisher.publish(message_type(PACKET_TYPE)(seq=seq))
+    time.sleep(0.3)  # they are there before anybody looks
+    rounds = 0
+    while len(heard) < 40 and rounds < 10:
+        before = len(heard)
+        graph.executor.spin_once(timeout_sec=1.0)
+        rounds += len(heard) > before
+    assert [packet.seq for packet in heard] == list(range(40))
+    assert rounds == 1
+    made.destroy()
+    driver.destroy_publisher(publisher)
 
 
 def test_a_type_that_is_no_event_data_is_told_and_changes_nothing(graph, driver, reader):
