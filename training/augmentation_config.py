@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from training.sensor_faults import fault_cases
+
 
 @dataclass(frozen=True)
 class CorruptionConfig:
@@ -64,10 +66,12 @@ class AugmentationConfig:
         saturation: Likewise of the saturation.
         hue: Likewise of the hue, as a share of the colour circle, at most 0.5.
         blur: Probability that the camera's picture is blurred.
-        corruption: Sensors that fail.
+        faults: By modality, probability that one of the faults of `simulation.faults` befalls
+            what the sensor measured, before anything is made of it; which one is drawn.
+        corruption: Sensors that fail, of all frames.
 
     Raises:
-        ValueError: A field is out of range.
+        ValueError: A field is out of range, or faults of a sensor that has none.
     """
 
     vary: bool = True
@@ -79,6 +83,7 @@ class AugmentationConfig:
     saturation: float = 0.3
     hue: float = 0.05
     blur: float = 0.0
+    faults: Mapping[str, float] = field(default_factory=dict)
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
 
     def __post_init__(self) -> None:
@@ -87,10 +92,16 @@ class AugmentationConfig:
         for name in ('flip', 'colour', 'blur', 'brightness', 'contrast', 'saturation'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must be in [0, 1], got {getattr(self, name)}')
+        for name, share in self.faults.items():
+            if not fault_cases([name], 'all') or not 0 <= share <= 1:
+                raise ValueError(
+                    f'faults must name sensors with probabilities in [0, 1], got {name}: {share}'
+                )
         if not 0 <= self.hue <= 0.5:
             raise ValueError(f'hue must be in [0, 0.5], got {self.hue}')
 
     @property
     def of_frames(self) -> bool:
         """Whether single frames are changed, which rendered ones cannot be."""
-        return self.scales != (1.0, 1.0) or max(self.flip, self.colour, self.blur) > 0
+        shares = (self.flip, self.colour, self.blur, *self.faults.values())
+        return self.scales != (1.0, 1.0) or max(shares) > 0

@@ -19,6 +19,7 @@ from sam_ad_perception.core.labels import UNLABELED
 from sam_ad_perception.core.sensors import Modality
 from training.augmentation_config import AugmentationConfig
 from training.datasets.frames import LabelledFrame
+from training.sensor_faults import fault_cases, spoil_bundle
 
 _BLUR_PX = 3
 
@@ -88,6 +89,31 @@ def _piece(image: Tensor, cut: Cut, size: tuple[int, int], fill: float) -> Tenso
     padded = F.pad(image, [left, above, right, below], fill=fill)
     piece = F.crop(padded, cut.top + above, cut.left + left, *size)
     return (F.horizontal_flip(piece) if cut.flip else piece).as_subclass(torch.Tensor)
+
+
+def spoil_sensors(
+    frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator
+) -> LabelledFrame:
+    """Let faults befall sensors, as often as is configured.
+
+    Args:
+        frame: The frame.
+        config: What is drawn from.
+        rng: Source of randomness.
+
+    Returns:
+        A frame with spoilt measurements; the same where nothing happens.
+
+    Raises:
+        ValueError: The sensor's data are not of the kind that the fault befalls: the dataset
+            has a finished picture of it.
+    """
+    for name, share in config.faults.items():
+        if share > 0 and rng.random() < share:
+            cases = fault_cases([name], 'all')
+            case = cases[int(rng.integers(len(cases)))]
+            frame = replace(frame, bundle=spoil_bundle(frame.bundle, case, rng))
+    return frame
 
 
 def vary_camera(

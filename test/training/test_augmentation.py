@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.modeling.zoo import load_zoo
+from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from training.augmentation import corrupt_batch
 from training.augmentation_config import AugmentationConfig, CorruptionConfig
 from training.datasets.frames import Batch, LabelledFrame, bundle_in_view
 from training.datasets.prepared import PreparedFrames
-from training.frame_augmentation import Cut, draw_cut, take_cut, vary_camera
+from training.frame_augmentation import Cut, draw_cut, spoil_sensors, take_cut, vary_camera
 
 ROOT = Path(__file__).parents[2]
 SIZE = (16, 24)
@@ -154,6 +155,30 @@ def test_blur_lowers_contrast_but_not_brightness(rng):
     assert np.mean(contrasts) < 0.6
 
 
+def test_faults_befall_what_the_sensors_measured():
+    drive = Drive(DriveConfig(seed=2, duration_s=1.0))
+    bundle, truth = drive.bundle(drive.config.start_ns + 500_000_000)
+    frame = LabelledFrame('one', bundle, truth.labels)
+    rng = np.random.default_rng(0)
+    always = AugmentationConfig(faults={'camera': 1.0, 'lidar': 1.0, 'thermal': 0.0})
+    spoilt = [spoil_sensors(frame, always, rng) for _ in range(12)]
+    for out in spoilt:
+        frames = out.bundle.frames
+        before = bundle.frames[Modality.CAMERA].data
+        assert not np.array_equal(frames[Modality.CAMERA].data, before)
+        assert frames[Modality.LIDAR].data is not bundle.frames[Modality.LIDAR].data
+        for same in (Modality.THERMAL, Modality.EVENT):
+            assert frames[same] is bundle.frames[same]
+    means = [out.bundle.frames[Modality.CAMERA].data.mean() for out in spoilt]
+    assert np.ptp(means) > 50  # over-exposed and black are among them
+    assert spoil_sensors(frame, AugmentationConfig(), rng) is frame
+    picture = frame_of(rng).bundle.frames[Modality.CAMERA].data
+    rendered = bundle_in_view({Modality.CAMERA: picture, Modality.LIDAR: picture})
+    finished = LabelledFrame('two', rendered, picture[..., 0] % 19)
+    with pytest.raises(ValueError, match='befalls lidar, got ndarray'):
+        spoil_sensors(finished, AugmentationConfig(faults={'lidar': 1.0}), rng)
+
+
 def batch_of(rng: np.random.Generator, count: int = 400) -> Batch:
     channels = {'camera': 3, 'thermal': 1, 'lidar': 3}
     inputs = {
@@ -218,6 +243,8 @@ def test_dropped_sensors_leave_one_and_those_that_are_required(rng):
         (lambda: AugmentationConfig(scales=(2.0, 0.5)), 'scales must be positive and rising'),
         (lambda: AugmentationConfig(flip=1.5), r'flip must be in \[0, 1\], got 1.5'),
         (lambda: AugmentationConfig(hue=0.6), 'hue must be in'),
+        (lambda: AugmentationConfig(faults={'radar': 0.5}), 'got radar: 0.5'),
+        (lambda: AugmentationConfig(faults={'camera': 2.0}), 'got camera: 2.0'),
         (lambda: CorruptionConfig(noise={'camera': -0.1}), r'noise\.camera must be in'),
         (lambda: CorruptionConfig(jitter_px=-1), 'jitter_px must be 0 or more'),
     ],

@@ -19,7 +19,7 @@ from training.datasets.frames import (
     LabelledFrame,
     prepare_frame,
 )
-from training.frame_augmentation import Cut, draw_cut, take_cut, vary_camera
+from training.frame_augmentation import Cut, draw_cut, spoil_sensors, take_cut, vary_camera
 
 Prepared = tuple[dict[str, torch.Tensor], torch.Tensor]
 
@@ -77,6 +77,7 @@ class PreparedFrames:
         cut = Cut(size)
         if rng is not None:
             frame = vary_camera(frame, self.augmentation, rng)
+            frame = spoil_sensors(frame, self.augmentation, rng)
             cut = draw_cut(self.augmentation, size, rng)
         prepared = prepare_frame(frame, self.spec.inputs, cut.size)
         inputs = {name: torch.from_numpy(image) for name, image in prepared.inputs.items()}
