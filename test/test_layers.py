@@ -39,6 +39,7 @@ ONLY_IN = {
     'cv_bridge': {'nodes'},
     'rosbags': {'bags', 'simulation'},
     'jinja2': {'reporting'},
+    'lightning': {'training'},
 }
 CORE_NEEDS = {'numpy', 'numba', 'cv2', 'yaml'}
 ENTRANCES = {'cli', 'demo'}  # they put the parts together

@@ -1,113 +1,337 @@
-"""Batches of rendered frames, read ahead of the training."""
+"""Batches of frames, drawn by number and read ahead of the training.
+
+A batch depends on the run's seed and its own number, on nothing that was drawn before. So a
+resumed run meets the batches that it would have met, and several processes that take turns at
+the numbers see together what one process sees alone.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from sam_ad_perception.modeling.zoo import ModelSpec
-from training.augmentation import augment_batch, choose_subset
-from training.config import SubsetConfig, TrainConfig
-from training.datasets.frames import Batch
+from training.augmentation import augment_batch, choose_subset, corrupt_batch
+from training.augmentation_config import AugmentationConfig
+from training.config import SIMULATED, DataConfig, SubsetConfig, TrainConfig
+from training.datasets.catalog import open_dataset
+from training.datasets.frames import Batch, DatasetError, FrameSource
+from training.datasets.prepared import PreparedFrames
 from training.datasets.simulated import FrameCache, start_rendering
+from training.failures import TrainingError
+
+ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class DrawnBatch:
+    """A batch and where it is from.
+
+    Attributes:
+        batch: Augmented, with a random subset of its sensors.
+        number: Its number in the run.
+        frames: Index of each item in the source.
+        notes: What was left out on the way, a sentence each.
+    """
+
+    batch: Batch
+    number: int
+    frames: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Which frames and sensors it holds."""
+        return f'frames {", ".join(map(str, self.frames))} with {", ".join(self.batch.inputs)}'
 
 
 class BatchReader:
-    """Reads and augments batches in a thread, one ahead of the training.
+    """Reads and augments the batch of a number.
 
-    Sensors that the entry requires are in every batch.
+    Each frame comes once per epoch, in an order of that epoch. As long as frames are still being
+    rendered, they are drawn from what is there.
 
     Args:
-        cache: Frames, possibly still being rendered.
+        source: Frames.
         batch_size: Frames per batch.
-        subsets: How often the other sensors are left out.
-        seed: Of frames, subsets and augmentation.
+        subsets: How often sensors are left out; those that the entry requires never are.
+        seed: Of order, subsets and augmentation.
+        augmentation: How batches are changed.
+        skip_damaged: Whether other frames take the place of a batch that cannot be read.
     """
 
     def __init__(
-        self, cache: FrameCache, batch_size: int, subsets: SubsetConfig, seed: int
+        self,
+        source: FrameSource,
+        batch_size: int,
+        subsets: SubsetConfig,
+        seed: int,
+        *,
+        augmentation: AugmentationConfig | None = None,
+        skip_damaged: bool = False,
     ) -> None:
-        self.cache = cache
+        self.source = source
         self.batch_size = batch_size
         self.subsets = subsets
-        self.rng = np.random.default_rng(seed)
-        self.queue: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=2)
-        threading.Thread(target=self._work, daemon=True).start()
+        self.seed = seed
+        self.augmentation = augmentation or AugmentationConfig()
+        stray = self.augmentation.corruption.sensors - set(source.spec.inputs)
+        if stray:
+            raise ValueError(
+                f'augmentation.corruption names {sorted(stray)}, {source.spec.key} has '
+                f'{list(source.spec.inputs)}'
+            )
+        self.skip_damaged = skip_damaged
 
-    def next(self) -> Batch:
+    def read(self, number: int) -> DrawnBatch:
+        """Read a batch.
+
+        Args:
+            number: Which one, from 0.
+
+        Returns:
+            The batch.
+
+        Raises:
+            DatasetError: A file cannot be read, or no frames have the sensors that are required.
+        """
+        rng = np.random.default_rng((self.seed, number))
+        required = self.source.spec.required
+        frames = self._frames(number, rng)
+        notes: list[str] = []
+        for _ in range(ATTEMPTS):
+            try:
+                batch = self.source.read(frames, rng)
+            except DatasetError as error:
+                if not self.skip_damaged:
+                    raise
+                notes.append(f'left out: {error}')
+                batch = Batch({}, torch.empty(0))
+            if batch.inputs and all(name in batch.inputs for name in required):
+                break
+            frames = self._any_frames(rng)
+        else:
+            raise DatasetError(
+                f'{ATTEMPTS} draws of {self.batch_size} frames gave none that all have '
+                f'{", ".join(required) or "a sensor in common"}; {" ".join(notes)}'
+            )
+        kept = choose_subset(list(batch.inputs), self.subsets, rng, required)
+        batch = Batch({name: batch.inputs[name] for name in kept}, batch.labels)
+        if self.augmentation.vary:
+            batch = augment_batch(batch, rng)
+        batch = corrupt_batch(batch, self.augmentation.corruption, rng, required)
+        return DrawnBatch(batch, number, tuple(frames), tuple(notes))
+
+    def _any_frames(self, rng: np.random.Generator) -> list[int]:
+        return [int(i) for i in rng.choice(self.source.rendered(), self.batch_size, replace=False)]
+
+    def _frames(self, number: int, rng: np.random.Generator) -> list[int]:
+        there = self.source.rendered()
+        if len(there) < self.source.length:
+            return self._any_frames(rng)
+        first = number * self.batch_size
+        frames = []
+        for position in range(first, first + self.batch_size):
+            epoch, place = divmod(position, len(there))
+            frames.append(int(there[_order(self.seed, epoch, len(there))[place]]))
+        return frames
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch, length)).permutation(length)
+
+
+class ReadAhead:
+    """Reads batches while the training is busy, in a thread or in processes.
+
+    Args:
+        reader: Reads one.
+        numbers: Those that this process trains on, in order; without end.
+        processes: Processes that read; 0 for a thread.
+    """
+
+    def __init__(self, reader: BatchReader, numbers: Iterator[int], processes: int = 0) -> None:
+        self._stopped = threading.Event()
+        self._queue: queue.Queue[DrawnBatch | BaseException] = queue.Queue(maxsize=2)
+        self._loaded: Iterator[DrawnBatch | BaseException] | None = None
+        if processes:
+            self._loaded = iter(
+                DataLoader(
+                    _Numbered(reader),
+                    batch_size=None,
+                    sampler=numbers,
+                    num_workers=processes,
+                    worker_init_fn=_use_one_thread,
+                )
+            )
+        else:
+            arguments = (reader, numbers)
+            threading.Thread(target=self._work, args=arguments, daemon=True).start()
+
+    def next(self) -> DrawnBatch:
         """Wait for the next batch.
 
         Returns:
-            An augmented batch with a random subset of its sensors.
+            The batch.
+
+        Raises:
+            DatasetError: See `BatchReader.read`.
+            TrainingError: A process that reads has died.
         """
-        item = self.queue.get()
+        if self._loaded is None:
+            item = self._queue.get()
+        else:
+            try:
+                item = next(self._loaded)
+            except RuntimeError as error:
+                if 'DataLoader worker' not in str(error):
+                    raise
+                raise TrainingError(
+                    f'a process that reads frames was ended from outside ({error}), most often '
+                    'because memory ran out: lower machine.readers'
+                ) from error
         if isinstance(item, BaseException):
             raise item
         return item
 
-    def _work(self) -> None:
-        try:
-            while True:
-                self.queue.put(self._read())
-        except BaseException as error:
-            self.queue.put(error)
+    def close(self) -> None:
+        """Stop reading."""
+        self._stopped.set()
+        self._loaded = None
 
-    def _read(self) -> Batch:
-        required = self.cache.spec.required
-        rendered = self.cache.rendered()
-        while True:
-            picked = self.rng.choice(rendered, self.batch_size, replace=False)
-            batch = self.cache.read(picked.tolist())
-            if batch.inputs and all(name in batch.inputs for name in required):
-                break
-        kept = choose_subset(list(batch.inputs), self.subsets, self.rng, required)
-        batch = Batch({name: batch.inputs[name] for name in kept}, batch.labels)
-        return augment_batch(batch, self.rng)
+    def _work(self, reader: BatchReader, numbers: Iterator[int]) -> None:
+        for number in numbers:
+            item = _read(reader, number)
+            while not self._stopped.is_set():
+                try:
+                    self._queue.put(item, timeout=0.5)
+                    break
+                except queue.Full:
+                    continue
+            if self._stopped.is_set() or isinstance(item, BaseException):
+                return
 
 
-def open_frames(spec: ModelSpec, config: TrainConfig, console: Console) -> FrameCache:
-    """Open the cache of a run, start what fills it, and wait until there is enough to begin.
+class _Numbered(TorchDataset['DrawnBatch | BaseException']):
+    """A reader in the form that torch's loader takes."""
+
+    def __init__(self, reader: BatchReader) -> None:
+        self.reader = reader
+
+    def __getitem__(self, number: int) -> DrawnBatch | BaseException:
+        return _read(self.reader, number)
+
+
+def _read(reader: BatchReader, number: int) -> DrawnBatch | BaseException:
+    """Read a batch, or return why not: an error that crosses a border keeps its own words."""
+    try:
+        return reader.read(number)
+    except Exception as error:
+        return error
+
+
+def _use_one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenFrames:
+    """Frames that can be read, and the processes that make more of them.
+
+    Attributes:
+        source: The frames.
+        makers: Processes that render; none where all is there.
+    """
+
+    source: FrameSource
+    makers: Sequence[BaseProcess] = ()
+
+    def check(self) -> None:
+        """Notice that a process that renders has died.
+
+        Raises:
+            TrainingError: One has.
+        """
+        for maker in self.makers:
+            if maker.exitcode:
+                how = f'signal {-maker.exitcode}' if maker.exitcode < 0 else 'an error of its own'
+                raise TrainingError(
+                    f'a process that renders frames was ended by {how}; its frames so far are '
+                    'kept, and the same command goes on'
+                )
+
+    def wait(self, wanted: int, console: Console) -> None:
+        """Wait until enough frames can be read.
+
+        Args:
+            wanted: Frames.
+            console: Where progress is shown.
+
+        Raises:
+            TrainingError: A process that renders has died.
+        """
+        wanted = min(wanted, self.source.length)
+        with Progress(console=console) as bar:
+            task = bar.add_task(f'rendering the first {wanted} frames', total=wanted)
+            while (count := len(self.source.rendered())) < wanted:
+                bar.update(task, completed=count)
+                self.check()
+                time.sleep(0.5)
+
+
+def open_frames(
+    spec: ModelSpec, config: TrainConfig, data: DataConfig, *, first: bool = True
+) -> OpenFrames:
+    """Open the frames of a run, and start what renders those that are not there.
 
     Args:
         spec: Zoo entry.
         config: The experiment.
-        console: Where progress is shown.
+        data: Which frames: those of training or those of validation.
+        first: Whether this process is the one of its machine that renders.
 
     Returns:
-        The cache.
+        The frames.
+
+    Raises:
+        DatasetError: A dataset on disk cannot be opened.
+        ValueError: Its labels do not relate to the network's classes.
     """
     folder = Path(config.cache_dir)
-    cache = FrameCache(folder, spec, config.data)
-    if config.data.workers and len(cache.rendered()) < cache.length:
-        start_rendering(folder, Path(config.zoo), config.model, config.data)
-    of_latents = config.latents.batch_size if config.latents.file else 0
-    batch_size = max(config.schedule.batch_size, of_latents)
-    wait_for_frames(cache, max(config.data.min_frames, batch_size), console)
-    return cache
-
-
-def wait_for_frames(cache: FrameCache, wanted: int, console: Console) -> None:
-    """Wait until enough frames are rendered.
-
-    Args:
-        cache: The cache that other processes fill.
-        wanted: Frames.
-        console: Where progress is shown.
-    """
-    wanted = min(wanted, cache.length)
-    with Progress(console=console) as bar:
-        task = bar.add_task(f'rendering the first {wanted} frames', total=wanted)
-        while (count := len(cache.rendered())) < wanted:
-            bar.update(task, completed=count)
-            time.sleep(0.5)
+    if config.dataset != SIMULATED:
+        if not config.root:
+            raise DatasetError(f'{config.dataset} needs its folder: root=/path/to/it')
+        dataset = open_dataset(
+            config.dataset,
+            Path(config.root),
+            data.split,
+            partial=data.partial,
+            index=Path(data.index) if data.index else None,
+            cache=folder,
+            label_space=data.label_space,
+        )
+        return OpenFrames(PreparedFrames(dataset, spec, config.augmentation))
+    cache = FrameCache(folder, spec, data)
+    makers: Sequence[BaseProcess] = ()
+    if first and data.workers and len(cache.rendered()) < cache.length:
+        makers = start_rendering(folder, Path(config.zoo), config.model, data)
+    return OpenFrames(cache, makers)
 
 
 def resize_inputs(inputs: dict[str, Tensor], size: tuple[int, int] | None) -> dict[str, Tensor]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import save as save_safetensors
@@ -19,14 +21,60 @@ def save_atomically(content: bytes, path: Path) -> None:
     Args:
         content: The bytes.
         path: The file.
+
+    Raises:
+        OSError: It cannot be written; what was there before is still there.
     """
+    with _replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` that takes its place once all of it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + '.part')
-    with part.open('wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open('wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a new name in a folder outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Surely:
+    """A file for torch.save, which loses the reason why a write failed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Write, and remember why not."""
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        self.file.flush()
 
 
 def save_run(path: Path, state: Mapping[str, Any]) -> None:
@@ -35,11 +83,16 @@ def save_run(path: Path, state: Mapping[str, Any]) -> None:
     Args:
         path: The file.
         state: What `load_run` returns.
+
+    Raises:
+        OSError: It cannot be written; what was there before is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    torch.save(dict(state), part)
-    part.replace(path)
+    with _replacing(path) as file:
+        target = _Surely(file)
+        try:
+            torch.save(dict(state), target)  # type: ignore[arg-type]  # write and flush will do
+        except RuntimeError as error:
+            raise target.error or error from error
 
 
 def load_run(path: Path) -> dict[str, Any]:
@@ -50,9 +103,57 @@ def load_run(path: Path) -> dict[str, Any]:
 
     Returns:
         The state.
+
+    Raises:
+        ValueError: The file is damaged or no state of a run.
     """
-    state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise ValueError(f'{path} is damaged or no state of a run: {error}') from error
     return state
+
+
+class BestWeights:
+    """The best weights of a run so far, each in a file whose name says how good they are.
+
+    Args:
+        folder: Where they are; what a run before left there counts.
+        count: How many are kept.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder
+        self.count = count
+
+    def kept(self) -> list[Path]:
+        """The files, best first; of equals the later one."""
+        files = self.folder.glob('miou_*_step_*.safetensors')
+        return sorted(files, key=lambda path: path.name, reverse=True)
+
+    def offer(self, state: Mapping[str, Tensor], miou: float, step: int, *, half: bool) -> bool:
+        """Keep weights where they are among the best.
+
+        Args:
+            state: Names to tensors, as `state_dict` gives them.
+            miou: How good they are, in [0, 1].
+            step: Optimizer steps made.
+            half: See `export_weights`.
+
+        Returns:
+            Whether they were kept.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        path = self.folder / f'miou_{100 * miou:06.2f}_step_{step:08d}.safetensors'
+        before = self.kept()
+        if len(before) >= self.count and path.name < before[self.count - 1].name:
+            return False
+        export_weights(state, path, half=half)
+        for worse in self.kept()[self.count :]:
+            worse.unlink()
+        return True
 
 
 def export_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = True) -> str:

@@ -12,12 +12,16 @@ from typing import Any
 import yaml
 
 from sam_ad_perception.core.records import build_record
+from training.augmentation_config import AugmentationConfig
+from training.run_config import MachineConfig, ValidationConfig
 from training.vqgan_losses import VqganWeights
+
+SIMULATED = 'simulated'
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which simulated frames are rendered.
+    """Which frames: how many drives are simulated, or what is taken of a dataset on disk.
 
     Attributes:
         seeds: First seed, and the one after the last. Seeds 0-99 are held back for evaluation.
@@ -25,6 +29,12 @@ class DataConfig:
         duration_s: Length of each drive, seconds.
         workers: Processes that render; 0 where another process does.
         min_frames: Training starts when so many are rendered, and takes the rest as they come.
+        split: Of a dataset on disk.
+        partial: Whether less than all published frames will do.
+        index: File of sound frames that `training.prepare` wrote; empty looks at the folder.
+        label_space: Of labelled recordings that do not say what their labels mean.
+        skip_damaged: Whether a batch with a file that cannot be read is said and left out; else
+            the run ends there.
 
     Raises:
         ValueError: A field is out of range.
@@ -35,6 +45,11 @@ class DataConfig:
     duration_s: float = 20.0
     workers: int = 1
     min_frames: int = 200
+    split: str = 'train'
+    partial: bool = False
+    index: str = ''
+    label_space: str = ''
+    skip_damaged: bool = False
 
     def __post_init__(self) -> None:
         if not 100 <= self.seeds[0] < self.seeds[1]:
@@ -60,27 +75,64 @@ class SubsetConfig:
     single: float = 0.15
 
 
+OPTIMIZERS = ('adamw', 'adam')
+DECAYS = ('cosine', 'poly', 'constant')
+
+
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up and a cosine to `final_lr_ratio`.
+    """Optimizer and learning rate: linear warm-up, then a decay over the run.
 
     Attributes:
         lr: Highest learning rate.
+        name: `adamw`, or `adam`, whose weight decay goes through the moments.
+        betas: Decay of the moments.
         weight_decay: Of parameters with two or more dimensions.
+        decay_vectors: Whether vectors (biases, norms) are decayed too.
+        decay: `cosine`, `poly` for (1 - progress) ** power, or `constant`.
+        power: See `decay`.
+        per_epoch: Whether the rate changes between epochs only.
         warmup_steps: Steps of the warm-up.
+        warmup_epochs: Epochs of the warm-up; the longer of the two counts.
+        warmup_start: Share of the rate at which the warm-up starts; 0 starts at its first step.
         final_lr_ratio: Last learning rate relative to `lr`.
-        clip: Largest gradient norm.
-        ema: Decay of the running average of the weights, which is what is exported.
+        lowest_lr: No rate falls below this.
+        clip: Largest gradient norm; 0 for any.
+        ema: Decay of the running average of the weights, which is what is exported; 0 exports
+            the weights themselves.
         scales: Share of `lr` that parameters get whose names match a pattern (as of the shell).
+
+    Raises:
+        ValueError: A field is out of range.
     """
 
     lr: float = 1e-3
+    name: str = 'adamw'
+    betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.02
+    decay_vectors: bool = False
+    decay: str = 'cosine'
+    power: float = 0.9
+    per_epoch: bool = False
     warmup_steps: int = 100
+    warmup_epochs: float = 0.0
+    warmup_start: float = 0.0
     final_lr_ratio: float = 0.01
+    lowest_lr: float = 0.0
     clip: float = 1.0
     ema: float = 0.995
     scales: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise ValueError(f'name must be one of {OPTIMIZERS}, got {self.name!r}')
+        if self.decay not in DECAYS:
+            raise ValueError(f'decay must be one of {DECAYS}, got {self.decay!r}')
+        if not (self.lr > 0 and self.clip >= 0 and 0 <= self.ema < 1):
+            raise ValueError(
+                f'lr must be positive, clip 0 or more and ema in [0, 1), got {self.lr}, '
+                f'{self.clip} and {self.ema}'
+            )
 
 
 @dataclass(frozen=True)
@@ -164,11 +216,14 @@ class ScheduleConfig:
 
     Attributes:
         steps: Most optimizer steps.
+        epochs: Most passes over the frames; where given, it takes the place of `steps`.
         max_minutes: Most wall time of training, over all resumptions; 0 for no limit.
         batch_size: Frames per forward pass; they share a subset.
         replicas: Batches per step, each with its own subset, run at once in as many threads that
-            share the weights. With `threads: 1` this keeps as many CPU cores busy without the
-            waiting that operators split over threads bring.
+            share the weights; in one process only. With `threads: 1` this keeps as many CPU
+            cores busy without the waiting that operators split over threads bring.
+        accumulate: How often each process and replica takes a batch per step, one after the
+            other; gradients are averaged over all of them.
         sizes: Smaller network input sizes `(H, W)` of the first parts of the run, pixels, which
             learn more per minute; the last part is at the entry's own size.
         size_ends: Share of the run at which each of `sizes` ends, rising.
@@ -179,16 +234,18 @@ class ScheduleConfig:
     """
 
     steps: int = 10000
+    epochs: float = 0.0
     max_minutes: float = 0.0
     batch_size: int = 4
     replicas: int = 1
+    accumulate: int = 1
     sizes: tuple[tuple[int, int], ...] = ()
     size_ends: tuple[float, ...] = ()
     checkpoint_minutes: float = 3.0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size, self.replicas) < 1:
-            raise ValueError('steps, batch_size and replicas must be 1 or more')
+        if min(self.steps, self.batch_size, self.replicas, self.accumulate) < 1:
+            raise ValueError('steps, batch_size, replicas and accumulate must be 1 or more')
         if len(self.sizes) != len(self.size_ends) or list(self.size_ends) != sorted(
             self.size_ends
         ):
@@ -211,23 +268,29 @@ class TrainConfig:
 
     Attributes:
         model: Key of the zoo entry.
-        cache_dir: Where the rendered frames are kept; many gigabytes for a long run.
+        cache_dir: Where rendered frames and frames of recordings are kept; many gigabytes for a
+            long run.
         output_dir: Where checkpoints and logs go.
+        dataset: `simulated`, or what `training.prepare --help` lists.
+        root: Folder of a dataset on disk; most often given as `root=...` on the command line.
         zoo: Path of the zoo.
         checkpoints: Folder of the official weights that the entry starts from; empty takes
             $SAM_AD_CHECKPOINTS, else `models/checkpoints`.
-        device: Where the network runs, as torch names it.
         half: Whether the weights are exported in half precision.
         seed: Of weights and batches.
         threads: Threads of torch; 0 keeps its own number.
+
+    Raises:
+        ValueError: Fields that do not go together.
     """
 
     model: str
     cache_dir: str
     output_dir: str
+    dataset: str = SIMULATED
+    root: str = ''
     zoo: str = 'models/zoo.yaml'
     checkpoints: str = ''
-    device: str = 'cpu'
     half: bool = True
     seed: int = 0
     threads: int = 0
@@ -237,6 +300,21 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     latents: LatentStageConfig = field(default_factory=LatentStageConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+    def __post_init__(self) -> None:
+        simulated = self.dataset == SIMULATED
+        if simulated and self.root:
+            raise ValueError(f'root is of a dataset on disk, got {self.root!r} for {SIMULATED}')
+        if self.data.split != 'train':
+            raise ValueError(f"data.split must be 'train' to train on, got {self.data.split!r}")
+        if simulated and self.augmentation.of_frames:
+            raise ValueError(
+                'augmentation.scales, flip, colour and blur need a dataset on disk: rendered '
+                'frames are as they are'
+            )
 
     @property
     def checkpoint_folder(self) -> Path:

@@ -12,6 +12,9 @@ on from `<latents.file>.run`.
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -25,11 +28,13 @@ from sam_ad_perception.modeling.checkpoints import load_resnet
 from sam_ad_perception.modeling.fusion_sam import PIXEL_MEAN, PIXEL_STD, FusionSam, min_max
 from sam_ad_perception.modeling.weights import WEIGHT_FILES
 from sam_ad_perception.modeling.zoo import build_model
-from training.batches import BatchReader, open_frames
+from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames
 from training.checkpoint import export_weights, load_run, save_run
 from training.config import SubsetConfig, TrainConfig, load_config
-from training.datasets.simulated import FrameCache
+from training.failures import EXPECTED, TrainingError, explain
+from training.machine import open_fabric
 from training.networks import find_entry
+from training.optimization import seed_draws
 from training.vqgan_losses import Features, GeneratorLoss, PatchDiscriminator, VqganLoss
 
 BETAS = (0.5, 0.9)
@@ -98,13 +103,21 @@ class LatentTrainer:
             raise ValueError(f'only FusionSAM has autoencoders, got {config.model!r}')
         if not stage.file:
             raise ValueError('latents.file must name the file to write, got an empty name')
+        self.fabric = open_fabric(config.machine)
+        if self.fabric.world_size > 1 or config.machine.precision == '16-mixed':
+            raise ValueError(
+                'the first stage runs in one process, in 32 or bf16-mixed; set machine.devices=1 '
+                f'and machine.precision, got {self.fabric.world_size} processes in '
+                f'{config.machine.precision}'
+            )
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
         network = build_model(self.spec)
         assert isinstance(network, FusionSam)
         self.config, self.console, self.path = config, console, Path(stage.file)
-        self.latents = network.latents.requires_grad_(True).train().to(config.device)
+        device = self.fabric.device
+        self.latents = network.latents.requires_grad_(True).train().to(device)
         self.discriminators = nn.ModuleDict(
             {
                 name: PatchDiscriminator(
@@ -112,10 +125,10 @@ class LatentTrainer:
                 )
                 for name, count in self.spec.channels.items()
             }
-        ).to(config.device)
+        ).to(device)
         features = load_features(config)
         self.losses = {
-            name: VqganLoss(stage.weights, _on(features, config.device), self._discriminator(name))
+            name: VqganLoss(stage.weights, _on(features, device), self._discriminator(name))
             for name in self.latents
         }
         self.optimizer = torch.optim.Adam(self.latents.parameters(), stage.lr, BETAS)
@@ -138,8 +151,10 @@ class LatentTrainer:
             The terms of each modality, detached.
         """
         progress = self.step / self.config.latents.steps
-        images = {n: min_max(inputs[n].to(self.config.device)) for n in self.latents}
-        outputs = {name: self.latents[name](image) for name, image in images.items()}
+        seed_draws(self.latents, (self.config.seed, self.step))  # which codes restart
+        images = {n: min_max(inputs[n].to(self.fabric.device)) for n in self.latents}
+        with self.fabric.autocast():
+            outputs = {name: self.latents[name](image) for name, image in images.items()}
         terms = {
             name: self.losses[name].generator(images[name], outputs[name], progress)
             for name in self.latents
@@ -187,31 +202,48 @@ class LatentTrainer:
         self.step = state['step']
         self.console.print(f'resuming {self._run_path} at step {self.step}')
 
-    def run(self, cache: FrameCache) -> str:
+    def run(self, frames: OpenFrames) -> str:
         """Train until the stage is over.
 
         Args:
-            cache: Frames.
+            frames: The frames.
 
         Returns:
             sha256 of the autoencoders' file.
+
+        Raises:
+            TrainingError, DatasetError, OSError: It cannot go on; see `failures`.
         """
         stage = self.config.latents
         everything = SubsetConfig(drop=0.0, single=0.0)
-        reader = BatchReader(cache, stage.batch_size, everything, self.config.seed + self.step)
+        reader = BatchReader(
+            frames.source,
+            stage.batch_size,
+            everything,
+            self.config.seed,
+            augmentation=self.config.augmentation,
+            skip_damaged=self.config.data.skip_damaged,
+        )
+        ahead = ReadAhead(reader, count(self.step), self.config.machine.readers)
         columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, TimeRemainingColumn(), console=self.console) as bar:
             task = bar.add_task('latents', total=stage.steps, completed=self.step)
             while self.step < stage.steps:
-                terms = self.train_step(reader.next().inputs)
-                text = ' '.join(f'{n} {float(t.reconstruction):.3f}' for n, t in terms.items())
+                drawn = ahead.next()
+                terms = self.train_step(drawn.batch.inputs)
+                parts = {n: float(t.reconstruction) for n, t in terms.items()}
+                if not all(map(math.isfinite, parts.values())):
+                    raise TrainingError(f'the distance is {parts} at step {self.step}, of {drawn}')
+                text = ' '.join(f'{name} {part:.3f}' for name, part in parts.items())
                 bar.update(task, completed=self.step, description=f'distance {text}')
                 if self.step % SAVE_STEPS == 0:
+                    frames.check()
                     self.save()
+        ahead.close()
         return self.save()
 
 
-def _on(features: ResNetFeatures | None, device: str) -> Features | None:
+def _on(features: ResNetFeatures | None, device: torch.device) -> Features | None:
     return None if features is None else features.to(device)
 
 
@@ -227,7 +259,17 @@ def main() -> None:
         trainer = LatentTrainer(config, console)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    digest = trainer.run(open_frames(trainer.spec, config, console))
+    try:
+        frames = open_frames(trainer.spec, config, config.data)
+        frames.wait(max(config.data.min_frames, config.latents.batch_size), console)
+        digest = trainer.run(frames)
+    except EXPECTED as error:
+        console.print(
+            f'the first stage stopped at step {trainer.step}: {explain(error, trainer.path)}; the '
+            f'same command goes on from the last of every {SAVE_STEPS} steps',
+            soft_wrap=True,
+        )
+        sys.exit(1)
     console.print(f'wrote {trainer.path}, sha256 {digest}')
 
 

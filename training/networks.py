@@ -14,7 +14,7 @@ from sam_ad_perception.modeling.fusion_sam import FusionSam
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.vector_quantizer import VectorQuantizer
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
-from training.config import TrainConfig
+from training.config import SIMULATED, TrainConfig
 from training.datasets.simulated import LABEL_SPACE
 
 
@@ -34,7 +34,7 @@ def find_entry(config: TrainConfig) -> ModelSpec:
     if config.model not in zoo:
         raise ValueError(f'model must be one of {list(zoo)}, got {config.model!r}')
     spec = zoo[config.model]
-    if spec.label_space != LABEL_SPACE:
+    if config.dataset == SIMULATED and spec.label_space != LABEL_SPACE:
         raise ValueError(
             f'simulated drives are labelled as {LABEL_SPACE}, but {config.model} has the '
             f'classes of {spec.label_space}'
@@ -61,7 +61,7 @@ def build_network(spec: ModelSpec, config: TrainConfig, console: Console) -> Seg
     for name in load_backbone(network, spec, config.checkpoint_folder):
         console.print(f'{spec.key} starts from {config.checkpoint_folder / name}')
     load_latents(network, spec, config, console)
-    network = network.to(config.device).train()
+    network = network.train()
     if config.schedule.replicas > 1 and learns_codes(network):
         raise ValueError(
             f'schedule.replicas must be 1, got {config.schedule.replicas}: the codebooks of '

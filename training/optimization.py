@@ -6,14 +6,15 @@ import copy
 import fnmatch
 import math
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.config import OptimizerConfig
 
 
-def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Build AdamW over the trainable parameters; vectors are not decayed.
+def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Build the optimizer over the trainable parameters.
 
     Each group holds, as `scale`, its share of the learning rate.
 
@@ -36,8 +37,10 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.A
         scales.update(dict.fromkeys(matching, scale))
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in trainable.items():
-        groups.setdefault((scales[name], parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
+        decays = config.decay_vectors or parameter.ndim > 1
+        groups.setdefault((scales[name], decays), []).append(parameter)
+    kind = torch.optim.AdamW if config.name == 'adamw' else torch.optim.Adam
+    return kind(
         [
             {
                 'params': parameters,
@@ -47,7 +50,7 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.A
             for (scale, decays), parameters in groups.items()
         ],
         lr=config.lr,
-        betas=(0.9, 0.98),
+        betas=config.betas,
     )
 
 
@@ -78,20 +81,91 @@ def add_gradients(network: nn.Module, other: nn.Module) -> None:
             own.grad = added.grad if own.grad is None else own.grad.add_(added.grad)
 
 
-def learning_rate(config: OptimizerConfig, step: int, progress: float) -> float:
-    """Linear warm-up, then a cosine over the run.
+def learning_rate(
+    config: OptimizerConfig, step: int, progress: float, scale: float = 1.0
+) -> float:
+    """Linear warm-up, and a decay over the run.
 
     Args:
-        config: Highest and last rate, length of the warm-up.
+        config: Highest and last rate, length of the warm-up, form of the decay.
         step: Optimizer steps made.
         progress: Share of the run that is over, in [0, 1].
+        scale: Share of the rate that a group of parameters gets.
 
     Returns:
         The rate.
     """
+    highest = config.lr * scale
     low = config.final_lr_ratio
-    cosine = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return config.lr * cosine * min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    done = min(progress, 1.0)
+    share = 1.0
+    if config.decay == 'cosine':
+        share = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done))
+    elif config.decay == 'poly':
+        share = low + (1 - low) * (1 - done) ** config.power
+    start = config.warmup_start
+    warm = start + (1 - start) * (step + 1) / max(config.warmup_steps, 1)
+    lowest = min(config.lowest_lr, highest)
+    return lowest + (highest - lowest) * share * min(1.0, warm)
+
+
+class SeededDropout(nn.Module):
+    """Dropout of elements or whole channels that draws from a generator of its own.
+
+    torch's own draws from one generator per device, in whatever order threads come to it.
+
+    Args:
+        probability: That something is dropped.
+        channels: Whether (B, C) maps are dropped instead of elements.
+    """
+
+    def __init__(self, probability: float, *, channels: bool) -> None:
+        super().__init__()
+        self.probability = probability
+        self.channels = channels
+        self.generator = torch.Generator()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a tensor (B, C, ...) to one of the same shape."""
+        if not self.training or self.probability == 0:
+            return x
+        shape = (*x.shape[:2], *[1] * (x.ndim - 2)) if self.channels else x.shape
+        kept = torch.rand(shape, generator=self.generator) >= self.probability
+        return x * (kept.to(x) / (1 - self.probability))
+
+
+def seed_dropout(network: nn.Module) -> nn.Module:
+    """Put a `SeededDropout` into the place of each dropout of a network.
+
+    Args:
+        network: The network.
+
+    Returns:
+        The same one.
+    """
+    for module in network.modules():
+        for name, child in module.named_children():
+            if isinstance(child, (nn.Dropout, nn.Dropout2d)):
+                flat = isinstance(child, nn.Dropout2d)
+                seeded = SeededDropout(child.p, channels=flat).train(child.training)
+                setattr(module, name, seeded)
+    return network
+
+
+def seed_draws(network: nn.Module, seed: tuple[int, ...], *, alone: bool = True) -> None:
+    """Fix what a network draws at random in its next forward pass.
+
+    Args:
+        network: A network that went through `seed_dropout`.
+        seed: Numbers of which the same give the same draws.
+        alone: Whether no other thread draws: then torch's own generators are seeded too.
+    """
+    streams = np.random.SeedSequence(seed).spawn(2)
+    first, second = (int(stream.generate_state(1)[0]) for stream in streams)
+    for index, module in enumerate(m for m in network.modules() if isinstance(m, SeededDropout)):
+        module.generator.manual_seed(first + index)
+    if alone:
+        torch.manual_seed(second)
 
 
 class WeightAverage:
@@ -99,7 +173,8 @@ class WeightAverage:
 
     Args:
         network: The network to follow.
-        decay: Weight of the past; lower at first, so that the start is forgotten.
+        decay: Weight of the past; lower at first, so that the start is forgotten. 0 follows the
+            network exactly.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -114,7 +189,7 @@ class WeightAverage:
             network: The network that is trained.
             step: Optimizer steps made.
         """
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
         own, new = self.network.state_dict(), network.state_dict()
         for name, tensor in own.items():
             if tensor.data_ptr() == new[name].data_ptr():

@@ -1,25 +1,30 @@
-"""Train a network of the zoo on simulated drives.
+"""Train a network of the zoo.
 
     python -m training.train training/configs/mle_sam_demo.yaml cache_dir=/data/cache [name=value]
+    python -m training.train CONFIG machine.devices=4 machine.precision=bf16-mixed
+    torchrun --nnodes 2 --nproc-per-node 4 ... -m training.train CONFIG
 
 Every network trains this way; an entry that names official weights starts from them. FusionSAM
 has a first stage of its own, see `training.latents`. Prompts always come from the network itself,
-never from labels. Frames are rendered in the background into `cache_dir`. The run writes to
-`output_dir`: the resolved configuration, the state of the run (it resumes from there), and the
-weights (running average, half precision) as `<model>.safetensors`.
+never from labels. Frames of simulated drives are rendered in the background into `cache_dir`.
+
+The run writes to `output_dir`: the resolved configuration, figures and pictures (`RunFolder`),
+the state of the run (`run.pt`), the averaged weights in half precision (`<model>.safetensors`)
+and the best of them (`best/`). The same command goes on where a run was cut off, as if it had not
+been. Ctrl-C and SIGTERM end it after the step that it is at.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
-import torch
-import yaml
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -29,173 +34,197 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from torch import nn
 
-from training.batches import BatchReader, open_frames, resize_inputs
-from training.checkpoint import export_weights, load_run, save_atomically, save_run
-from training.config import TrainConfig, load_config, to_mapping
-from training.datasets.frames import Batch
-from training.datasets.simulated import FrameCache
-from training.losses import total_loss
-from training.networks import build_network, find_entry
-from training.optimization import (
-    WeightAverage,
-    add_gradients,
-    learning_rate,
-    make_optimizer,
-    share_weights,
-)
+from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames
+from training.checkpoint import load_run
+from training.config import load_config
+from training.datasets.frames import DatasetError
+from training.failures import DISK_FULL, EXPECTED, TrainingError, explain
+from training.machine import used_memory_mib
+from training.run_folder import RunFolder
+from training.trainer import Trainer
+from training.validation import Validator, validation_data
 
 
-class Trainer:
-    """One run: network, optimizer, running average, and how far it is.
+class Run:
+    """A trainer with its frames, its folder and its clock.
 
     Args:
-        config: The experiment.
-        console: Where messages go.
+        trainer: Network and optimizer.
+        frames: What it learns from.
+        console: Where progress is shown.
+
+    Raises:
+        OSError: The run's folder cannot be written.
+        TrainingError: A process that renders has died.
+        ValueError: Frames of training and validation are the same.
     """
 
-    def __init__(self, config: TrainConfig, console: Console) -> None:
-        self.spec = find_entry(config)
-        torch.manual_seed(config.seed)
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        self.config = config
-        self.console = console
-        self.network = build_network(self.spec, config, console)
-        self.replicas: list[nn.Module] = [self.network]
-        for _ in range(1, config.schedule.replicas):
-            self.replicas.append(share_weights(self.network))
-        self.average = WeightAverage(self.network, config.optimizer.ema)
-        self.optimizer = make_optimizer(self.network, config.optimizer)
-        self.pool = ThreadPoolExecutor(len(self.replicas))
-        self.step = 0
-        self.elapsed_s = 0.0
-        self.output = Path(config.output_dir)
-        self.rng = np.random.default_rng(config.seed)
-        self._resume()
+    def __init__(self, trainer: Trainer, frames: OpenFrames, console: Console) -> None:
+        self.trainer, self.frames, self.console = trainer, frames, console
+        config = trainer.config
+        trainer.plan(frames.source.length)
+        self.folder = RunFolder(config, console, trainer.step, leads=trainer.leads)
+        self.interval = config.validation.interval(trainer.epoch_steps)
+        self.validator: Validator | None = None
+        if self.interval and trainer.leads:
+            held = open_frames(trainer.spec, config, validation_data(config))
+            held.wait(config.validation.frames, console)
+            self.validator = Validator(trainer, held.source, self.folder)
+        self.stopped = ''
+        self._losses: deque[float] = deque(maxlen=50)
+        self._times: deque[float] = deque(maxlen=50)
 
-    @property
-    def progress(self) -> float:
-        """Share of the run that is over: by steps or by time, whichever is further."""
-        schedule = self.config.schedule
-        done = self.step / schedule.steps
-        if schedule.max_minutes > 0:
-            done = max(done, self.elapsed_s / (60 * schedule.max_minutes))
-        return min(done, 1.0)
-
-    def train_step(self, batches: list[Batch]) -> float:
-        """Make one optimizer step.
+    def stop(self, number: int, _: FrameType | None = None) -> None:
+        """Ask the run to end after this step, as a handler of a signal.
 
         Args:
-            batches: One batch per replica; their gradients are averaged.
-
-        Returns:
-            Mean loss.
+            number: Of the signal.
         """
-        rate = learning_rate(self.config.optimizer, self.step, self.progress)
-        for group in self.optimizer.param_groups:
-            group['lr'] = rate * group['scale']
-        size = self.config.schedule.input_size(self.progress)
-        offsets = [self.rng.integers(2, size=2) for _ in batches]
+        self.stopped = signal.Signals(number).name
 
-        def differentiate(network: nn.Module, batch: Batch, offset: NDArray[np.int64]) -> float:
-            network.zero_grad(set_to_none=True)
-            batch = batch.to(self.config.device)
-            output = network(resize_inputs(batch.inputs, size))
-            loss = total_loss(output, batch.labels, self.config.loss, offset) / len(batches)
-            loss.backward()
-            return float(loss.detach())
-
-        total = sum(self.pool.map(differentiate, self.replicas, batches, offsets))
-        for other in self.replicas[1:]:
-            add_gradients(self.network, other)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip)
-        self.optimizer.step()
-        self.average.update(self.network, self.step)
-        self.step += 1
-        return total
-
-    def save(self) -> str:
-        """Write the run's state and the deployable weights.
-
-        Returns:
-            sha256 of the deployable weights.
-        """
-        state = {
-            'network': self.network.state_dict(),
-            'average': self.average.network.state_dict(),
-            'optimizer': self.optimizer.state_dict(),
-            'step': self.step,
-            'elapsed_s': self.elapsed_s,
-        }
-        save_run(self.output / 'run.pt', state)
-        weights = self.output / f'{self.spec.key}.safetensors'
-        return export_weights(self.average.network.state_dict(), weights, half=self.config.half)
-
-    def _resume(self) -> None:
-        path = self.output / 'run.pt'
-        if not path.exists():
-            return
-        state = load_run(path)
-        self.network.load_state_dict(state['network'])
-        self.average.network.load_state_dict(state['average'])
-        self.optimizer.load_state_dict(state['optimizer'])
-        self.step, self.elapsed_s = state['step'], state['elapsed_s']
-        self.console.print(f'resuming {path} at step {self.step}, {self.elapsed_s / 60:.1f} min')
-
-    def run(self, cache: FrameCache) -> str:
+    def finish(self) -> str:
         """Train until the run is over.
 
-        Args:
-            cache: Frames.
-
         Returns:
-            sha256 of the deployable weights.
+            sha256 of the deployable weights; empty in processes that follow.
+
+        Raises:
+            TrainingError, DatasetError, OSError: It cannot go on; see `failures`.
         """
-        schedule = self.config.schedule
-        seed = self.config.seed + self.step
-        reader = BatchReader(cache, schedule.batch_size, self.config.subsets, seed)
-        losses: list[float] = []
+        trainer, config = self.trainer, self.trainer.config
+        schedule, data = config.schedule, config.data
+        reader = BatchReader(
+            self.frames.source,
+            schedule.batch_size,
+            config.subsets,
+            config.seed,
+            augmentation=config.augmentation,
+            skip_damaged=data.skip_damaged,
+        )
+        ahead = ReadAhead(reader, trainer.numbers(), config.machine.readers)
+        start, saved = time.monotonic() - trainer.elapsed_s, time.monotonic()
         columns = (TextColumn('{task.description}'), BarColumn(), TaskProgressColumn())
         times = (TimeElapsedColumn(), TimeRemainingColumn())
-        start, saved = time.monotonic() - self.elapsed_s, time.monotonic()
-        with Progress(*columns, *times, console=self.console) as bar:
-            task = bar.add_task('training', total=1.0)
-            while self.progress < 1.0:
-                batches = [reader.next() for _ in range(schedule.replicas)]
-                losses.append(self.train_step(batches))
-                self.elapsed_s = time.monotonic() - start
-                recent = float(np.mean(losses[-50:]))
-                bar.update(task, completed=self.progress, description=f'loss {recent:.3f}')
-                if self.step % 50 == 0:
-                    self.console.print(
-                        f'step {self.step} loss {recent:.4f} lr '
-                        f'{self.optimizer.param_groups[0]["lr"]:.2e} '
-                        f'frames {len(cache.rendered())} at {self.elapsed_s / 60:.1f} min'
-                    )
-                if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
-                    self.save()
-                    saved = time.monotonic()
-        return self.save()
+        try:
+            with Progress(*columns, *times, console=self.console) as bar:
+                task = bar.add_task('training', total=1.0)
+                while trainer.progress < 1.0:
+                    self._step(ahead)
+                    trainer.share_time(time.monotonic() - start)
+                    bar.update(task, completed=trainer.progress, description=self._describe())
+                    if self.stopped:
+                        raise TrainingError(f'{self.stopped} asked for it')
+                    if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+                        trainer.save()
+                        self.folder.flush()
+                        saved = time.monotonic()
+        finally:
+            ahead.close()
+            self.folder.flush()
+        return trainer.save()
+
+    def _step(self, ahead: ReadAhead) -> None:
+        trainer = self.trainer
+        began = time.monotonic()
+        drawn = [ahead.next() for _ in range(trainer.share)]
+        for note in (note for each in drawn for note in each.notes):
+            self.console.print(note)
+        loss = trainer.train_step([each.batch for each in drawn], [str(each) for each in drawn])
+        self._losses.append(loss)
+        self._times.append(time.monotonic() - began)
+        figures = {
+            'epoch': trainer.epoch,
+            'loss': loss,
+            'learning_rate': trainer.optimizer.param_groups[0]['lr'],
+            'images_per_s': self.images_per_s,
+            'memory_mib': used_memory_mib(trainer.fabric.device),
+            'minutes': trainer.elapsed_s / 60,
+        }
+        self.folder.log('metrics', figures, trainer.step)
+        if trainer.step % 50 == 0:
+            self.frames.check()
+            self.console.print(
+                f'step {trainer.step} of {trainer.steps} {self._describe()} '
+                f'lr {figures["learning_rate"]:.2e} frames '
+                f'{len(self.frames.source.rendered())} at {figures["minutes"]:.1f} min'
+            )
+        if self.validator is not None and trainer.step % self.interval == 0:
+            miou = self.validator.measure()
+            self.console.print(f'step {trainer.step} validation mIoU {100 * miou:.2f}')
+
+    @property
+    def images_per_s(self) -> float:
+        """Frames that all processes learn from per second, over the last steps."""
+        per_step = self.trainer.config.schedule.batch_size * self.trainer.batches_per_step
+        return per_step / max(float(np.mean(self._times)), 1e-9)
+
+    def _describe(self) -> str:
+        memory = used_memory_mib(self.trainer.fabric.device) / 1024
+        loss = float(np.mean(self._losses))
+        return f'loss {loss:.4f} {self.images_per_s:.1f} images/s {memory:.1f} GiB'
+
+
+def report_end(trainer: Trainer, error: BaseException, console: Console) -> None:
+    """Say why a run ended early and what it leaves, after saving what is sound.
+
+    Args:
+        trainer: The run.
+        error: One of `failures.EXPECTED`.
+        console: Where it is said.
+    """
+    why = explain(error, trainer.output)
+    if isinstance(error, (TrainingError, DatasetError)) and trainer.step:
+        try:  # these come between two steps, so the state is whole
+            trainer.save()
+        except OSError as other:
+            why += f'; saving failed too: {explain(other, trainer.output)}'
+    console.print(f'training stopped at step {trainer.step}: {why}', soft_wrap=True)
+    if not trainer.leads:
+        return
+    if not trainer.state_path.exists():
+        console.print('nothing was saved yet', soft_wrap=True)
+        return
+    step = load_run(trainer.state_path)['step']
+    hint = (
+        ', once there is room' if isinstance(error, OSError) and error.errno in DISK_FULL else ''
+    )
+    console.print(
+        f'{trainer.state_path} holds step {step}; the same command goes on from there{hint}',
+        soft_wrap=True,
+    )
 
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, prog='python -m training.train')
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        prog='python -m training.train',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('config', type=Path)
     parser.add_argument('overrides', nargs='*', metavar='name=value')
     arguments = parser.parse_args()
-    console = Console()
     try:
         config = load_config(arguments.config, arguments.overrides)
-        trainer = Trainer(config, console)
+        trainer = Trainer(config, Console())
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    text = yaml.safe_dump(dict(to_mapping(config)), sort_keys=False)
-    save_atomically(text.encode(), trainer.output / 'config.yaml')
-    cache = open_frames(trainer.spec, config, console)
-    digest = trainer.run(cache)
+    console = trainer.console
+    try:
+        first = bool(trainer.fabric.local_rank == 0)
+        frames = open_frames(trainer.spec, config, config.data, first=first)
+        wanted = max(config.data.min_frames, config.schedule.batch_size)
+        frames.wait(wanted, console)
+        run = Run(trainer, frames, console)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, run.stop)
+        digest = run.finish()
+    except EXPECTED as error:
+        report_end(trainer, error, Console(stderr=True))
+        sys.exit(1)
+    except ValueError as error:
+        parser.error(str(error))
     console.print(f'wrote {trainer.output}/{config.model}.safetensors, sha256 {digest}')
 
 

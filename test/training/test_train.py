@@ -11,14 +11,15 @@ from rich.console import Console
 from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
 from sam_ad_perception.modeling.zoo import build_model
 from training.augmentation import augment_batch, choose_subset
-from training.batches import resize_inputs
+from training.batches import OpenFrames, resize_inputs
 from training.checkpoint import load_run
 from training.config import ScheduleConfig, SubsetConfig, TrainConfig, load_config, to_mapping
 from training.datasets.frames import Batch
 from training.datasets.simulated import FrameCache, frame_times, start_rendering
 from training.losses import total_loss
-from training.optimization import WeightAverage, learning_rate, share_weights
-from training.train import Trainer
+from training.optimization import WeightAverage, learning_rate
+from training.train import Run
+from training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -94,7 +95,7 @@ def test_debug_run_makes_two_steps_and_its_weights_load(frames, config):
     folder, _ = frames
     trainer = Trainer(config, Console(quiet=True))
     cache = FrameCache(folder, trainer.spec, config.data)
-    digest = trainer.run(cache)
+    digest = Run(trainer, OpenFrames(cache), Console(quiet=True)).finish()
     assert trainer.step == 2
     network = build_model(trainer.spec)
     checkpoint = CheckpointSpec('debug.safetensors', digest)
@@ -114,22 +115,49 @@ def test_loss_falls_on_a_repeated_batch(trainer):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_replicas_give_the_gradient_of_the_mean_loss(trainer):
-    batches = [random_batch(seed=1), random_batch(seed=2)]
+def test_replicas_accumulation_and_one_batch_after_the_other_are_the_same_step(config, tmp_path):
+    batches = [random_batch(seed=i) for i in range(4)]
+    weights = []
+    for replicas in (4, 2, 1):
+        schedule = dataclasses.replace(
+            config.schedule, replicas=replicas, accumulate=4 // replicas, steps=9
+        )
+        own = dataclasses.replace(
+            config, schedule=schedule, output_dir=str(tmp_path / str(replicas))
+        )
+        trainer = Trainer(own, Console(quiet=True))
+        losses = [trainer.train_step(batches) for _ in range(3)]
+        weights.append((losses, trainer.network.state_dict()))
+    (losses, expected), *others = weights
+    assert len(set(losses)) == 3
+    for other, got in others:
+        assert other == pytest.approx(losses, rel=1e-5)
+        for name, tensor in expected.items():
+            torch.testing.assert_close(got[name], tensor, atol=2e-4, rtol=1e-3, msg=name)
+
+
+def test_gradient_is_that_of_the_mean_loss(trainer):
+    """By hand, without dropout, replicas or Fabric."""
+    for network in trainer.replicas:
+        network.eval()
     reference = build_model(trainer.spec).eval()
     reference.load_state_dict(trainer.network.state_dict())
-    offset = np.zeros(2, np.int64)
-    loss = trainer.config.loss
-    total = sum(total_loss(reference(b.inputs), b.labels, loss, offset) for b in batches) / 2
+    batches = [random_batch(seed=1), random_batch(seed=2)]
+    total = sum(
+        total_loss(reference(b.inputs), b.labels, trainer.config.loss, trainer.offset(i)) / 2
+        for i, b in enumerate(batches)
+    )
     total.backward()
-    replicas = [trainer.network.eval(), share_weights(trainer.network).eval()]
-    for replica, batch in zip(replicas, batches, strict=True):
-        (total_loss(replica(batch.inputs), batch.labels, loss, offset) / 2).backward()
+    names = {name for name, p in reference.named_parameters() if p.grad is not None}
+    torch.nn.utils.clip_grad_norm_(reference.parameters(), trainer.config.optimizer.clip)
+    assert trainer.train_step(batches) == pytest.approx(float(total.detach()), rel=1e-5)
+    gradients = {n: p.grad for n, p in trainer.network.named_parameters() if p.grad is not None}
+    assert set(gradients) == names
     for name, expected in reference.named_parameters():
-        if expected.grad is not None:
-            parts = [dict(r.named_parameters())[name].grad for r in replicas]
-            got = sum(part for part in parts if part is not None)
-            torch.testing.assert_close(got, expected.grad, atol=1e-5, rtol=1e-3, msg=name)
+        if name in names:
+            torch.testing.assert_close(
+                gradients[name], expected.grad, atol=1e-5, rtol=1e-3, msg=name
+            )
 
 
 def test_a_step_moves_all_replicas(trainer):
@@ -137,38 +165,6 @@ def test_a_step_moves_all_replicas(trainer):
     first, second = trainer.replicas
     for own, other in zip(first.parameters(), second.parameters(), strict=True):
         assert own.data_ptr() == other.data_ptr()
-
-
-def test_resumed_run_equals_an_uninterrupted_one(config):
-    schedule = dataclasses.replace(config.schedule, steps=4)
-    config = dataclasses.replace(config, schedule=schedule)
-    batches = [[random_batch(seed=i), random_batch(seed=i + 9)] for i in range(4)]
-
-    def train(trainer: Trainer, part: slice) -> None:
-        for pair in batches[part]:
-            torch.manual_seed(trainer.step)  # of the dropout
-            trainer.rng = np.random.default_rng(trainer.step)
-            trainer.pool = InOrder()
-            trainer.train_step(pair)
-
-    straight = Trainer(config, Console(quiet=True))
-    train(straight, slice(0, 4))
-    first = Trainer(config, Console(quiet=True))
-    train(first, slice(0, 2))
-    first.save()
-    second = Trainer(config, Console(quiet=True))
-    assert second.step == 2
-    train(second, slice(2, 4))
-    for (name, got), expected in zip(
-        second.network.state_dict().items(), straight.network.state_dict().values(), strict=True
-    ):
-        torch.testing.assert_close(got, expected, msg=name)
-
-
-class InOrder:
-    """Runs the replicas one after the other, so that their dropout draws in a fixed order."""
-
-    map = staticmethod(map)
 
 
 def test_checkpoint_is_whole_or_absent(trainer, tmp_path):

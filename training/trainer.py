@@ -1,0 +1,317 @@
+"""One optimizer step after the other, over threads, processes and machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor, nn
+
+from training.batches import resize_inputs
+from training.checkpoint import export_weights, load_run, save_run
+from training.config import TrainConfig
+from training.datasets.frames import Batch
+from training.failures import TrainingError
+from training.losses import total_loss
+from training.machine import checkpoint_blocks, open_fabric
+from training.networks import build_network, find_entry, learns_codes
+from training.optimization import (
+    WeightAverage,
+    add_gradients,
+    learning_rate,
+    make_optimizer,
+    seed_draws,
+    seed_dropout,
+    share_weights,
+)
+
+
+class Trainer:
+    """One run: network, optimizer, running average, and how far it is.
+
+    All that is drawn at random in a step follows from the seed and the numbers of its batches, so
+    the state that is saved holds no generator: a resumed run goes on bit by bit.
+
+    Args:
+        config: The experiment.
+        console: Where messages go.
+
+    Raises:
+        ValueError: The configuration does not fit its network or this machine, or what is in the
+            run's folder is damaged or of another network.
+        CheckpointError: Official weights are absent.
+    """
+
+    def __init__(self, config: TrainConfig, console: Console) -> None:
+        self.spec = find_entry(config)
+        self.fabric = open_fabric(config.machine)
+        torch.manual_seed(config.seed)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.config = config
+        self.console = console if self.leads else Console(quiet=True)
+        network = build_network(self.spec, config, self.console)
+        self._check_processes(network)
+        self.network = seed_dropout(network).to(self.fabric.device)
+        self.average = WeightAverage(self.network, config.optimizer.ema)
+        if config.machine.checkpoint_blocks and not checkpoint_blocks(self.network):
+            raise ValueError(f'{config.model} has no blocks that could be recomputed')
+        self.replicas: list[nn.Module] = [self.network]
+        for _ in range(1, config.schedule.replicas):
+            self.replicas.append(share_weights(self.network))
+        self.optimizer = make_optimizer(self.network, config.optimizer)
+        module, stepper = self.fabric.setup(self.network, self.optimizer)
+        others = (self.fabric.setup_module(r, move_to_device=False) for r in self.replicas[1:])
+        self._modules: list[Any] = [module, *others]
+        self._stepper: Any = stepper
+        self._pool = ThreadPoolExecutor(len(self.replicas))
+        self.step = 0
+        self.number = 0
+        self.elapsed_s = 0.0
+        self.epoch_steps = math.inf
+        self.output = Path(config.output_dir)
+        self._resume()
+
+    def _check_processes(self, network: nn.Module) -> None:
+        if self.fabric.world_size == 1:
+            return
+        if self.config.schedule.replicas > 1:
+            raise ValueError(
+                f'schedule.replicas must be 1 with {self.fabric.world_size} processes, got '
+                f'{self.config.schedule.replicas}: they are threads of one process'
+            )
+        if learns_codes(network):
+            raise ValueError(
+                f'machine.devices and nodes must be 1, got {self.fabric.world_size} processes: '
+                f'the codebooks of {self.spec.key} follow every forward pass'
+            )
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the run's files."""
+        return bool(self.fabric.global_rank == 0)
+
+    @property
+    def share(self) -> int:
+        """Batches that this process takes per step."""
+        return self.config.schedule.replicas * self.config.schedule.accumulate
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of all processes per step."""
+        return self.share * int(self.fabric.world_size)
+
+    @property
+    def state_path(self) -> Path:
+        """File of the run's state."""
+        return self.output / 'run.pt'
+
+    def plan(self, frames: int) -> None:
+        """Fit what the configuration says in epochs to the number of frames.
+
+        Args:
+            frames: Frames that one epoch sees.
+        """
+        config = self.config
+        per_step = config.schedule.batch_size * self.batches_per_step
+        self.epoch_steps = frames / per_step
+        steps = config.schedule.steps
+        if config.schedule.epochs:
+            steps = max(1, round(config.schedule.epochs * self.epoch_steps))
+        warm = max(
+            config.optimizer.warmup_steps,
+            round(config.optimizer.warmup_epochs * self.epoch_steps),
+        )
+        optimizer = dataclasses.replace(config.optimizer, warmup_steps=warm)
+        schedule = dataclasses.replace(config.schedule, steps=steps)
+        self.config = dataclasses.replace(config, optimizer=optimizer, schedule=schedule)
+
+    def numbers(self) -> Iterator[int]:
+        """Numbers of the batches that this process takes from now on, without end."""
+        first = self.number + int(self.fabric.global_rank) * self.share
+        for step in count():
+            for place in range(self.share):
+                yield first + step * self.batches_per_step + place
+
+    @property
+    def steps(self) -> int:
+        """Most optimizer steps."""
+        return self.config.schedule.steps
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is over: by steps or by time, whichever is further."""
+        schedule = self.config.schedule
+        done = self.step / self.steps
+        if schedule.max_minutes > 0:
+            done = max(done, self.elapsed_s / (60 * schedule.max_minutes))
+        return min(done, 1.0)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the frames so far."""
+        return self.step / self.epoch_steps
+
+    def train_step(self, batches: Sequence[Batch], names: Sequence[str] = ()) -> float:
+        """Make one optimizer step.
+
+        Args:
+            batches: The batches of this process; gradients are averaged over those of all.
+            names: What each holds, for messages.
+
+        Returns:
+            Mean loss over the batches of all processes.
+
+        Raises:
+            TrainingError: A loss or the gradient is not a number; the weights are as before.
+        """
+        self._set_rates()
+        size = self.config.schedule.input_size(self.progress)
+        first = self.number + int(self.fabric.global_rank) * self.share
+        numbers = range(first, first + len(batches))
+
+        def differentiate(place: int, module: Any, batch: Batch, number: int) -> float:
+            alone = len(self.replicas) == 1
+            seed_draws(self.replicas[place], (self.config.seed, number), alone=alone)
+            batch = batch.to(str(self.fabric.device))
+            output = module(resize_inputs(batch.inputs, size))
+            loss = total_loss(output, batch.labels, self.config.loss, self.offset(number))
+            self.fabric.backward(loss / len(batches))
+            return float(loss.detach())
+
+        for replica in self.replicas:
+            replica.zero_grad(set_to_none=True)
+        width = len(self.replicas)
+        run: Any = map if width == 1 else self._pool.map
+        losses: list[float] = []
+        for start in range(0, len(batches), width):
+            waits = start + width < len(batches)
+            group = slice(start, start + width)
+            with self.fabric.no_backward_sync(self._modules[0], enabled=waits):
+                losses += run(
+                    differentiate, range(width), self._modules, batches[group], numbers[group]
+                )
+        for other in self.replicas[1:]:
+            add_gradients(self.network, other)
+        self._check_losses(losses, names)
+        loss = self._mean(sum(losses) / len(losses))
+        if not math.isfinite(loss):
+            raise TrainingError(f'the loss of another process is {loss} at step {self.step}')
+        self._clip(names)
+        self._stepper.step()
+        self.average.update(self.network, self.step)
+        self.step += 1
+        self.number += self.batches_per_step
+        return loss
+
+    def _set_rates(self) -> None:
+        progress = self.progress
+        if self.config.optimizer.per_epoch and math.isfinite(self.epoch_steps):
+            progress = math.floor(self.epoch) * self.epoch_steps / self.steps
+        for group in self.optimizer.param_groups:
+            group['lr'] = learning_rate(self.config.optimizer, self.step, progress, group['scale'])
+
+    def offset(self, number: int) -> NDArray[np.int64]:
+        """Which label pixels a batch's loss takes.
+
+        Args:
+            number: Of the batch.
+
+        Returns:
+            (2,) row and column, 0 or 1.
+        """
+        return np.random.default_rng((self.config.seed, number, 1)).integers(2, size=2)
+
+    def _check_losses(self, losses: Sequence[float], names: Sequence[str]) -> None:
+        bad = [place for place, loss in enumerate(losses) if not math.isfinite(loss)]
+        if bad and self.fabric.world_size > 1:
+            self._mean(math.nan)  # the others must not wait
+        if bad:
+            held = '; '.join(names[place] for place in bad if place < len(names))
+            raise TrainingError(
+                f'the loss is {losses[bad[0]]} at step {self.step}, in the batch of {held or bad}'
+            )
+
+    def _clip(self, names: Sequence[str]) -> None:
+        most = self.config.optimizer.clip
+        if not most:
+            return
+        norm = self.fabric.clip_gradients(
+            self._modules[0], self._stepper, max_norm=most, error_if_nonfinite=False
+        )
+        assert norm is not None
+        # a scaler of half precision passes over such steps and scales less from then on
+        if self.config.machine.precision != '16-mixed' and not math.isfinite(float(norm)):
+            raise TrainingError(
+                f'the gradient is {float(norm)} at step {self.step}, in the batches of '
+                f'{"; ".join(names) or "this process"}'
+            )
+
+    def _mean(self, value: float) -> float:
+        """Mean of a number over all processes."""
+        if self.fabric.world_size == 1:
+            return value
+        mean = self.fabric.all_reduce(torch.tensor(value, dtype=torch.float64), reduce_op='mean')
+        assert isinstance(mean, Tensor)
+        return float(mean)
+
+    def share_time(self, elapsed_s: float) -> None:
+        """Take over for how long the run has trained, as the leading process has it.
+
+        Args:
+            elapsed_s: Seconds, over all resumptions.
+        """
+        if self.config.schedule.max_minutes > 0 and self.fabric.world_size > 1:
+            elapsed_s = self.fabric.broadcast(elapsed_s)
+        self.elapsed_s = elapsed_s
+
+    def save(self) -> str:
+        """Write the run's state and the deployable weights; nothing in processes that follow.
+
+        Returns:
+            sha256 of the deployable weights; empty in processes that follow.
+
+        Raises:
+            OSError: The disk is full, or the like; the files before are still there.
+        """
+        if not self.leads:
+            return ''
+        state = {
+            'network': self.network.state_dict(),
+            'average': self.average.network.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'precision': self.fabric.strategy.precision.state_dict(),
+            'step': self.step,
+            'number': self.number,
+            'elapsed_s': self.elapsed_s,
+        }
+        save_run(self.state_path, state)
+        weights = self.output / f'{self.spec.key}.safetensors'
+        return export_weights(self.average.network.state_dict(), weights, half=self.config.half)
+
+    def _resume(self) -> None:
+        path = self.state_path
+        if not path.exists():
+            return
+        state = load_run(path)
+        try:
+            self.network.load_state_dict(state['network'])
+            self.average.network.load_state_dict(state['average'])
+            self.optimizer.load_state_dict(state['optimizer'])
+            self.fabric.strategy.precision.load_state_dict(state['precision'])
+            self.step, self.number = state['step'], state['number']
+            self.elapsed_s = state['elapsed_s']
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(
+                f'{path} is of another experiment; choose another output_dir ({error})'
+            ) from error
+        self.console.print(f'resuming {path} at step {self.step}, {self.elapsed_s / 60:.1f} min')
