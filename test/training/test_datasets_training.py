@@ -1,0 +1,136 @@
+"""A run on a dataset on disk, from the command line to the weights."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sam_ad_perception.core.labels import LABEL_SPACES, mapping
+from sam_ad_perception.modeling.zoo import load_zoo
+from training.batches import BatchReader, open_frames
+from training.config import TrainConfig, load_config
+from training.datasets.frames import DatasetError
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'training/configs/debug_camvid.yaml'
+SIZE = (72, 96)
+
+
+@pytest.fixture(scope='module')
+def tree(tmp_path_factory) -> Path:
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp('camvid')
+    for split, count in (('train', 5), ('val', 2)):
+        for folder in (split, f'{split}annot'):
+            (root / folder).mkdir()
+        for k in range(count):
+            picture = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(root / split / f'{split}_{k}.png')
+            labels = rng.integers(0, 12, (6, 8), dtype=np.uint8).repeat(12, 0).repeat(12, 1)
+            Image.fromarray(labels).save(root / f'{split}annot' / f'{split}_{k}.png')
+    return root
+
+
+def configure(tree: Path, folder: Path, *overrides: str) -> TrainConfig:
+    places = [
+        f'root={tree}',
+        f'zoo={ROOT}/training/configs/debug_zoo.yaml',
+        f'cache_dir={folder}/cache',
+        f'output_dir={folder}/run',
+        'data.partial=true',
+    ]
+    return load_config(CONFIG, [*places, *overrides])
+
+
+def test_a_debug_run_trains_and_is_measured_on_the_dataset(tree, tmp_path):
+    command = [sys.executable, '-m', 'training.train', str(CONFIG.relative_to(ROOT))]
+    command += [f'root={tree}', f'output_dir={tmp_path}/run', f'cache_dir={tmp_path}/cache']
+    done = subprocess.run(
+        [*command, 'data.partial=true'], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / 'run' / 'debug_ad_sam.safetensors').is_file()
+    (table,) = (tmp_path / 'run').glob('**/validation.csv')
+    with table.open() as file:
+        (row,) = csv.DictReader(file)
+    assert 0 <= float(row['miou']) <= 1
+
+
+def test_batches_are_the_same_for_the_same_number(tree, tmp_path):
+    config = configure(tree, tmp_path)
+    spec = load_zoo(Path(config.zoo))[config.model]
+    drawn = []
+    for _ in range(2):
+        source = open_frames(spec, config, config.data).source
+        reader = BatchReader(source, 2, config.subsets, 7, augmentation=config.augmentation)
+        drawn.append([reader.read(k) for k in range(4)])
+    for first, again in zip(*drawn, strict=True):
+        assert first.frames == again.frames
+        assert torch.equal(first.batch.labels, again.batch.labels)
+        assert torch.equal(first.batch.inputs['camera'], again.batch.inputs['camera'])
+        assert first.batch.labels.shape == (2, *spec.input_size)
+    assert not torch.equal(drawn[0][0].batch.labels, drawn[0][1].batch.labels)
+    # torch's own generator is the training's
+    state = torch.get_rng_state()
+    reader.read(9)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_validation_reads_the_other_split_unchanged_at_its_own_size(tree, tmp_path):
+    from training.validation import validation_data
+
+    config = configure(tree, tmp_path)
+    spec = load_zoo(Path(config.zoo))[config.model]
+    source = open_frames(spec, config, validation_data(config)).source
+    assert source.length == 2
+    batch = source.read([1])
+    raw = np.array(Image.open(tree / 'valannot/val_1.png'))
+    raw = np.where(raw == 11, 255, raw).astype(np.uint8)
+    table = mapping(LABEL_SPACES['camvid'], LABEL_SPACES['cityscapes'])
+    np.testing.assert_array_equal(batch.labels[0].numpy(), table[raw])
+    assert batch.inputs['camera'].shape == (1, 3, *spec.input_size)
+
+
+def test_a_whole_split_and_a_root_are_asked_for(tree, tmp_path):
+    config = configure(tree, tmp_path, 'data.partial=false')
+    spec = load_zoo(Path(config.zoo))[config.model]
+    with pytest.raises(DatasetError, match='has 5 frames, 367 were published'):
+        open_frames(spec, config, config.data)
+    config = configure(tree, tmp_path, "root=''")
+    with pytest.raises(DatasetError, match='camvid needs its folder: root='):
+        open_frames(spec, config, config.data)
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('data.split=test', "data.split must be 'train' to train on, got 'test'"),
+        ('data.split=val', "data.split must be 'train'"),
+        ('dataset=simulated', 'root is of a dataset on disk'),
+        ('augmentation.scales=[2, 0.5]', 'scales must be positive and rising'),
+        ('augmentation.corruption.noise={camera: 2}', r'noise\.camera must be in \[0, 1\]'),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tree, tmp_path, override, message):
+    with pytest.raises(ValueError, match=message):
+        configure(tree, tmp_path, override)
+
+
+def test_rendered_frames_take_no_changes_of_frames():
+    with pytest.raises(ValueError, match='need a dataset on disk'):
+        load_config(ROOT / 'training/configs/debug.yaml', ['augmentation.flip=0.5'])
+
+
+def test_corruption_of_a_sensor_that_the_network_does_not_have_is_refused(tree, tmp_path):
+    config = configure(tree, tmp_path, 'augmentation.corruption.drop={lidar: 0.5}')
+    spec = load_zoo(Path(config.zoo))[config.model]
+    source = open_frames(spec, config, config.data).source
+    with pytest.raises(ValueError, match=r"names \['lidar'\], debug_ad_sam has \['camera'\]"):
+        BatchReader(source, 2, config.subsets, 7, augmentation=config.augmentation)
