@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.depth import DepthConfig, DepthImage, render_depth
@@ -17,6 +16,7 @@ from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
 from sam_ad_perception.modeling.representations import check_cloud
+from sam_ad_perception.modeling.upsampling import upsample_argmax
 from sam_ad_perception.modeling.view_rendering import (
     BadFrameError,
     RenderContext,
@@ -132,66 +132,3 @@ def mask_from_logits(
     confidence = np.empty(camera.size, np.uint8)
     upsample_argmax(np.ascontiguousarray(logits), mask, confidence)
     return mask, confidence
-
-
-@njit(cache=True, nogil=True)
-def _taps(out_size, in_size):  # type: ignore[no-untyped-def]
-    """Lower index and weight of the upper neighbour for each output position."""
-    low = np.empty(out_size, np.int64)
-    high = np.empty(out_size, np.int64)
-    weight = np.empty(out_size, np.float32)
-    for i in range(out_size):
-        position = max((i + 0.5) * in_size / out_size - 0.5, 0.0)
-        low[i] = min(int(position), in_size - 1)
-        high[i] = min(low[i] + 1, in_size - 1)
-        weight[i] = position - low[i]
-    return low, high, weight
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
-def upsample_argmax(logits, mask, confidence):  # type: ignore[no-untyped-def]
-    """Fill mask and confidence from (classes, h, w) float32 logits; see `mask_from_logits`."""
-    classes, in_height, in_width = logits.shape
-    height, width = mask.shape
-    row_low, row_high, row_weight = _taps(height, in_height)
-    col_low, col_high, col_weight = _taps(width, in_width)
-    column = np.empty(in_width, np.float32)
-    line = np.empty((classes, width), np.float32)
-    best = np.empty(width, np.float32)
-    label = np.empty(width, np.int32)
-    total = np.empty(width, np.float32)
-    for v in range(height):
-        a, b, t = row_low[v], row_high[v], row_weight[v]
-        for c in range(classes):
-            for x in range(in_width):
-                column[x] = logits[c, a, x] + (logits[c, b, x] - logits[c, a, x]) * t
-            for u in range(width):
-                left = column[col_low[u]]
-                line[c, u] = left + (column[col_high[u]] - left) * col_weight[u]
-        for u in range(width):
-            best[u] = line[0, u]
-            label[u] = 0
-            total[u] = np.float32(0)
-        for c in range(1, classes):
-            for u in range(width):
-                better = line[c, u] > best[u]
-                label[u] = c if better else label[u]
-                best[u] = line[c, u] if better else best[u]
-        for c in range(classes):
-            for u in range(width):
-                # (1 + x / 256) ** 256 is e ** x within what 8 bits can show, and vectorises
-                x = max(
-                    np.float32(1) + (line[c, u] - best[u]) * np.float32(1 / 256), np.float32(0)
-                )
-                x *= x
-                x *= x
-                x *= x
-                x *= x
-                x *= x
-                x *= x
-                x *= x
-                x *= x
-                total[u] += x
-        for u in range(width):
-            mask[v, u] = label[u]
-            confidence[v, u] = int(np.float32(255) / total[u] + np.float32(0.5))
