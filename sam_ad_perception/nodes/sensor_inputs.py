@@ -198,7 +198,9 @@ class SensorInputs:
             For each, the reason; those that were silent since then are left out.
         """
         found = {m: self.monitors[m].standing_refusal(now) for m in self.sensors}
-        return {modality: f'unreadable: {text}' for modality, text in found.items() if text}
+        # What would have been right, the log says: this goes out with every frame.
+        short = {m: text.partition(', expected')[0] for m, text in found.items()}
+        return {modality: f'unreadable: {text}' for modality, text in short.items() if text}
 
     def choose_transports(self) -> None:
         """Let image topics on `auto` and the event topic see what is published now."""

@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from benchmarks.faults import all_cases, run_case, start_all, start_cases
-from benchmarks.vehicle import drive, render_content
+from benchmarks.vehicle import drive
+from benchmarks.vehicle_content import render_content
 
 pytestmark = pytest.mark.ros
 
@@ -35,7 +36,6 @@ FAULTS = {
     'bag loop: 5 s back': '',
     'camera_info changes': '',
     'network: raises': 'planted: the network fails',
-    'network: loses the GPU': 'CUDA error: planted',
 }
 
 
@@ -76,3 +76,18 @@ def test_a_start_without_checkpoint_and_transforms_is_mended_without_a_restart(v
 def test_masks_go_on_and_the_status_says_why(vehicle, name):
     case = {each.name: each for each in all_cases()}[name]
     assert_survived(run_case(vehicle, case, SECONDS, SETTLE), FAULTS[name])
+
+
+def test_a_lost_gpu_ends_the_life_cycle_in_an_error_and_it_comes_back_by_itself(vehicle):
+    vehicle.await_masks()
+    begun = len(vehicle.heard.problems)
+
+    def told():
+        return [text for _, text in vehicle.heard.problems[begun:] if 'the GPU was lost' in text]
+
+    network = vehicle.parts['faulty_network']
+    network.tell('lose')
+    assert vehicle.until(told, 20.0)
+    assert 'configure may bring it back: CUDA error: planted' in told()[0]
+    network.tell('clear')
+    vehicle.await_masks()
