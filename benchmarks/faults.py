@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.vehicle import SENSORS, Vehicle, drive, render_content, write_smallest_network
+from benchmarks.vehicle import Vehicle, drive, write_smallest_network
+from benchmarks.vehicle_content import SENSORS, render_content
 
 RATE_HZ = 10.0
 DEADLINE_S = 0.05

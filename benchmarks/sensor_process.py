@@ -2,8 +2,8 @@
 
     python -m benchmarks.sensor_process camera FOLDER --rate 10
 
-`FOLDER` holds what `benchmarks.vehicle.render_content` rendered. Commands come on standard input,
-one per line: `fault NAME [VALUE]`, `clear`, `quit`. Messages are made as drivers make them: every
+`FOLDER` holds what `benchmarks.vehicle_content.render_content` rendered. Commands come on standard
+input, one per line: `fault NAME [VALUE]`, `clear`. Messages are made as drivers make them: every
 one has its own stamp, and the content goes round.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.vehicle import SENSOR_FRAMES, load_camera, load_frames, placement
+from benchmarks.vehicle_content import SENSOR_FRAMES, load_camera, load_frames, placement
 from sam_ad_perception.core.conversions import (
     array_to_image,
     camera_to_message,
@@ -31,6 +31,7 @@ from sam_ad_perception.core.conversions import (
 )
 from sam_ad_perception.core.event_encoding import encode_packet
 from sam_ad_perception.core.sensors import Events
+from sam_ad_perception.core.serialized import replace_stamp
 from sam_ad_perception.nodes import topics
 from sam_ad_perception.nodes.environment import prepare_environment
 
@@ -150,6 +151,31 @@ class Sensor:
         return message
 
 
+class SerializedSensor(Sensor):
+    """Serializes its content once, and gives each message a stamp: it costs next to nothing.
+
+    It has no faults. Packets of events are made each time: their times are in their content.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        from rclpy.serialization import serialize_message
+
+        super().__init__(name, folder)
+        self._content: list[bytes] = []
+        if name != 'event':
+            self._content = [
+                serialize_message(super(SerializedSensor, self).message(0, Fault()))
+                for _ in self.frames
+            ]
+
+    def message(self, stamp_ns: int, fault: Fault) -> Any:
+        """Make the next message, serialized where that is possible; see `Sensor.message`."""
+        if not self._content:
+            return super().message(stamp_ns, Fault())
+        self.count += 1
+        return replace_stamp(self._content[self.count % len(self._content)], stamp_ns)
+
+
 class Commands:
     """Reads standard input in a thread of its own."""
 
@@ -169,13 +195,14 @@ class Commands:
         self.ended = True
 
 
-def run_sensor(name: str, folder: Path, rate: float) -> None:
-    """Publish until standard input ends.
+def run_sensor(name: str, folder: Path, rate: float, *, serialized: bool = False) -> None:
+    """Publish until standard input ends; leave the stamps of all messages in a file.
 
     Args:
         name: Which sensor.
-        folder: Its content.
+        folder: Its content; `<name>.stamps` goes there, one stamp a line, nanoseconds.
         rate: Messages per second.
+        serialized: Whether messages are serialized once, so that publishing costs little.
     """
     import rclpy
 
@@ -186,7 +213,8 @@ def run_sensor(name: str, folder: Path, rate: float) -> None:
     topic, kind, info_topic = TOPICS[name]
     publisher = node.create_publisher(message_type(kind), topic, 10)
     infos = node.create_publisher(message_type(INFO), info_topic, 10) if info_topic else None
-    sensor, commands = Sensor(name, folder), Commands()
+    sensor = (SerializedSensor if serialized else Sensor)(name, folder)
+    commands, stamps = Commands(), []
     delayed: deque[tuple[float, Any]] = deque()
     begin, tick = time.monotonic(), 0
     while not commands.ended:
@@ -209,6 +237,8 @@ def run_sensor(name: str, folder: Path, rate: float) -> None:
             delayed.append((time.monotonic() + fault.value, message))
         else:
             publisher.publish(message)
+            stamps.append(stamp_ns)
+    (folder / f'{name}.stamps').write_text('\n'.join(map(str, stamps)))
     node.destroy_node()
     rclpy.shutdown()
 
@@ -238,12 +268,13 @@ def main() -> None:
     parser.add_argument('sensor', choices=[*TOPICS, 'placement'])
     parser.add_argument('folder', type=Path)
     parser.add_argument('--rate', type=float, default=10.0)
+    parser.add_argument('--serialized', action='store_true', help='serialize once')
     options = parser.parse_args()
     prepare_environment()
     if options.sensor == 'placement':
         run_placement(options.folder)
     else:
-        run_sensor(options.sensor, options.folder, options.rate)
+        run_sensor(options.sensor, options.folder, options.rate, serialized=options.serialized)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """A vehicle for the benchmarks: every sensor and perception itself as real processes over DDS.
 
-The content is rendered once by the simulator and goes round; the sensors are
-`benchmarks.sensor_process`, which fail on command or are killed and stopped from outside.
+The sensors are `benchmarks.sensor_process`, which show `benchmarks.vehicle_content`, and fail on
+command or are killed and stopped from outside.
 """
 
 from __future__ import annotations
@@ -18,21 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from benchmarks.vehicle_content import SENSORS
 from sam_ad_perception.core.conversions import stamp_of
-from sam_ad_perception.core.sensors import CameraModel, Events, Modality
+from sam_ad_perception.core.serialized import read_stamp
 from sam_ad_perception.core.status import FrameStatus, from_key_values
 
-SENSORS = ('camera', 'thermal', 'event', 'lidar')
-SENSOR_FRAMES = {
-    'camera': 'camera_optical',
-    'thermal': 'thermal_optical',
-    'event': 'event_optical',
-    'lidar': 'lidar',
-}
-
+BENCHMARK_PARTS = ('faulty_network', 'echo')
 SMALLEST_ZOO = """
 models:
   smallest:
@@ -52,93 +43,6 @@ models:
     label_space: cityscapes
     checkpoint: {file: smallest.safetensors}
 """
-
-
-def render_content(folder: Path, frames: int = 12, rate: float = 10.0, seed: int = 3) -> None:
-    """Render a short drive that goes round.
-
-    Args:
-        folder: Where it goes.
-        frames: Frames of each sensor.
-        rate: Frames per second of the drive.
-        seed: Of the street.
-    """
-    from sam_ad_perception.simulation.drive import Drive, DriveConfig
-
-    folder.mkdir(parents=True, exist_ok=True)
-    drive = Drive(DriveConfig(seed=seed, duration_s=frames / rate + 1))
-    content: dict[str, Any] = {}
-    for index in range(frames):
-        stamp_ns = drive.config.start_ns + int((0.5 + index / rate) * 1e9)
-        bundle, _ = drive.bundle(stamp_ns)
-        for modality in (Modality.CAMERA, Modality.THERMAL):
-            content[f'{modality}_{index}'] = bundle.frames[modality].data
-        events = bundle.frames[Modality.EVENT].data
-        assert isinstance(events, Events)
-        content |= {
-            f'event_{index}_{name}': getattr(events, name) for name in ('x', 'y', 'polarity')
-        } | {f'event_{index}_t': events.t_ns - stamp_ns}
-        content[f'lidar_{index}'] = _structured(bundle.frames[Modality.LIDAR].data)
-    for modality, camera in drive.cameras.items():
-        content[f'{modality}_K'] = camera.K
-        content[f'{modality}_D'] = camera.D
-        content[f'{modality}_size'] = np.array(camera.size)
-    for modality, T in drive.T_base.items():
-        content[f'{modality}_T'] = T
-    content['frames'] = np.array(frames)
-    np.savez(folder / 'content.npz', **content)
-
-
-def _structured(cloud: Any) -> NDArray[np.void]:
-    """A point cloud as a driver lays it out."""
-    points = np.zeros(len(cloud.points), [(n, '<f4') for n in ('x', 'y', 'z', 'intensity')])
-    for axis, name in enumerate('xyz'):
-        points[name] = cloud.points[:, axis]
-    if cloud.intensity is not None:
-        points['intensity'] = cloud.intensity
-    return points
-
-
-def load_frames(folder: Path, sensor: str) -> list[Any]:
-    """Load the content of one sensor.
-
-    Args:
-        folder: Where `render_content` put it.
-        sensor: Which.
-
-    Returns:
-        (H, W, 3) uint8, (H, W) uint16, structured points, or `Events` with times relative to
-        the end of their window.
-    """
-    with np.load(folder / 'content.npz') as content:
-        count = int(content['frames'])
-        if sensor != 'event':
-            return [content[f'{sensor}_{index}'] for index in range(count)]
-        size = (int(content['event_size'][0]), int(content['event_size'][1]))
-        return [
-            Events(
-                *(content[f'event_{index}_{name}'] for name in ('x', 'y', 'polarity', 't')), size
-            )
-            for index in range(count)
-        ]
-
-
-def load_camera(folder: Path, sensor: str) -> CameraModel:
-    """Load the geometry of an image-like sensor."""
-    with np.load(folder / 'content.npz') as content:
-        height, width = map(int, content[f'{sensor}_size'])
-        K, D = content[f'{sensor}_K'], content[f'{sensor}_D']
-    return CameraModel(width, height, K, D, frame_id=SENSOR_FRAMES[sensor])
-
-
-def placement(folder: Path) -> list[tuple[str, str, int, NDArray[np.float64]]]:
-    """Load the fixed transforms: parent, child, stamp, (4, 4) `T_parent_child`.
-
-    The vehicle stands still: its content goes round, and where it goes to is told by nobody.
-    """
-    at_rest = ('odom', 'base_link', 0, np.eye(4))
-    with np.load(folder / 'content.npz') as content:
-        return [at_rest, *(('base_link', SENSOR_FRAMES[s], 0, content[f'{s}_T']) for s in SENSORS)]
 
 
 def write_smallest_network(folder: Path) -> list[str]:
@@ -208,12 +112,37 @@ class Part:
         """Start it again after it was killed."""
         self.process = self._start()
 
+    def leave(self, timeout: float = 20.0) -> tuple[float, int]:
+        """Tell it to leave by SIGTERM.
+
+        Args:
+            timeout: Longest wait, seconds; then it is killed.
+
+        Returns:
+            Seconds that it took, exit code.
+        """
+        begin = time.monotonic()
+        self.process.terminate()
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self.process.returncode
+        return time.monotonic() - begin, code
+
+    def shared_memory(self) -> set[Path]:
+        """Find the files of DDS in shared memory that are its own; ports belong to the domain."""
+        maps = Path(f'/proc/{self.process.pid}/maps').read_text().splitlines()
+        files = {line.split()[-1] for line in maps if '/dev/shm/fastrtps_' in line}
+        others = Path('/proc/self/maps').read_text()
+        return {Path(file) for file in files if '_port' not in file and file not in others}
+
     def end(self, timeout: float = 10.0) -> int:
         """End it in an orderly way; return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.stdin.close()  # type: ignore[union-attr]
-            if 'benchmarks.sensor_process' not in self.command:
+            if self.command[1] != 'benchmarks.sensor_process':
                 self.process.send_signal(signal.SIGINT)
         try:
             return self.process.wait(timeout)
@@ -230,11 +159,13 @@ class Heard:
         masks: (arrival, steady seconds; stamp, ns; age at the arrival, seconds) of each mask.
         statuses: (arrival, the status) of each reference frame.
         problems: (arrival, text) of each ERROR on /diagnostics.
+        received: Camera images that perception received, as it says itself.
     """
 
     masks: list[tuple[float, int, float]] = field(default_factory=list)
     statuses: list[tuple[float, FrameStatus]] = field(default_factory=list)
     problems: list[tuple[float, str]] = field(default_factory=list)
+    received: int = 0
 
 
 class Vehicle:
@@ -249,11 +180,19 @@ class Vehicle:
         self._listen()
 
     def start(self, name: str, *arguments: str) -> Part:
-        """Start a sensor, `placement`, `faulty_network`, or a node by its module's name."""
+        """Start a sensor, `placement`, another part of the benchmarks, or a node by its module.
+
+        Args:
+            name: For example `camera`, `faulty_network`, `echo`, `segmentation_node`.
+            *arguments: Of its command line.
+
+        Returns:
+            The part.
+        """
         if name in (*SENSORS, 'placement'):
             command = ['-m', 'benchmarks.sensor_process', name, str(self.folder), *arguments]
-        elif name == 'faulty_network':
-            command = ['-m', 'benchmarks.faulty_network', *arguments]
+        elif name in BENCHMARK_PARTS:
+            command = ['-m', f'benchmarks.{name}', *arguments]
         else:
             command = ['-m', f'sam_ad_perception.nodes.{name}', *arguments]
         part = self.parts[name] = Part(command, self.folder / f'{name}.log')
@@ -328,8 +267,8 @@ class Vehicle:
     def _listen(self) -> None:
         from sam_ad_perception.nodes.ros import message_type
 
-        def mask(message: Any) -> None:
-            stamp_ns = stamp_of(message)
+        def mask(data: bytes) -> None:
+            stamp_ns = read_stamp(data)
             age_s = 1e-9 * (time.time_ns() - stamp_ns)
             self.heard.masks.append((time.monotonic(), stamp_ns, age_s))
 
@@ -345,13 +284,18 @@ class Vehicle:
                 for each in message.status
                 if each.level == b'\x02'
             ]
+            for each in message.status:
+                for pair in each.values:
+                    if each.name.endswith(': camera') and pair.key == 'received':
+                        self.heard.received = int(pair.value)
 
-        for topic, kind, take in (
-            ('semantic/image', 'sensor_msgs/msg/Image', mask),
-            ('semantic/status', 'diagnostic_msgs/msg/DiagnosticArray', status),
-            ('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', diagnostics),
-        ):
-            self._node.create_subscription(message_type(kind), topic, take, 100)
+        image, array = map(
+            message_type, ('sensor_msgs/msg/Image', 'diagnostic_msgs/msg/DiagnosticArray')
+        )
+        # Only the stamps of the masks are looked at.
+        self._node.create_subscription(image, 'semantic/image', mask, 100, raw=True)
+        self._node.create_subscription(array, 'semantic/status', status, 100)
+        self._node.create_subscription(array, '/diagnostics', diagnostics, 100)
 
 
 @contextmanager
