@@ -40,6 +40,9 @@ MAX_DRIFT = 2e-4
 CLOCK_JUMP_NS = 1_000_000_000
 """Host and sensor time that disagree by more than this: one of the clocks was set anew."""
 
+SILENCE_NS = 5_000_000_000
+"""After so long without a packet the clock of evt3, of 16.8 s, may have wrapped unseen."""
+
 RESTART_RUN = 3
 """So many late packets in a row: they are not late, the stream started again."""
 
@@ -133,6 +136,8 @@ class EventDecoder:
         elif packet.seq > self._seq + 1:
             self._counters['lost_packets'] += packet.seq - self._seq - 1
             # Row, vector base and the upper time bits may have changed in what was lost.
+            self._state = codecs.new_evt3_state()
+        elif packet.stamp_ns - self._stamp_ns > SILENCE_NS:
             self._state = codecs.new_evt3_state()
         self._encoding = packet.encoding
         self._stamp_ns = packet.stamp_ns

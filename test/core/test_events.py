@@ -270,6 +270,19 @@ def test_bag_loop_and_driver_restart(encoding: str) -> None:
     assert decoder.counters['restarts'] == 3
 
 
+@pytest.mark.parametrize('silence_s', [3, 6, 9, 10, 13, 16, 17, 40])
+def test_a_silence_in_which_the_clock_of_evt3_may_wrap(silence_s: int) -> None:
+    """A driver that was stopped goes on counting; the sensor's 24 bits went on, too."""
+    decoder = EventDecoder()
+    start = 1_700_000_000 * S
+    times = [start + i * 30 * MS for i in range(3)]
+    times += [times[-1] + silence_s * S + i * 30 * MS for i in range(3)]
+    for seq, t_ns in enumerate(times):
+        packet = encode_packet(make_events([t_ns - MS, t_ns]), 'evt3', seq=seq)
+        assert decoder.decode(packet).t_ns.tolist() == [t_ns - MS, t_ns]
+    assert 'restarts' not in decoder.counters
+
+
 def test_short_bag_loop() -> None:
     """The stamps go back by less than a jump: some packets look late, then the rest comes."""
     decoder = EventDecoder()
