@@ -37,7 +37,7 @@ from sam_ad_perception.core.routing_table import (
 )
 from training.checkpoint import save_atomically
 from training.datasets.catalog import DATASETS
-from training.evaluation_data import SIMULATED, EvaluationData, open_data
+from training.evaluation_data import SIMULATED, EvaluationData, fit_labels, open_data
 from training.evaluation_files import (
     load_results,
     measured_results,
@@ -230,6 +230,7 @@ def main() -> None:
             frames=arguments.frames,
             conditions=arguments.conditions,
         )
+        data = fit_labels(data, [network.spec.labels for network in networks])
         table = load_routing_table(arguments.router) if arguments.router else None
         plan = make_plan(networks, data, extent, table=table, device=arguments.device)
         before = [load_routing_table(arguments.routing)] if _exists(arguments.routing) else []

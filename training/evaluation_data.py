@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace, apply_mapping, mapping
 from sam_ad_perception.simulation.conditions import check_schedule
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from training.datasets.catalog import DATASETS, open_dataset
@@ -152,6 +152,61 @@ class LabelledSplit:
     def __iter__(self) -> Iterator[LabelledFrame]:
         """Read the frames one by one."""
         return (self.dataset.read(index) for index in range(self._count))
+
+
+class Relabelled:
+    """Frames whose labels are told in the classes of a network that cannot tell them in theirs.
+
+    Args:
+        data: The frames.
+        space: The classes; one of the data without a counterpart there becomes unlabeled.
+
+    Raises:
+        ValueError: No table relates the two label spaces.
+    """
+
+    def __init__(self, data: EvaluationData, space: LabelSpace) -> None:
+        self._table = mapping(data.space, space)
+        self._data = data
+        self.space = space
+        self.name = data.name
+        self.split = f'{data.split}, in the classes of {space.name}'
+        self.sensors = data.sensors
+        self.size = data.size
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        """Read the frames one by one."""
+        for frame in self._data:
+            yield replace(frame, labels=apply_mapping(frame.labels, self._table))
+
+
+def fit_labels(data: EvaluationData, spaces: Sequence[LabelSpace]) -> EvaluationData:
+    """Choose the classes in which networks are measured.
+
+    Args:
+        data: The frames.
+        spaces: The networks' own classes.
+
+    Returns:
+        The frames as they are where every network can answer in their classes, else in the
+        networks' own.
+
+    Raises:
+        ValueError: Neither can be done.
+    """
+    try:
+        for space in spaces:
+            if space != data.space:
+                mapping(space, data.space)
+    except ValueError:
+        if len(set(spaces)) > 1:
+            raise
+        return Relabelled(data, spaces[0])
+    return data
 
 
 def open_data(

@@ -13,6 +13,8 @@ from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSp
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
 
+_CONFIG = 'config.yaml'
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
@@ -43,7 +45,8 @@ def load_network(
 
     Args:
         name: Key of an entry, whose own checkpoint is taken; or folder of a run; or a safetensors
-            file as training exports it, named after its entry or lying in the folder of its run.
+            file as training exports it, named after its entry, or in the folder of its run or one
+            below it.
         zoo_path: The zoo.
         checkpoint_dir: Folder of the checkpoints that the zoo names.
         entry: Key of the entry, where neither the name nor the run tells it.
@@ -89,8 +92,9 @@ def _key_of(path: Path, zoo: Mapping[str, ModelSpec]) -> str:
     """The entry that a run trains, else the one that a file is named after."""
     if path.is_file() and path.stem in zoo:
         return path.stem
-    config = (path if path.is_dir() else path.parent) / 'config.yaml'
-    if not config.is_file():
+    folder = path if path.is_dir() else path.parent
+    config = next((f for f in (folder / _CONFIG, folder.parent / _CONFIG) if f.is_file()), None)
+    if config is None:
         raise ValueError(f'{path} does not tell its entry of the zoo; name it with --entry')
     content = yaml.safe_load(config.read_text(encoding='utf-8'))
     key = content.get('model') if isinstance(content, dict) else None

@@ -5,6 +5,7 @@ import dataclasses
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sam_ad_perception.core.health_config import UNCHECKED
+from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.routing_table import load_routing_table
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.modeling.expert_network import ExpertNetwork
@@ -19,7 +21,14 @@ from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
 from training import evaluate as command
 from training.checkpoint import export_weights
-from training.evaluation_data import HeldBackDrives, open_data, standard_subsets
+from training.datasets.frames import LabelledFrame, bundle_in_view
+from training.evaluation_data import (
+    HeldBackDrives,
+    LabelledSplit,
+    fit_labels,
+    open_data,
+    standard_subsets,
+)
 from training.evaluation_files import MEASUREMENTS, RESULTS, load_results
 from training.evaluation_plan import ROUTED, Extent, make_plan, network_settings
 from training.measurement import (
@@ -243,6 +252,66 @@ def test_tables_of_other_data_are_refused_before_the_work(weights, tmp_path, mon
     assert load_routing_table(table) == routing
 
 
+def test_other_datasets_are_measured_in_classes_that_both_know(
+    weights, tmp_path, monkeypatch, capsys
+):
+    root, rng = tmp_path / 'camvid', np.random.default_rng(0)
+    for name in ('val', 'valannot'):
+        (root / name).mkdir(parents=True)
+        for number in range(3):
+            shape = (90, 120, 3) if name == 'val' else (90, 120)
+            image = rng.integers(0, 12, shape, dtype=np.uint8)
+            cv2.imwrite(str(root / name / f'{number}.png'), image)
+    camvid = open_data('camvid', root=root, partial=True, frames=2)
+    assert (len(camvid), camvid.split) == (2, 'val, first 2 frames')
+    assert (camvid.sensors, camvid.size) == (('camera',), (90, 120))
+    for name in ('camvid', 'cityscapes'):
+        assert fit_labels(camvid, [LABEL_SPACES[name]]) is camvid
+    with pytest.raises(ValueError, match='mcubes'):
+        fit_labels(camvid, [LABEL_SPACES['mcubes']])
+    out = tmp_path / 'out'
+    run(monkeypatch, weights, 'camvid', '--root', root, '--partial', '--out', out)
+    (row,) = load_results(out)['debug']
+    assert row.dataset == 'camvid, val'
+    assert (row.subset, row.frames, row.resolution) == (('camera',), 3, (90, 120))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, weights, 'camvid', '--root', root)
+    assert 'camvid val has 3 frames, 101 were published' in ' '.join(
+        capsys.readouterr().err.split()
+    )
+
+
+class Thermal:
+    """A data set whose classes Cityscapes knows, but not the other way round."""
+
+    space = LABEL_SPACES['mfnet']
+
+    def __len__(self):
+        return 2
+
+    def read(self, index):
+        labels = np.arange(9, dtype=np.uint8).repeat(9 * 4).reshape(18, 18)
+        image = np.zeros((18, 18, 3), np.uint8)
+        return LabelledFrame(str(index), bundle_in_view({Modality.CAMERA: image}), labels)
+
+
+def test_truth_is_told_in_the_networks_classes_where_only_that_can_be_done():
+    data = LabelledSplit(Thermal(), 'mfnet', 'test')
+    cityscapes, mfnet = LABEL_SPACES['cityscapes'], LABEL_SPACES['mfnet']
+    told = fit_labels(data, [cityscapes])
+    assert (told.name, told.split) == ('mfnet', 'test, in the classes of cityscapes')
+    assert (told.space, len(told), told.sensors) == (cityscapes, 2, ('camera',))
+    frame, *_ = told
+    names = {'car': 'car', 'person': 'person', 'bike': 'bicycle'}
+    expected = {mfnet.id_of(a): cityscapes.id_of(b) for a, b in names.items()}
+    raw = data.dataset.read(0).labels
+    for label in range(9):
+        assert set(frame.labels[raw == label].tolist()) == {expected.get(label, 255)}
+    assert fit_labels(data, [mfnet]) is data
+    with pytest.raises(ValueError, match='no mapping'):
+        fit_labels(data, [cityscapes, mfnet])
+
+
 def test_two_networks_are_measured_on_the_same_frames(trained):
     with pytest.raises(ValueError, match='networks must be of different entries'):
         make_plan([trained, trained], HeldBackDrives(1), Extent())
@@ -253,7 +322,8 @@ def test_a_network_is_found_by_entry_run_or_file(weights, tmp_path):
     (weights.parent / 'config.yaml').write_text('model: debug\n')
     by_run = load_network(str(weights.parent), DEBUG, tmp_path)
     assert by_file.sha256 == by_run.sha256
-    other = weights.with_name('best.safetensors')
+    other = weights.parent / 'best' / 'step_7.safetensors'
+    other.parent.mkdir()
     other.write_bytes(weights.read_bytes())
     assert load_network(str(other), DEBUG, tmp_path).spec.key == 'debug'
     lonely = tmp_path / 'best.safetensors'
