@@ -325,6 +325,7 @@ def open_frames(
             index=Path(data.index) if data.index else None,
             cache=folder,
             label_space=data.label_space,
+            calibration=Path(data.calibration) if data.calibration else None,
         )
         return OpenFrames(PreparedFrames(dataset, spec, config.augmentation))
     cache = FrameCache(folder, spec, data)

@@ -33,6 +33,7 @@ class DataConfig:
         partial: Whether less than all published frames will do.
         index: File of sound frames that `training.prepare` wrote; empty looks at the folder.
         label_space: Of labelled recordings that do not say what their labels mean.
+        calibration: File of what labelled recordings lack: transforms, camera geometry.
         skip_damaged: Whether a batch with a file that cannot be read is said and left out; else
             the run ends there.
 
@@ -49,6 +50,7 @@ class DataConfig:
     partial: bool = False
     index: str = ''
     label_space: str = ''
+    calibration: str = ''
     skip_damaged: bool = False
 
     def __post_init__(self) -> None:

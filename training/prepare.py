@@ -112,6 +112,7 @@ def _check_recordings(root: Path, options: argparse.Namespace, console: Console)
                 split,
                 cache=options.cache,
                 label_space=options.label_space,
+                calibration=options.calibration,
                 progress=lambda done, total: console.print(f'recording {done} of {total}'),
             )
         except DatasetError as error:
@@ -256,6 +257,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         '--label-space', default='', help='of recordings that do not say what their labels mean'
+    )
+    parser.add_argument(
+        '--calibration', type=Path, help='of recordings: transforms and cameras that they lack'
     )
     parser.add_argument(
         '--cache',

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from sam_ad_perception.bags.labelling import LabelOptions, label_bag
@@ -164,3 +165,35 @@ def test_a_bag_without_labels_is_refused(drive, tmp_path):
         Recordings([tmp_path / 'plain'], tmp_path, 'cityscapes')
     with pytest.raises(DatasetError, match='label_space must be one of'):
         Recordings([drive], tmp_path, 'all')
+
+
+def test_a_calibration_file_gives_what_a_recording_lacks(drive, tmp_path):
+    bare = tmp_path / 'bare'
+    with BagReader(drive) as reader, BagWriter(bare) as writer:
+        kept = [t for t in reader.topics if t.name != '/camera/camera_info']
+        for topic in kept:
+            writer.copy_topic(topic)
+        for message in reader.messages([t.name for t in kept]):
+            writer.copy(message)
+    with pytest.raises(DatasetError, match='has no CameraInfo'):
+        Recordings([bare], tmp_path)
+    whole = Recordings([drive], tmp_path)
+    camera = whole.read(0).bundle.camera
+    written = {
+        'frame_id': camera.frame_id,
+        'width': camera.width,
+        'height': camera.height,
+        'K': camera.K.ravel().tolist(),
+    }
+    calibration = tmp_path / 'calibration.yaml'
+    calibration.write_text(yaml.safe_dump({'cameras': {'camera': written}}))
+    given = open_dataset('recordings', bare, 'train', cache=tmp_path, calibration=calibration)
+    assert len(given) == len(whole)
+    for k in range(len(whole)):
+        one, other = whole.read(k).bundle, given.read(k).bundle
+        np.testing.assert_array_equal(one.camera.K, other.camera.K)
+        assert set(one.frames) == set(other.frames)
+        for sensor, T in one.T_camera.items():
+            np.testing.assert_array_equal(T, other.T_camera[sensor])
+    with pytest.raises(DatasetError, match=r'absent\.yaml is not a file'):
+        Recordings([bare], tmp_path, calibration=tmp_path / 'absent.yaml')

@@ -69,6 +69,7 @@ def open_dataset(
     index: Path | None = None,
     cache: Path = Path('runs/recordings'),
     label_space: str = '',
+    calibration: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Open a split of a dataset.
@@ -82,6 +83,7 @@ def open_dataset(
             folder; damaged ones are not among them.
         cache: Where frames of recordings are kept.
         label_space: Of recordings that do not state it.
+        calibration: File of transforms and camera geometry that recordings lack.
         progress: Called with recordings done and in all.
 
     Returns:
@@ -91,7 +93,8 @@ def open_dataset(
         DatasetError: There is no such dataset or split, or it is not whole.
     """
     if name == RECORDINGS:
-        return Recordings(find_bags(root, split), cache, label_space, progress=progress)
+        bags = find_bags(root, split)
+        return Recordings(bags, cache, label_space, calibration, progress)
     layout = layout_of(name)
     if index is None:
         return open_split(layout, root, split, partial)

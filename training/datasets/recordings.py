@@ -22,9 +22,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.bags.bundles import read_bundles
+from sam_ad_perception.bags.bundles import BundleOptions, read_bundles
+from sam_ad_perception.bags.labelling import check_sensors
 from sam_ad_perception.bags.reader import BagError, BagReader
 from sam_ad_perception.bags.topics import guess_topics
+from sam_ad_perception.core.calibration import Calibration, load_calibration
 from sam_ad_perception.core.conversions import image_to_array, stamp_of
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.core.sensors import SensorBundle
@@ -44,6 +46,7 @@ class Recordings:
         bags: The recordings.
         folder: Where their bundles are kept; what is there of the same bags is used.
         label_space: Key of `LABEL_SPACES`; empty takes what the first recording says of itself.
+        calibration: File of transforms and camera geometry that the recordings lack.
         progress: Called with recordings done and in all.
 
     Raises:
@@ -55,6 +58,7 @@ class Recordings:
         bags: list[Path],
         folder: Path,
         label_space: str = '',
+        calibration: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         if not bags:
@@ -63,10 +67,13 @@ class Recordings:
             raise DatasetError(
                 f'label_space must be one of {sorted(LABEL_SPACES)}, got {label_space!r}'
             )
+        if calibration is not None and not calibration.is_file():
+            raise DatasetError(f'calibration {calibration} is not a file')
         spaces = {label_space or _space_of(bag) for bag in bags}
         if len(spaces) > 1:
             raise DatasetError(f'the recordings have labels of {sorted(spaces)}, expected one')
         self._space = LABEL_SPACES[spaces.pop()]
+        self._calibration = calibration
         self.files: list[Path] = []
         for number, bag in enumerate(bags):
             self.files += self._keep(bag, folder)
@@ -98,11 +105,11 @@ class Recordings:
 
     def _keep(self, bag: Path, folder: Path) -> list[Path]:
         """Write a recording's labelled frames, once."""
-        place = folder / f'{bag.name}_{_fingerprint(bag)}'
+        place = folder / f'{bag.name}_{_fingerprint(bag, self._calibration)}'
         done = place / 'done'
         if not done.exists():
             place.mkdir(parents=True, exist_ok=True)
-            for frame in read_labelled(bag, self._space):
+            for frame in read_labelled(bag, self._space, self._calibration):
                 with (place / f'{frame.bundle.stamp_ns}.frame').open('wb') as file:
                     pickle.dump(frame, file, pickle.HIGHEST_PROTOCOL)
             done.touch()
@@ -112,12 +119,15 @@ class Recordings:
         return files
 
 
-def read_labelled(bag: Path, space: LabelSpace) -> Iterator[LabelledFrame]:
+def read_labelled(
+    bag: Path, space: LabelSpace, calibration: Path | None = None
+) -> Iterator[LabelledFrame]:
     """Read a recording as labelled frames.
 
     Args:
         bag: The recording.
         space: Classes of its labels.
+        calibration: File of transforms and camera geometry that it lacks.
 
     Yields:
         One frame per bundle whose stamp has a label.
@@ -126,10 +136,12 @@ def read_labelled(bag: Path, space: LabelSpace) -> Iterator[LabelledFrame]:
         DatasetError: It cannot be read, has no labels or none of this size.
     """
     try:
+        known = load_calibration(calibration) if calibration else Calibration()
         with BagReader(bag) as reader:
             labels = _label_readers(bag, reader)
             mapping = guess_topics(reader.topics)
-            for bundle in read_bundles(reader, mapping):
+            check_sensors(reader, mapping, known)
+            for bundle in read_bundles(reader, mapping, BundleOptions(calibration=known)):
                 if not isinstance(bundle, SensorBundle) or bundle.stamp_ns not in labels:
                     continue
                 mask = labels[bundle.stamp_ns]()
@@ -137,7 +149,7 @@ def read_labelled(bag: Path, space: LabelSpace) -> Iterator[LabelledFrame]:
                 yield LabelledFrame(f'{bag.name}/{bundle.stamp_ns}', bundle, mask)
     except DatasetError:
         raise
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise DatasetError(f'{bag}: {error}') from error
 
 
@@ -231,9 +243,11 @@ def _space_of(bag: Path) -> str:
     )
 
 
-def _fingerprint(bag: Path) -> str:
-    """Changes with the recording and its labels."""
+def _fingerprint(bag: Path, calibration: Path | None) -> str:
+    """Changes with the recording, its labels and the calibration."""
     folder = _label_folder(bag)
-    files = [*sorted(bag.glob('*')), *(sorted(folder.glob('*.png')) if folder else [])]
-    facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files or [bag]]
+    files = [bag] if bag.is_file() else sorted(f for f in bag.glob('*') if f.is_file())
+    files += sorted(folder.glob('*.png')) if folder else []
+    files += [calibration] if calibration else []
+    facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     return hashlib.sha256(repr((str(bag.resolve()), facts)).encode()).hexdigest()[:12]
