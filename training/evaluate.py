@@ -15,7 +15,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ from sam_ad_perception.core.routing_table import (
 )
 from training.checkpoint import save_atomically
 from training.datasets.catalog import DATASETS
+from training.datasets.frames import LabelledFrame
 from training.evaluation_data import SIMULATED, EvaluationData, fit_labels, open_data
 from training.evaluation_files import (
     load_results,
@@ -84,7 +86,7 @@ def evaluate(
     times = (TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn())
     with Progress(*columns, *times, console=console) as bar:
         task = bar.add_task('frames', total=len(data))
-        reached = measure(data, plan, data.space, bar, task)
+        reached = measure(_tell(data, console), plan, data.space, bar, task)
     known = {network.spec.key: network for network in networks}
     results = []
     for (system, _), scores in zip(plan, reached, strict=True):
@@ -92,6 +94,17 @@ def evaluate(
         facts = (network.parameters, network.sha256) if network else (0, '')
         results.append(SystemResult(system.key, scores, *facts))
     return results
+
+
+def _tell(data: EvaluationData, console: Console) -> Iterator[LabelledFrame]:
+    """Read the frames; where no progress bar can be seen, print a line now and then."""
+    start, step = time.monotonic(), max(1, len(data) // 20)
+    for number, frame in enumerate(data):
+        if number and number % step == 0 and not console.is_terminal:
+            minutes = (time.monotonic() - start) / 60
+            left = minutes * (len(data) / number - 1)
+            console.print(f'{number} of {len(data)} frames, {minutes:.1f} min, {left:.1f} left')
+        yield frame
 
 
 def make_tables(

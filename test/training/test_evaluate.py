@@ -197,7 +197,9 @@ def test_command_writes_page_figures_and_the_routers_table(weights, tmp_path, mo
     out, table = tmp_path / 'out', tmp_path / 'routing.yaml'
     data = ('simulated', '--frames', 1, '--conditions', 'day,night', '--threads', 1)
     run(monkeypatch, weights, *data, '--subsets', 'all', '--out', out, '--routing', table)
-    assert 'IoU of each class' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert 'IoU of each class' in text
+    assert '1 of 2 frames' in text
     rows = load_results(out)['debug']
     assert len(rows) == 15
     assert rows[0].subset == SENSORS
