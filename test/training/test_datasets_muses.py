@@ -20,6 +20,7 @@ from training.datasets import muses
 from training.datasets.catalog import open_dataset
 from training.datasets.files import FrameFiles
 from training.datasets.frames import DatasetError, prepare_frame
+from training.datasets.muses_radar import read_radar
 
 SIZE = (54, 96)
 SCENE, PLACE = 'REC0006_frame_041442', 'train/fog/night'
@@ -57,6 +58,8 @@ def tree(tmp_path: Path, rng: np.random.Generator) -> Path:
             'lidar2rgb': T_CAMERA_LIDAR.tolist(),
             'event2rgb': np.eye(4).tolist(),
             'lidar2gnss': T_GNSS_LIDAR.tolist(),
+            'radar2rgb': T_CAMERA_LIDAR.tolist(),
+            'radar2gnss': T_GNSS_LIDAR.tolist(),
         },
     }
     (tmp_path / 'calib.json').write_text(json.dumps(calib))
@@ -148,16 +151,59 @@ def test_event_files_are_read_or_their_packages_are_named(tmp_path):
     assert (events.x.tolist(), events.polarity.tolist(), last_ns) == ([2], [True], 50_000_000)
 
 
+def radar_picture(late_ns: int) -> np.ndarray:
+    """Echoes: one that counts, of an invalid azimuth, from behind, from too far."""
+    polar = np.zeros((11 + 5000, 400), np.uint8)
+    polar[10] = 1
+    stamp_ns = (START_US + END_US) * 500 + late_ns
+    for row, value in ((0, stamp_ns // 10**9), (4, stamp_ns % 10**9)):
+        polar[row : row + 4] = np.frombuffer(np.uint32(value).tobytes(), np.uint8)[:, None]
+    polar[11 + 456, 190] = 77  # 457 bins of 4.38 cm, 9 degrees to the left
+    polar[11 + 300, 200], polar[10, 200] = 99, 0
+    polar[11 + 300, 20] = 55
+    polar[11 + 4000, 190] = 66  # beyond 150 m
+    return polar
+
+
+@pytest.mark.parametrize('late_ms', [0, 100])
+def test_radar_is_drawn_where_its_echoes_lie_on_the_ground(tree, events, late_ms):
+    path = tree / 'radar' / PLACE / f'{SCENE}_radar.png'
+    path.parent.mkdir(parents=True)
+    cv2.imwrite(str(path), radar_picture(late_ms * 1_000_000))
+    frame = read(tree)
+    angle = np.deg2rad(180 - 0.9 * 191)
+    distance = 457 * 0.0438
+    point = [distance * np.cos(angle), distance * np.sin(angle), -1.62]
+    point[0] += SPEED * late_ms * 1e-3  # as seen from where the vehicle was at the exposure
+    seen = T_CAMERA_LIDAR[:3, :3] @ point + T_CAMERA_LIDAR[:3, 3]
+    u, v = np.rint(cv2.projectPoints(seen, np.zeros(3), np.zeros(3), K, None)[0].ravel()).astype(
+        int
+    )
+    picture = prepare_frame(frame, {'radar': Picture(nearest=True)}, SIZE).inputs['radar']
+    assert np.argwhere(picture[1] > 0).tolist() == [[v, u]]
+    np.testing.assert_allclose(picture[:, v, u], [distance, 77, 0], atol=1e-3)
+    assert 'radar' in frame.pictures
+
+
+def test_a_radar_picture_that_is_none_is_named(tmp_path):
+    path = tmp_path / 'radar.png'
+    cv2.imwrite(str(path), np.zeros((50, 300), np.uint8))
+    with pytest.raises(
+        DatasetError, match=r'radar\.png is \(50, 300\) uint8, expected 400 columns'
+    ):
+        read_radar(path, 0)
+
+
 @pytest.mark.parametrize('end', ['.npz', '.npy', '.png'])
 def test_projected_pictures_are_those_of_the_tool(tree, rng, end):
     lidar = np.zeros((*SIZE, 3), np.float32)
     lidar[5, 7] = (41.5, 12, -1.25)
     counts = rng.integers(0, 5, (*SIZE, 3), dtype=np.uint8)
-    for folder, image in (('lidar', lidar), ('event_camera', counts)):
+    for folder, image in (('lidar', lidar), ('event_camera', counts), ('radar', lidar)):
         path = tree / 'projected_to_rgb' / folder / PLACE / f'{SCENE}_{folder}{end}'
         path.parent.mkdir(parents=True)
         if end == '.png':
-            shown = ((image + 100) * 150).astype(np.uint16) if folder == 'lidar' else image
+            shown = image if image is counts else ((image + 100) * 150).astype(np.uint16)
             cv2.imwrite(str(path), shown)
         elif end == '.npy':
             np.save(path, image)
@@ -165,9 +211,11 @@ def test_projected_pictures_are_those_of_the_tool(tree, rng, end):
             np.savez_compressed(path, image)
     mean, std = (4.917, 6.149, 0.27), (13.347, 17.638, 1.232)
     forms = {'lidar': Picture(mean, std, nearest=True), 'event': Picture(nearest=True)}
+    forms['radar'] = Picture(mean, std)
     prepared = prepare_frame(read(tree, 'muses_projected'), forms, SIZE).inputs
     expected = (lidar - np.float32(mean)) / np.float32(std)
-    np.testing.assert_allclose(prepared['lidar'], expected.transpose(2, 0, 1), atol=6e-3)
+    for name in ('lidar', 'radar'):
+        np.testing.assert_allclose(prepared[name], expected.transpose(2, 0, 1), atol=6e-3)
     np.testing.assert_array_equal(prepared['event'], counts.transpose(2, 0, 1))
 
 

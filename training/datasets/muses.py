@@ -6,7 +6,8 @@
 
 `muses` reads what the sensors measured, and our own `core` places it in the view: sweeps are
 deskewed to the middle of the exposure by the speed and the turn rates of the GNSS record, where
-meta.json leads to one. `muses_projected` reads the pictures that the data set's own tool makes in
+meta.json leads to one. Where there is a folder radar/, the picture `radar` is drawn of it.
+`muses_projected` reads the pictures that the data set's own tool makes in
 projected_to_rgb/. Labels are the 19 train ids of Cityscapes. Facts: Brodermann et al., "MUSES",
 ECCV 2024, and its tools.
 """
@@ -43,6 +44,7 @@ from training.datasets.files import (
     sorted_files,
 )
 from training.datasets.frames import LabelledFrame, bundle_in_view
+from training.datasets.muses_radar import draw_radar, read_radar
 
 EVENT_SIZE = (720, 1280)
 WINDOW_US = 30_000
@@ -54,6 +56,7 @@ _GNSS_FIELDS = 28
 _RATES, _SPEED = slice(17, 20), 23  # turn rates in 1e-5 degrees/s, speed over ground in mm/s
 _KNOTS = 9
 _END = '_frame_camera.png'
+_PROJECTED = {'lidar': 'lidar', 'event': 'event_camera', 'radar': 'radar'}
 _PNG_SCALE, _PNG_SHIFT = 150.0, 100.0  # projected values are written as (value + 100) * 150
 
 
@@ -68,6 +71,8 @@ def find_frames(root: Path, split: str) -> list[FrameFiles]:
             'event': root / 'event_camera' / place / f'{files.name}_event_camera.h5',
             'calib': root / 'calib.json',
         }
+        if (root / 'radar').is_dir():
+            more['radar'] = root / 'radar' / place / f'{files.name}_radar.png'
         if (root / 'meta.json').exists():
             more['meta'] = root / 'meta.json'
         frames.append(FrameFiles(files.name, {**files.files, **more}, files.condition))
@@ -80,7 +85,9 @@ def find_projected(root: Path, split: str) -> list[FrameFiles]:
     for files in _find_images(root, split):
         place = files.files['camera'].parent.relative_to(root / 'frame_camera')
         more = {}
-        for modality, folder in (('lidar', 'lidar'), ('event', 'event_camera')):
+        for modality, folder in _PROJECTED.items():
+            if modality == 'radar' and not (root / 'projected_to_rgb' / folder).is_dir():
+                continue
             stem = root / 'projected_to_rgb' / folder / place / f'{files.name}_{folder}'
             more[modality] = first_existing(
                 stem.with_name(stem.name + end) for end in ('.npz', '.npy', '.png')
@@ -115,15 +122,19 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
             Modality.LIDAR: _rigid(extrinsics['lidar2rgb'], 'lidar2rgb'),
             Modality.EVENT: _rigid(extrinsics['event2rgb'], 'event2rgb'),
         }
-        T_gnss_lidar = None if gnss is None else _rigid(extrinsics['lidar2gnss'], 'lidar2gnss')
+        T_gnss = {
+            name: _rigid(extrinsics[f'{name}2gnss'], f'{name}2gnss')
+            for name in ('lidar', 'radar')
+            if gnss is not None and name in files.files
+        }
+        radar_key = 'radar2rgb'
+        T_radar = _rigid(extrinsics[radar_key], radar_key) if 'radar' in files.files else None
     except (KeyError, TypeError) as error:
         raise DatasetError(f'{calib_path} lacks {error}') from error
     except ValueError as error:
         raise DatasetError(f'{calib_path}: {error}') from error
     sweep = read_sweep(files.files['lidar'], stamp_ns)
-    motion = None
-    if gnss is not None and T_gnss_lidar is not None:
-        motion = _sweep_motion(sweep, stamp_ns, gnss, T_gnss_lidar)
+    motion = _sweep_motion(sweep, stamp_ns, gnss, T_gnss.get('lidar'))
     events, event_ns = read_events(files.files['event'])
     frames = {
         Modality.CAMERA: SensorFrame(Modality.CAMERA, stamp_ns, 'camera', colour, camera),
@@ -131,27 +142,36 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
         Modality.LIDAR: SensorFrame(Modality.LIDAR, stamp_ns, 'lidar', sweep, motion=motion),
     }
     bundle = SensorBundle(stamp_ns, Modality.CAMERA, camera, frames, T_camera=T_camera)
+    pictures = {}
+    if T_radar is not None:
+        echoes = read_radar(files.files['radar'], stamp_ns)
+        turned = _sweep_motion(echoes, stamp_ns, gnss, T_gnss.get('radar'))
+        shown = SensorFrame(Modality.LIDAR, stamp_ns, 'radar', echoes, motion=turned)
+        pictures['radar'] = draw_radar(shown, T_radar, camera)
     labels = read_labels(files.files['labels'])
-    return LabelledFrame(files.name, bundle, labels, files.condition)
+    return LabelledFrame(files.name, bundle, labels, files.condition, pictures=pictures)
 
 
 def read_projected(files: FrameFiles) -> LabelledFrame:
     """See `DatasetLayout.read`; lidar as range, intensity, height, events as ON, OFF, 0."""
-    images: dict[Modality, NDArray[Any]] = {Modality.CAMERA: read_rgb(files.files['camera'])}
-    lidar = files.files['lidar']
-    values = _projection(lidar)
-    # OpenCV reads the channels in the order in which it wrote them, so they are not turned
-    images[Modality.LIDAR] = values / _PNG_SCALE - _PNG_SHIFT if lidar.suffix == '.png' else values
-    images[Modality.EVENT] = _projection(files.files['event'])
-    images = {m: np.ascontiguousarray(i) for m, i in images.items()}
-    images[Modality.LIDAR] = images[Modality.LIDAR].astype(np.float32)
+    bundle = bundle_in_view(
+        {
+            Modality.CAMERA: read_rgb(files.files['camera']),
+            Modality.EVENT: _projection(files.files['event']),
+            Modality.LIDAR: _projection(files.files['lidar'], shifted=True),
+        }
+    )
+    radar = files.files.get('radar')
+    pictures = {'radar': _projection(radar, shifted=True)} if radar else {}
     labels = read_labels(files.files['labels'])
-    return LabelledFrame(files.name, bundle_in_view(images), labels, files.condition)
+    return LabelledFrame(files.name, bundle, labels, files.condition, pictures=pictures)
 
 
-def _projection(path: Path) -> NDArray[np.float32]:
+def _projection(path: Path, *, shifted: bool = False) -> NDArray[np.float32]:
+    """A picture of the tool; `shifted` where its PNG files hold (value + 100) * 150."""
     try:
         if path.suffix == '.png':
+            # OpenCV reads the channels in the order in which it wrote them: they are not turned
             image = read_image(path)
         elif path.suffix == '.npz':
             with np.load(path, allow_pickle=False) as archive:
@@ -162,7 +182,8 @@ def _projection(path: Path) -> NDArray[np.float32]:
         raise DatasetError(f'{path} cannot be read: {error}') from error
     if image.ndim != 3 or image.shape[2] != 3:
         raise DatasetError(f'{path} has shape {image.shape}, expected (H, W, 3)')
-    return np.asarray(image, np.float32)
+    values = np.asarray(image, np.float32)
+    return values / _PNG_SCALE - _PNG_SHIFT if shifted and path.suffix == '.png' else values
 
 
 def read_sweep(path: Path, stamp_ns: int) -> PointCloud:
@@ -290,16 +311,20 @@ def _read_twist(path: Path) -> NDArray[np.float64]:
 
 
 def _sweep_motion(
-    sweep: PointCloud, stamp_ns: int, twist: NDArray[np.float64], T_gnss_lidar: NDArray[np.float64]
+    sweep: PointCloud,
+    stamp_ns: int,
+    twist: NDArray[np.float64] | None,
+    T_gnss: NDArray[np.float64] | None,
 ) -> PointMotion | None:
+    """How the sensor of a sweep moved; None where that is unknown."""
     offsets = sweep.time_offset_ns
-    if offsets is None or offsets.size == 0:
+    if twist is None or T_gnss is None or offsets is None or offsets.size == 0:
         return None
     first, last = int(offsets.min()), int(offsets.max())
     step = max(1, -(-(last - first) // (_KNOTS - 1)))
     times_s = (first + step * np.arange(_KNOTS)) * 1e-9
     moved = exp_twist(twist * times_s[:, None])
-    return PointMotion(stamp_ns + first, step, np.linalg.inv(T_gnss_lidar) @ moved @ T_gnss_lidar)
+    return PointMotion(stamp_ns + first, step, np.linalg.inv(T_gnss) @ moved @ T_gnss)
 
 
 def _camera(K: Any, size: tuple[int, ...], frame_id: str) -> CameraModel:
