@@ -264,6 +264,27 @@ class Vehicle:
         finally:
             self._node.destroy_client(client)
 
+    def listen(self, topic: str) -> set[int]:
+        """Listen to one more topic of images.
+
+        Args:
+            topic: Its name.
+
+        Returns:
+            Filled, as time passes, with the stamps of what comes, nanoseconds.
+        """
+        from sam_ad_perception.nodes.ros import message_type
+
+        stamps: set[int] = set()
+        self._node.create_subscription(
+            message_type('sensor_msgs/msg/Image'),
+            topic,
+            lambda data: stamps.add(read_stamp(data)),
+            100,
+            raw=True,
+        )
+        return stamps
+
     def _listen(self) -> None:
         from sam_ad_perception.nodes.ros import message_type
 

@@ -1,0 +1,141 @@
+"""The front door: launch files started by launch itself, with the sensors of a small vehicle.
+
+Needs launch, launch_ros and launch_pytest, and the package installed with its data files; the
+nodes run the same scenarios without launch in `test/nodes`.
+"""
+
+import os
+
+import pytest
+
+pytest.importorskip('launch_pytest', reason='launch_pytest is not installed (not in the wheels)')
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+import launch_pytest
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from benchmarks.vehicle import drive, write_smallest_network
+from benchmarks.vehicle_content import SENSORS, render_content
+from launch import LaunchDescription
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+LOAD_S = 90.0
+
+
+@pytest.fixture(scope='module')
+def share():
+    try:
+        return get_package_share_directory('sam_ad_perception')
+    except PackageNotFoundError:
+        pytest.skip('sam_ad_perception is not installed with its data files')
+
+
+@pytest.fixture(scope='module')
+def folder(share, tmp_path_factory):
+    """Content of the sensors and a network of 0.2 M parameters, in a ROS domain of its own."""
+    made = tmp_path_factory.mktemp('launch')
+    render_content(made, frames=4)
+    write_smallest_network(made / 'network')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(os.getpid() % 100 + 1))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        yield made
+
+
+@pytest.fixture
+def network(folder):
+    """Launch arguments that make the segmentation node run that network."""
+    own = folder / 'network'
+    return {'model': 'smallest', 'zoo': str(own / 'zoo.yaml'), 'checkpoint_dir': str(own)}
+
+
+@pytest.fixture
+def exit_codes():
+    """Exit code of each process that launch started, by its name without number."""
+    return {}
+
+
+def described(share, name, arguments, exit_codes):
+    """A launch file, and somebody who notes how its processes end."""
+
+    def note(event, context):
+        exit_codes[event.process_name.rpartition('-')[0]] = event.returncode
+
+    source = PythonLaunchDescriptionSource(f'{share}/launch/{name}.launch.py')
+    return LaunchDescription(
+        [
+            RegisterEventHandler(OnProcessExit(on_exit=note)),
+            IncludeLaunchDescription(source, launch_arguments=arguments.items()),
+            launch_pytest.actions.ReadyToTest(),
+        ]
+    )
+
+
+@launch_pytest.fixture
+def perception(share, network, exit_codes):
+    return described(share, 'perception', network, exit_codes)
+
+
+@pytest.mark.launch(fixture=perception)
+def test_perception_makes_masks_and_leaves_in_peace(perception, folder, exit_codes):
+    with drive(folder) as vehicle:
+        for sensor in ('placement', *SENSORS):
+            vehicle.start(sensor)
+        vehicle.await_masks(LOAD_S)
+        assert vehicle.until(lambda: len(vehicle.heard.masks) > 3, 20.0)
+    yield
+    assert exit_codes == {'segmentation_node': 0, 'visualization_node': 0}
+
+
+@launch_pytest.fixture
+def synchronizer(share, exit_codes):
+    switches = {'segmentation': 'false', 'visualization': 'false', 'synchronizer': 'true'}
+    return described(share, 'perception', switches, exit_codes)
+
+
+@pytest.mark.launch(fixture=synchronizer)
+def test_the_synchronizer_alone_gives_out_equal_stamps(synchronizer, folder, exit_codes):
+    with drive(folder) as vehicle:
+        heard = {name: vehicle.listen(f'synchronized/{name}/image_rect') for name in SENSORS[:2]}
+        for sensor in ('placement', *SENSORS):
+            vehicle.start(sensor)
+        assert vehicle.until(lambda: len(set.intersection(*heard.values())) > 3, LOAD_S)
+    yield
+    assert exit_codes == {'synchronizer_node': 0}
+
+
+@pytest.fixture
+def bag(folder):
+    """A simulated drive of one second, and how many camera images it holds."""
+    from sam_ad_perception.bags.writer import BagWriter
+    from sam_ad_perception.simulation.configuration import DriveConfig
+    from sam_ad_perception.simulation.drive import Drive
+    from sam_ad_perception.simulation.recording import record
+
+    made = Drive(DriveConfig(seed=1, duration_s=1.0, size=(96, 160)))
+    with BagWriter(folder / 'bag') as writer:
+        record(made, writer)
+    return folder / 'bag', len(made.frame_stamps('camera'))
+
+
+@launch_pytest.fixture
+def replay(share, network, bag, exit_codes):
+    return described(share, 'replay', {**network, 'bag': str(bag[0])}, exit_codes)
+
+
+@pytest.mark.launch(fixture=replay)
+def test_a_replay_makes_a_mask_of_each_image_and_ends_by_itself(replay, folder, bag, exit_codes):
+    with drive(folder) as vehicle:
+        assert vehicle.until(lambda: 'replay_node' in exit_codes, LOAD_S)
+        assert vehicle.until(lambda: len(exit_codes) == 3, 20.0)
+        stamps = [stamp for _, stamp, _ in vehicle.heard.masks]
+    assert len(stamps) == bag[1]
+    assert stamps == sorted(set(stamps))
+    yield
+    assert exit_codes == dict.fromkeys(
+        ('replay_node', 'segmentation_node', 'visualization_node'), 0
+    )
