@@ -109,7 +109,9 @@ def load_run(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError) as error:
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, UnpicklingError, OSError, EOFError) as error:
         raise ValueError(f'{path} is damaged or no state of a run: {error}') from error
     return state
 

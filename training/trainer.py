@@ -70,8 +70,7 @@ class Trainer:
             self.replicas.append(share_weights(self.network))
         self.optimizer = make_optimizer(self.network, config.optimizer)
         module, stepper = self.fabric.setup(self.network, self.optimizer)
-        others = (self.fabric.setup_module(r, move_to_device=False) for r in self.replicas[1:])
-        self._modules: list[Any] = [module, *others]
+        self._module: Any = module
         self._stepper: Any = stepper
         self._pool = ThreadPoolExecutor(len(self.replicas))
         self.step = 0
@@ -82,12 +81,15 @@ class Trainer:
         self._resume()
 
     def _check_processes(self, network: nn.Module) -> None:
+        replicas = self.config.schedule.replicas
+        if replicas > 1 and self.config.machine.precision == '16-mixed':
+            raise ValueError(f'schedule.replicas must be 1 with 16-mixed, got {replicas}')
         if self.fabric.world_size == 1:
             return
-        if self.config.schedule.replicas > 1:
+        if replicas > 1:
             raise ValueError(
                 f'schedule.replicas must be 1 with {self.fabric.world_size} processes, got '
-                f'{self.config.schedule.replicas}: they are threads of one process'
+                f'{replicas}: they are threads of one process'
             )
         if learns_codes(network):
             raise ValueError(
@@ -179,27 +181,31 @@ class Trainer:
         first = self.number + int(self.fabric.global_rank) * self.share
         numbers = range(first, first + len(batches))
 
-        def differentiate(place: int, module: Any, batch: Batch, number: int) -> float:
-            alone = len(self.replicas) == 1
-            seed_draws(self.replicas[place], (self.config.seed, number), alone=alone)
+        alone = len(self.replicas) == 1
+
+        def differentiate(replica: nn.Module, batch: Batch, number: int) -> float:
+            seed_draws(replica, (self.config.seed, number), alone=alone)
             batch = batch.to(str(self.fabric.device))
-            output = module(resize_inputs(batch.inputs, size))
+            inputs = resize_inputs(batch.inputs, size)
+            output = self._module(inputs) if alone else self._run_beside(replica, inputs)
             loss = total_loss(output, batch.labels, self.config.loss, self.offset(number))
-            self.fabric.backward(loss / len(batches))
+            share = loss / len(batches)
+            if alone:
+                self.fabric.backward(share)
+            else:
+                share.backward()
             return float(loss.detach())
 
         for replica in self.replicas:
             replica.zero_grad(set_to_none=True)
         width = len(self.replicas)
-        run: Any = map if width == 1 else self._pool.map
+        run: Any = map if alone else self._pool.map
         losses: list[float] = []
         for start in range(0, len(batches), width):
             waits = start + width < len(batches)
             group = slice(start, start + width)
-            with self.fabric.no_backward_sync(self._modules[0], enabled=waits):
-                losses += run(
-                    differentiate, range(width), self._modules, batches[group], numbers[group]
-                )
+            with self.fabric.no_backward_sync(self._module, enabled=waits):
+                losses += run(differentiate, self.replicas, batches[group], numbers[group])
         for other in self.replicas[1:]:
             add_gradients(self.network, other)
         self._check_losses(losses, names)
@@ -212,6 +218,12 @@ class Trainer:
         self.step += 1
         self.number += self.batches_per_step
         return loss
+
+    def _run_beside(self, replica: nn.Module, inputs: dict[str, Tensor]) -> Any:
+        """Run a replica in a thread: Fabric's own wrapper serves one thread at a time."""
+        with self.fabric.autocast():
+            output = replica(inputs)
+        return self.fabric.strategy.precision.convert_output(output)
 
     def _set_rates(self) -> None:
         progress = self.progress
@@ -246,7 +258,7 @@ class Trainer:
         if not most:
             return
         norm = self.fabric.clip_gradients(
-            self._modules[0], self._stepper, max_norm=most, error_if_nonfinite=False
+            self._module, self._stepper, max_norm=most, error_if_nonfinite=False
         )
         assert norm is not None
         # a scaler of half precision passes over such steps and scales less from then on
