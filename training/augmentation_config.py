@@ -101,6 +101,11 @@ class AugmentationConfig:
             raise ValueError(f'hue must be in [0, 0.5], got {self.hue}')
 
     @property
+    def sensors(self) -> set[str]:
+        """The sensors that are to fail."""
+        return {*self.faults, *self.corruption.sensors}
+
+    @property
     def of_frames(self) -> bool:
         """Whether single frames are changed, which rendered ones cannot be."""
         shares = (self.flip, self.colour, self.blur, *self.faults.values())

@@ -90,12 +90,6 @@ class BatchReader:
         self.subsets = subsets
         self.seed = seed
         self.augmentation = augmentation or AugmentationConfig()
-        stray = self.augmentation.corruption.sensors - set(source.spec.inputs)
-        if stray:
-            raise ValueError(
-                f'augmentation.corruption names {sorted(stray)}, {source.spec.key} has '
-                f'{list(source.spec.inputs)}'
-            )
         self.skip_damaged = skip_damaged
 
     def read(self, number: int) -> DrawnBatch:
@@ -310,8 +304,8 @@ def open_frames(
         The frames.
 
     Raises:
-        DatasetError: A dataset on disk cannot be opened.
-        ValueError: Its labels do not relate to the network's classes.
+        DatasetError: A dataset on disk cannot be opened, or its labels do not relate to the
+            network's classes.
     """
     folder = Path(config.cache_dir)
     if config.dataset != SIMULATED:

@@ -28,7 +28,8 @@ def find_entry(config: TrainConfig) -> ModelSpec:
         The entry.
 
     Raises:
-        ValueError: No such entry, or one with other classes than the simulator's.
+        ValueError: No such entry, one with other classes than the simulator's, or without a
+            sensor that is to fail.
     """
     zoo = load_zoo(Path(config.zoo))
     if config.model not in zoo:
@@ -38,6 +39,11 @@ def find_entry(config: TrainConfig) -> ModelSpec:
         raise ValueError(
             f'simulated drives are labelled as {LABEL_SPACE}, but {config.model} has the '
             f'classes of {spec.label_space}'
+        )
+    stray = config.augmentation.sensors - set(spec.inputs)
+    if stray:
+        raise ValueError(
+            f'augmentation names {sorted(stray)}, {config.model} has {list(spec.inputs)}'
         )
     return spec
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from sam_ad_perception.modeling.zoo import load_zoo
 from training.batches import BatchReader, open_frames
 from training.config import TrainConfig, load_config
 from training.datasets.frames import DatasetError
+from training.networks import find_entry
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'training/configs/debug_camvid.yaml'
@@ -98,6 +101,23 @@ def test_validation_reads_the_other_split_unchanged_at_its_own_size(tree, tmp_pa
     assert batch.inputs['camera'].shape == (1, 3, *spec.input_size)
 
 
+def test_processes_that_read_can_be_given_the_dataset(tree, tmp_path):
+    config = configure(tree, tmp_path)
+    spec = load_zoo(Path(config.zoo))[config.model]
+    source = open_frames(spec, config, config.data).source
+    other = pickle.loads(pickle.dumps(source))
+    one, same = (s.read([3], np.random.default_rng(5)) for s in (source, other))
+    assert torch.equal(one.inputs['camera'], same.inputs['camera'])
+    assert torch.equal(one.labels, same.labels)
+
+
+def test_classes_that_do_not_relate_are_refused(tree, tmp_path):
+    config = configure(tree, tmp_path)
+    spec = dataclasses.replace(load_zoo(Path(config.zoo))[config.model], label_space='mcubes')
+    with pytest.raises(DatasetError, match="no mapping from label space 'camvid' to 'mcubes'"):
+        open_frames(spec, config, config.data)
+
+
 def test_a_whole_split_and_a_root_are_asked_for(tree, tmp_path):
     config = configure(tree, tmp_path, 'data.partial=false')
     spec = load_zoo(Path(config.zoo))[config.model]
@@ -130,7 +150,5 @@ def test_rendered_frames_take_no_changes_of_frames():
 
 def test_corruption_of_a_sensor_that_the_network_does_not_have_is_refused(tree, tmp_path):
     config = configure(tree, tmp_path, 'augmentation.corruption.drop={lidar: 0.5}')
-    spec = load_zoo(Path(config.zoo))[config.model]
-    source = open_frames(spec, config, config.data).source
     with pytest.raises(ValueError, match=r"names \['lidar'\], debug_ad_sam has \['camera'\]"):
-        BatchReader(source, 2, config.subsets, 7, augmentation=config.augmentation)
+        find_entry(config)

@@ -18,6 +18,7 @@ from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from training.datasets.catalog import open_dataset
 from training.datasets.contact_sheet import TILE_WIDTH, draw_sheet
 from training.datasets.frames import DatasetError, LabelledFrame
+from training.datasets.inspection import inspect_dataset
 from training.prepare import main
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,24 @@ def test_every_odd_file_is_named_and_left_out_of_the_index(tree, tmp_path, capsy
         assert text in shown, text
     names = {s: [f['name'] for f in each['frames']] for s, each in content['splits'].items()}
     assert names == {'train': ['train_2', 'train_3'], 'val': ['val_1']}
+
+
+def test_what_befalls_many_frames_is_said_once():
+    class Refusing:
+        space = LABEL_SPACES['camvid']
+
+        def __len__(self):
+            return 5
+
+        def read(self, index):
+            raise DatasetError('a package is not installed' if index else 'the first is damaged')
+
+    findings = inspect_dataset(Refusing(), 'train', found=5, published=0)
+    assert findings.problems == [
+        'the first is damaged',
+        'a package is not installed (4 frames)',
+    ]
+    assert findings.sound == []
 
 
 def test_training_may_take_the_index(tree, tmp_path, capsys):

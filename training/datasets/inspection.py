@@ -97,11 +97,12 @@ def inspect_dataset(
         return _Look(frame.name, f'{width}x{height}', pixels, frame.condition, frame.case)
 
     sizes: dict[str, str] = {}
+    refused: Counter[str] = Counter()
     with ThreadPoolExecutor(workers) as pool:
         for index, seen in enumerate(pool.map(look, range(len(dataset)))):
             advance()
             if seen.pixels is None:
-                findings.problems.append(seen.problem)
+                refused[seen.problem] += 1
                 continue
             findings.sound.append(index)
             findings.pixels += seen.pixels
@@ -111,6 +112,7 @@ def inspect_dataset(
             sizes[seen.name] = seen.size
             if seen.pixels[UNLABELED] == seen.pixels.sum():
                 findings.problems.append(f'{seen.name} has no labelled pixel')
+    findings.problems += [t if n == 1 else f'{t} ({n} frames)' for t, n in refused.items()]
     findings.problems += _odd_sizes(sizes)
     return findings
 

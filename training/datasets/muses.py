@@ -229,7 +229,7 @@ def read_events(path: Path) -> tuple[Events, int]:
         importlib.import_module('hdf5plugin')  # the files are compressed with what it brings
     except ImportError as error:
         raise DatasetError(
-            f'{path.name}: events of MUSES need two optional packages: pip install h5py hdf5plugin'
+            'the events of MUSES need two optional packages: pip install h5py hdf5plugin'
         ) from error
     try:
         with h5py.File(path, 'r') as file:

@@ -33,7 +33,7 @@ class PreparedFrames:
         augmentation: How frames are changed.
 
     Raises:
-        ValueError: The labels do not relate to the classes of the network.
+        DatasetError: The labels do not relate to the classes of the network.
     """
 
     def __init__(
@@ -43,7 +43,10 @@ class PreparedFrames:
         self.spec = spec
         self.augmentation = augmentation
         self.length = len(dataset)
-        self._table = mapping(dataset.space, spec.labels)
+        try:
+            self._table = mapping(dataset.space, spec.labels)
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
 
     def rendered(self) -> NDArray[np.int64]:
         """Indices of all frames."""
@@ -61,7 +64,7 @@ class PreparedFrames:
             own.
 
         Raises:
-            DatasetError: A frame cannot be read, or frames that are not changed differ in size.
+            DatasetError: A frame cannot be read or spoilt, or unchanged frames differ in size.
         """
         items = [self._prepare(self.dataset.read(int(index)), rng) for index in indices]
         sizes = {tuple(labels.shape) for _, labels in items}
@@ -77,7 +80,10 @@ class PreparedFrames:
         cut = Cut(size)
         if rng is not None:
             frame = vary_camera(frame, self.augmentation, rng)
-            frame = spoil_sensors(frame, self.augmentation, rng)
+            try:
+                frame = spoil_sensors(frame, self.augmentation, rng)
+            except ValueError as error:
+                raise DatasetError(f'{frame.name}: {error}') from error
             cut = draw_cut(self.augmentation, size, rng)
         prepared = prepare_frame(frame, self.spec.inputs, cut.size)
         inputs = {name: torch.from_numpy(image) for name, image in prepared.inputs.items()}
