@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,24 +10,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sam_ad_perception.core.labels import LabelSpace, mapping
 from sam_ad_perception.core.routing import Expert
 from sam_ad_perception.core.sensors import CameraModel, SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
+from sam_ad_perception.modeling.backends import (
+    Backend,
+    BackendConfig,
+    BackendError,
+    CompiledBackend,
+    Images,
+    Prediction,
+    Tell,
+    TorchBackend,
+)
 from sam_ad_perception.modeling.checkpoints import load_checkpoint
 from sam_ad_perception.modeling.lora import merge_lora
-from sam_ad_perception.modeling.networks import NetworkOutput, SegmentationNetwork
+from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.preprocessing import (
     PreparedBundle,
     mask_from_logits,
     prepare_bundle,
 )
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model
+from sam_ad_perception.modeling.zoo import ModelSpec, build_model, sensor_sets
 
 if TYPE_CHECKING:
     from sam_ad_perception.modeling.encoder_pool import EncoderPool
+
+
+log = logging.getLogger(__name__)
 
 
 class ExpertNetwork:
@@ -37,10 +50,13 @@ class ExpertNetwork:
         network: Its network with trained weights; it is switched to inference and its adapters
             are merged.
         device: Where it runs.
+        backend: How it runs. Where that cannot be, torch runs it, and the log says why.
 
     Attributes:
         spec: The zoo entry.
         network: The network.
+        device: Where it runs.
+        backend: What runs it.
         role: What the router needs to know of it.
     """
 
@@ -49,11 +65,22 @@ class ExpertNetwork:
         spec: ModelSpec,
         network: SegmentationNetwork,
         device: torch.device | str = 'cpu',
+        backend: BackendConfig | None = None,
     ) -> None:
         self.spec = spec
         self.device = torch.device(device)
-        self.network = network.to(self.device).eval().requires_grad_(False)
+        self.network = network.eval().requires_grad_(False)
         merge_lora(self.network)
+        config = backend or BackendConfig()
+        self._plain = TorchBackend(
+            self.network, self.device, mean=spec.mean_of_heads, half=config.half
+        )
+        self.backend: Backend = self._plain
+        self._tell: Tell = log.warning
+        try:
+            self.backend = make_backend(config, spec, self._plain)
+        except BackendError as err:
+            self._fall_back(err)
         self.role = Expert(spec.key, tuple(spec.inputs), spec.required)
         self._ids: NDArray[np.uint8] | None = None
 
@@ -85,27 +112,40 @@ class ExpertNetwork:
         forms = {name: form for name, form in self.spec.inputs.items() if name in subset}
         return prepare_bundle(bundle, forms, self.spec.input_size, ranges)
 
-    @torch.inference_mode()
-    def run(self, items: Sequence[PreparedBundle]) -> tuple[NetworkOutput, NDArray[np.float32]]:
+    def build(self, tell: Tell) -> None:
+        """Build what the backend needs for every set of sensors, so that no frame waits for it.
+
+        Args:
+            tell: Told in words what happens now, and if torch has to run the network instead.
+        """
+        self._tell = tell
+        try:
+            self.backend.prepare(sensor_sets(self.spec)[::-1], tell)
+        except BackendError as err:
+            self._fall_back(err)
+
+    def run(self, items: Sequence[PreparedBundle]) -> tuple[Prediction, NDArray[np.float32]]:
         """Run the network on a batch.
 
         Args:
             items: Bundles with the same sensors.
 
         Returns:
-            What the network made, and (B, classes, h, w) float32 logits.
+            What the network made, and its (B, classes, h, w) float32 logits.
         """
-        inputs = {
-            name: torch.from_numpy(np.stack([item.inputs[name] for item in items])).to(self.device)
-            for name in items[0].inputs
+        inputs: Images = {
+            name: _stack([item.inputs[name] for item in items]) for name in items[0].inputs
         }
-        mean = self.spec.mean_of_heads
-        output: NetworkOutput = self.network(inputs, with_aux=mean)
-        logits: Tensor = output.logits
-        if mean:
-            assert output.aux_logits is not None  # the entry's arguments made sure
-            logits = 0.5 * (logits + output.aux_logits)
-        return output, logits.float().cpu().numpy()
+        try:
+            prediction = self.backend.run(inputs)
+        except BackendError as err:
+            self._fall_back(err)
+            prediction = self.backend.run(inputs)
+        return prediction, prediction.logits
+
+    def _fall_back(self, err: BackendError) -> None:
+        self.backend = self._plain
+        self._tell(f'torch runs {self.spec.key}, because the backend cannot: {err}')
 
     def decode(
         self, logits: NDArray[np.float32], camera: CameraModel
@@ -134,12 +174,39 @@ class ExpertNetwork:
         self.decode(logits[0], camera)
 
 
+def make_backend(config: BackendConfig, spec: ModelSpec, plain: TorchBackend) -> Backend:
+    """Make the backend that a configuration asks for.
+
+    Args:
+        config: Which.
+        spec: The zoo entry.
+        plain: torch with the network.
+
+    Returns:
+        The backend; nothing is built yet.
+
+    Raises:
+        BackendError: It cannot run here.
+    """
+    if config.name == 'torch':
+        return plain
+    if config.name == 'compile':
+        return CompiledBackend(plain, spec.channels, spec.input_size)
+    # imported only here: it may not be installed
+    from sam_ad_perception.modeling.onnx_backend import OnnxBackend, default_cache
+    from sam_ad_perception.modeling.onnx_providers import choose_providers
+
+    providers = choose_providers(config.providers, plain.device)
+    return OnnxBackend(plain, spec, providers, config.cache or default_cache(), half=config.half)
+
+
 def load_expert(
     zoo: Mapping[str, ModelSpec],
     key: str,
     checkpoint_dir: Path,
     device: torch.device | str = 'cpu',
     pool: EncoderPool | None = None,
+    backend: BackendConfig | None = None,
 ) -> ExpertNetwork:
     """Build a network of the zoo and load its checkpoint.
 
@@ -149,6 +216,7 @@ def load_expert(
         checkpoint_dir: Folder of the checkpoint files.
         device: Where it runs.
         pool: Frozen SAM encoders that several networks share; None builds its own.
+        backend: How it runs, see `ExpertNetwork`.
 
     Returns:
         The network.
@@ -161,4 +229,9 @@ def load_expert(
         raise ValueError(f'the zoo has no model {key!r}, expected one of {list(zoo)}')
     network = build_model(zoo[key], pool)
     load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
-    return ExpertNetwork(zoo[key], network, device)
+    return ExpertNetwork(zoo[key], network, device, backend)
+
+
+def _stack(images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Make a batch; one image alone is not copied."""
+    return images[0][None] if len(images) == 1 else np.stack(images)

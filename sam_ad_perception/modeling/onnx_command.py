@@ -38,8 +38,8 @@ def run(options: argparse.Namespace, zoo_path: Path, checkpoint_dir: Path) -> in
         OSError: A file cannot be read or written.
     """
     from sam_ad_perception.modeling.checkpoints import load_checkpoint
-    from sam_ad_perception.modeling.onnx_export import export_sensor_sets, sensor_sets
-    from sam_ad_perception.modeling.zoo import build_model, load_zoo
+    from sam_ad_perception.modeling.onnx_export import export_sensor_sets
+    from sam_ad_perception.modeling.zoo import build_model, load_zoo, sensor_sets
 
     zoo = load_zoo(zoo_path)
     if options.model not in zoo:

@@ -1,4 +1,4 @@
-"""A network as ONNX files: one input per modality, one output, the logits.
+"""A network as ONNX files: one input per modality; the logits and, if it has one, the gate.
 
 A graph has its sensors written into it, so each set of sensors has a file of its own, in which
 absent ones cost nothing.
@@ -6,16 +6,16 @@ absent ones cost nothing.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sam_ad_perception.modeling.deformable import onnx_translations
-from sam_ad_perception.modeling.zoo import ModelSpec
+from sam_ad_perception.modeling.backends import Deployed
+from sam_ad_perception.modeling.networks import SegmentationNetwork
+from sam_ad_perception.modeling.zoo import ModelSpec, sensor_sets
 
 OPSET = 20
 """First opset with DeformConv, GELU and 5-D GridSample."""
@@ -42,50 +42,42 @@ class OnnxFile:
     error: float
 
 
-class LogitsOnly(nn.Module):
-    """A network with positional inputs and the logits as its only output.
-
-    Args:
-        network: The network, whose forward takes a mapping from modality to image.
-        modalities: Order of the inputs.
-    """
-
-    def __init__(self, network: nn.Module, modalities: Sequence[str]) -> None:
-        super().__init__()
-        self.network = network
-        self.modalities = tuple(modalities)
-
-    def forward(self, *images: Tensor) -> Tensor:
-        """Map images (B, C, H, W), one per modality, to logits (B, classes, h, w)."""
-        inputs = dict(zip(self.modalities, images, strict=True))
-        logits: Tensor = self.network(inputs, with_aux=False).logits
-        return logits
-
-
 def export_onnx(
-    network: nn.Module, inputs: Mapping[str, Tensor], path: Path, *, optimize: bool = True
+    network: SegmentationNetwork,
+    inputs: Mapping[str, Tensor],
+    path: Path,
+    *,
+    mean: bool = False,
+    optimize: bool = True,
 ) -> None:
     """Write a network for the shapes and the modalities of example inputs.
 
-    The file's inputs are named by modality, its output `logits`. All sizes are fixed. The
-    weights are inside it, or beside it (`.onnx.data`) where one file could not hold them.
+    The file's inputs are named by modality, its outputs `logits` and, where the network has one,
+    `gate`. All sizes are fixed. The weights are inside it, or beside it (`.onnx.data`) where one
+    file could not hold them.
 
     Args:
-        network: The network in inference mode, on the CPU.
-        inputs: Example image (B, C, H, W) of each modality.
+        network: The network in inference mode.
+        inputs: Example image (B, C, H, W) of each modality, on the network's device.
         path: File to write.
+        mean: Whether the logits are the mean of both heads', not the main one's.
         optimize: Whether to fold constants here; a runtime does it too, when it loads the file.
 
     Raises:
         ImportError: `onnxscript` is not installed.
         OSError: The file cannot be written.
     """
+    # imported only here: torchvision takes two seconds, and only an export needs onnxscript
+    from sam_ad_perception.modeling.deformable import onnx_translations
+
+    deployed = Deployed(network, tuple(inputs), mean=mean).eval()
     with torch.no_grad():  # with gradients, attention is traced in a form that does not export
+        outputs = deployed(*inputs.values())
         program = torch.onnx.export(
-            LogitsOnly(network, tuple(inputs)).eval(),
+            deployed,
             tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=['logits'],
+            output_names=['logits', 'gate'][: len(outputs)],
             dynamo=True,
             opset_version=OPSET,
             custom_translation_table=dict(onnx_translations()),
@@ -97,22 +89,8 @@ def export_onnx(
     program.save(path, external_data=held > ONE_FILE_BYTES)
 
 
-def sensor_sets(spec: ModelSpec) -> list[tuple[str, ...]]:
-    """List the sets of sensors that a network takes.
-
-    Args:
-        spec: Its entry.
-
-    Returns:
-        Every non-empty subset of its modalities that holds the required ones, smallest first.
-    """
-    names = list(spec.inputs)
-    sets = (s for n in range(1, len(names) + 1) for s in itertools.combinations(names, n))
-    return [s for s in sets if set(spec.required) <= set(s)]
-
-
 def export_sensor_sets(
-    network: nn.Module, spec: ModelSpec, sets: Sequence[Sequence[str]], folder: Path
+    network: SegmentationNetwork, spec: ModelSpec, sets: Sequence[Sequence[str]], folder: Path
 ) -> Iterator[OnnxFile]:
     """Write one file per set of sensors, and run each under ONNX Runtime beside the network.
 
@@ -144,12 +122,13 @@ def export_sensor_sets(
         shapes = {name: (1, spec.channels[name], *spec.input_size) for name in names}
         inputs = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
         path = folder / f'{spec.key}.{"+".join(names)}.onnx'
-        export_onnx(network, inputs, path)
-        yield OnnxFile(path, names, *compare_onnx(network, inputs, path))
+        export_onnx(network, inputs, path, mean=spec.mean_of_heads)
+        shares = compare_onnx(network, inputs, path, mean=spec.mean_of_heads)
+        yield OnnxFile(path, names, *shares)
 
 
 def compare_onnx(
-    network: nn.Module, inputs: Mapping[str, Tensor], path: Path
+    network: SegmentationNetwork, inputs: Mapping[str, Tensor], path: Path, *, mean: bool = False
 ) -> tuple[float, float]:
     """Run a file under ONNX Runtime, on the CPU, beside the network it was made from.
 
@@ -157,6 +136,7 @@ def compare_onnx(
         network: The network in inference mode, on the CPU.
         inputs: Image (B, C, H, W) of each modality, of the file's shapes.
         path: The file.
+        mean: As of `export_onnx`.
 
     Returns:
         `agreement` and `error` as of `OnnxFile`.
@@ -171,7 +151,7 @@ def compare_onnx(
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     (made,) = session.run(['logits'], {name: image.numpy() for name, image in inputs.items()})
     with torch.inference_mode():
-        expected: Tensor = network(inputs, with_aux=False).logits
+        expected = Deployed(network, tuple(inputs), mean=mean)(*inputs.values())[0]
     got = torch.from_numpy(made)
     agreement = (got.argmax(1) == expected.argmax(1)).float().mean()
     return float(agreement), float((got - expected).abs().max() / expected.abs().max())

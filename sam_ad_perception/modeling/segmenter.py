@@ -29,9 +29,9 @@ from sam_ad_perception.core.routing import (
 from sam_ad_perception.core.routing_table import RoutingTable
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
+from sam_ad_perception.modeling.backends import BackendConfig, Prediction, Tell
 from sam_ad_perception.modeling.encoder_pool import EncoderPool
 from sam_ad_perception.modeling.expert_network import ExpertNetwork, load_expert
-from sam_ad_perception.modeling.networks import NetworkOutput
 from sam_ad_perception.modeling.preprocessing import PreparedBundle, lidar_depth
 from sam_ad_perception.modeling.zoo import load_zoo
 
@@ -133,6 +133,7 @@ class Segmenter:
         routing: RoutingConfig | None = None,
         table: RoutingTable | None = None,
         pool: EncoderPool | None = None,
+        backend: BackendConfig | None = None,
     ) -> Segmenter:
         """Build networks of the zoo and load their checkpoints.
 
@@ -149,6 +150,7 @@ class Segmenter:
             table: Likewise.
             pool: Frozen SAM encoders that several segmenters share; None makes one for the
                 networks here.
+            backend: How the networks run; torch where None.
 
         Returns:
             The segmenter.
@@ -171,7 +173,7 @@ class Segmenter:
         unusable: list[Expert] = []
         for name in names:
             try:
-                experts.append(load_expert(zoo, name, checkpoint_dir, device, pool))
+                experts.append(load_expert(zoo, name, checkpoint_dir, device, pool, backend))
             except (ValueError, OSError) as err:
                 if len(names) == 1:
                     raise
@@ -246,6 +248,17 @@ class Segmenter:
                 results[i] = self._with_depth(result, plans[i]) if wanted[i] else result
         return [result for result in results if result is not None]
 
+    def build(self, tell: Tell) -> None:
+        """Build what the backends need, for every set of sensors that may come.
+
+        A drive does it before its first frame; without it, each set is built when it first comes.
+
+        Args:
+            tell: Told in words what happens now.
+        """
+        for expert in self.experts.values():
+            expert.build(tell)
+
     def warm_up(self, camera: CameraModel) -> None:
         """Run every network once, so that the first frame is not the slowest.
 
@@ -316,7 +329,7 @@ class Segmenter:
     def _result(
         self,
         plan: _Plan,
-        output: NetworkOutput,
+        output: Prediction,
         logits: NDArray[np.float32],
         row: int,
         network_s: float,
@@ -328,7 +341,7 @@ class Segmenter:
         used = tuple(Modality(name) for name in output.modalities)
         gate: dict[Modality, float] = {}
         if output.gate is not None:
-            gate = dict(zip(used, output.gate[:, row].mean(dim=0).tolist(), strict=True))
+            gate = dict(zip(used, output.gate[:, row].mean(axis=0).tolist(), strict=True))
         errors = bundle.time_error_ns
         return Segmentation(
             stamp_ns=bundle.stamp_ns,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,6 +229,20 @@ def _spec_of(key: str, mapping: object) -> ModelSpec:
         )
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from error
+
+
+def sensor_sets(spec: ModelSpec) -> list[tuple[str, ...]]:
+    """List the sets of sensors that a network takes.
+
+    Args:
+        spec: Its entry.
+
+    Returns:
+        Every non-empty subset of its modalities that holds the required ones, smallest first.
+    """
+    names = list(spec.inputs)
+    sets = (s for n in range(1, len(names) + 1) for s in itertools.combinations(names, n))
+    return [s for s in sets if set(spec.required) <= set(s)]
 
 
 def build_mle_sam(spec: ModelSpec) -> MleSam:

@@ -90,6 +90,26 @@ class ModelConfig:
     threads: int = parameter(
         0, 'Threads of the network on a CPU; 0 for as many as torch chooses.', ge=0, le=256
     )
+    backend: str = parameter(
+        'torch',
+        'What runs the network: torch as it is, torch.compile, or ONNX Runtime. Where the others '
+        'cannot, torch does, and the log says why.',
+        choices=('torch', 'compile', 'onnx'),
+    )
+    providers: tuple[str, ...] = parameter(
+        ('auto',),
+        'Execution providers of ONNX Runtime in the order of preference; auto is that of the '
+        'device.',
+        choices=('auto', 'cpu', 'cuda', 'tensorrt'),
+    )
+    half: bool = parameter(
+        False, 'Half precision: bfloat16 under torch, float16 with the provider tensorrt.'
+    )
+    cache_dir: str = parameter(
+        '',
+        'Folder where backend onnx keeps exported graphs and engines; empty for one in the '
+        "user's cache directory.",
+    )
 
 
 @dataclass(frozen=True)

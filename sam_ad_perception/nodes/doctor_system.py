@@ -36,10 +36,16 @@ OPTIONAL = {
         'decoding of libcaer_cmp event packets',
         'apt install ros-$ROS_DISTRO-event-camera-py',
     ),
-    'onnxruntime': ('checking exported networks', 'pip install onnxruntime'),
-    'tensorrt': ('TensorRT engines', 'pip install tensorrt, on a machine with an NVIDIA GPU'),
+    'onnxscript': ('export of networks to ONNX', 'pip install onnx onnxscript'),
 }
 """Package -> what is off without it, and where it comes from."""
+
+
+PROVIDER_SOURCES = {
+    'cpu': 'pip install onnxruntime',
+    'cuda': 'pip install onnxruntime-gpu, on a machine with an NVIDIA GPU',
+    'tensorrt': 'pip install onnxruntime-gpu tensorrt, on a machine with an NVIDIA GPU',
+}
 
 
 def system_checks(zoo: Path | None, checkpoint_dir: Path | None) -> list[Check]:
@@ -67,6 +73,7 @@ def system_checks(zoo: Path | None, checkpoint_dir: Path | None) -> list[Check]:
         check_shared_memory,
         check_numba,
         check_torch,
+        check_onnx_runtime,
         check_optional_parts,
         check_weights,
     ]
@@ -231,6 +238,24 @@ def check_torch() -> Iterator[Finding]:
         built = report.cuda and f'none that torch (CUDA {report.cuda}) can use'
         text = f'{built or "torch is built without CUDA"}: networks run on the CPU'
         yield Finding('GPU', NOTE, text, 'nvidia-smi shows the driver')
+
+
+def check_onnx_runtime() -> Iterator[Finding]:
+    """Look where the backend `onnx` could run the networks."""
+    try:
+        from sam_ad_perception.modeling.onnx_providers import report_providers
+
+        reports = report_providers()
+    except (ImportError, OSError, RuntimeError):
+        return  # torch does not load, which has its own line
+    for report in reports:
+        name = f'ONNX Runtime {report.name}'
+        if report.problem:
+            yield Finding(
+                name, NOTE, f'does not load: {report.problem}', PROVIDER_SOURCES[report.name]
+            )
+        else:
+            yield Finding(name, OK, f'model.backend onnx, model.providers {report.name}')
 
 
 def check_optional_parts() -> Iterator[Finding]:

@@ -69,6 +69,7 @@ def load_model(config: SegmentationConfig, tell: Callable[[str], object]) -> Loa
     segmenter = make_segmenter(config)
     for key, why in segmenter.unusable.items():
         tell(f'without {key}: {why}')
+    segmenter.build(tell)
     bundle = sample_bundle()
     for key in segmenter.experts:
         tell(f'warming up {key}')
@@ -92,6 +93,7 @@ def make_segmenter(config: SegmentationConfig) -> Segmenter:
         ValueError: No such entry, a wrong checkpoint, or a wrong routing table.
         OSError: A file cannot be read.
     """
+    from sam_ad_perception.modeling.backends import BackendConfig
     from sam_ad_perception.modeling.segmenter import Segmenter
 
     model = config.model
@@ -110,6 +112,12 @@ def make_segmenter(config: SegmentationConfig) -> Segmenter:
         health=config.health,
         routing=config.routing,
         table=table,
+        backend=BackendConfig(
+            model.backend,
+            model.providers,
+            model.half,
+            Path(model.cache_dir) if model.cache_dir else None,
+        ),
     )
 
 

@@ -17,8 +17,8 @@ from sam_ad_perception.modeling.encoders import HieraEncoder, HieraSpec
 from sam_ad_perception.modeling.lora import LoraSpec
 from sam_ad_perception.modeling.mle_decoder import build_heads
 from sam_ad_perception.modeling.mle_sam import AuxiliaryHead, FusionSpec, GatedFusion, MleSam
-from sam_ad_perception.modeling.onnx_export import compare_onnx, export_onnx, sensor_sets
-from sam_ad_perception.modeling.zoo import ModelSpec
+from sam_ad_perception.modeling.onnx_export import compare_onnx, export_onnx
+from sam_ad_perception.modeling.zoo import ModelSpec, sensor_sets
 
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')

@@ -1,0 +1,306 @@
+"""How a network runs: by torch as it is, compiled by torch, or by ONNX Runtime; the same mask.
+
+All take what `prepare_bundle` made, as numpy arrays, and give numpy arrays back. torch runs any
+set of sensors and any batch at any time. The others are built for one set of sensors, take one
+image at a time, and, once `prepare` was called, leave a set that it did not name to torch: no
+frame of a drive waits for a compiler.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sam_ad_perception.modeling.devices import is_lost
+from sam_ad_perception.modeling.networks import SegmentationNetwork
+
+BACKENDS = ('torch', 'compile', 'onnx')
+PROVIDERS = ('auto', 'cpu', 'cuda', 'tensorrt')
+
+MAX_COMPILED = 256
+"""torch compiles a function again for so many sets of sensors; by itself it gives up after 8."""
+
+Images = Mapping[str, NDArray[np.float32]]
+Tell = Callable[[str], object]
+Runner = Callable[[Images], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
+
+
+class BackendError(RuntimeError):
+    """A backend that cannot be built here; the message says why."""
+
+
+@dataclass(frozen=True)
+class BackendConfig:
+    """Which backend runs the networks.
+
+    Attributes:
+        name: One of `BACKENDS`.
+        providers: Of ONNX Runtime, in the order of preference, each of `PROVIDERS`; `auto` takes
+            CUDA where the network is to run on a GPU, else the CPU.
+        half: Half precision, where the backend has it: bfloat16 under torch, float16 with
+            TensorRT.
+        cache: Folder of exported graphs and built engines; None for one of the user's.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+
+    name: str = 'torch'
+    providers: tuple[str, ...] = ('auto',)
+    half: bool = False
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in BACKENDS:
+            raise ValueError(f'backend must be one of {BACKENDS}, got {self.name!r}')
+        unknown = [name for name in self.providers if name not in PROVIDERS]
+        if unknown or not self.providers:
+            raise ValueError(
+                f'providers must be some of {PROVIDERS}, got {list(self.providers) or "none"}'
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network made of a batch.
+
+    Attributes:
+        logits: (B, classes, h, w) float32, whose grid spans the input.
+        gate: (L, B, M) float32 weights of the M modalities at L levels, sum 1 over M; None
+            without a gate.
+        modalities: The M modalities that entered the network, in the order of `gate`.
+    """
+
+    logits: NDArray[np.float32]
+    gate: NDArray[np.float32] | None
+    modalities: tuple[str, ...]
+
+
+class Backend(Protocol):
+    """Runs one network."""
+
+    def prepare(self, sets: Sequence[Sequence[str]], tell: Tell) -> None:
+        """Build what it needs for these sets of sensors, before the first frame.
+
+        Args:
+            sets: Sets of modalities, each in the order of the zoo entry.
+            tell: Told in words what happens now.
+
+        Raises:
+            BackendError: It cannot be built here.
+        """
+
+    def run(self, inputs: Images) -> Prediction:
+        """Run the network on a batch.
+
+        Args:
+            inputs: (B, C, H, W) float32 of each present modality, in the order of the zoo entry.
+
+        Returns:
+            The network's logits and weights.
+
+        Raises:
+            BackendError: It cannot be built for these sensors.
+        """
+
+
+class Deployed(nn.Module):
+    """A network as it drives: positional images in, the logits and, if it has one, the gate out.
+
+    Args:
+        network: The network.
+        modalities: Order of the images.
+        mean: Whether the logits are the mean of both heads', not the main one's.
+    """
+
+    def __init__(
+        self, network: SegmentationNetwork, modalities: Sequence[str], *, mean: bool = False
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.modalities = tuple(modalities)
+        self.mean = mean
+
+    def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
+        """Map images (B, C, H, W) to logits (B, classes, h, w) and gate (L, B, M)."""
+        inputs = dict(zip(self.modalities, images, strict=True))
+        output = self.network(inputs, with_aux=self.mean)
+        logits: Tensor = output.logits
+        if self.mean:
+            assert output.aux_logits is not None  # the entry's arguments made sure
+            logits = 0.5 * (logits + output.aux_logits)
+        return (logits,) if output.gate is None else (logits, output.gate)
+
+
+class TorchBackend:
+    """torch, operator by operator.
+
+    Args:
+        network: The network in inference mode; it is moved to the device.
+        device: Where it runs.
+        mean: See `Deployed`.
+        half: Whether operators that bear it run in bfloat16.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        device: torch.device,
+        *,
+        mean: bool = False,
+        half: bool = False,
+    ) -> None:
+        self.network = network.to(device)
+        self.device = device
+        self.mean = mean
+        self.half = half
+
+    def prepare(self, sets: Sequence[Sequence[str]], tell: Tell) -> None:
+        """Do nothing: every set of sensors runs as it is."""
+
+    def run(self, inputs: Images) -> Prediction:
+        """Run a batch; see `Backend.run`."""
+        logits, gate = self.call(Deployed(self.network, tuple(inputs), mean=self.mean), inputs)
+        return Prediction(logits, gate, tuple(inputs))
+
+    @torch.inference_mode()
+    def call(
+        self, form: Callable[..., tuple[Tensor, ...]], inputs: Images
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Bring a batch to the device, run a form of the network there, and bring back results.
+
+        Args:
+            form: A `Deployed`, or what was made of it.
+            inputs: As of `run`.
+
+        Returns:
+            Logits and gate as of `Prediction`.
+        """
+        images = [torch.from_numpy(image).to(self.device) for image in inputs.values()]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            made = form(*images)
+        logits, *gate = (each.float().cpu().numpy() for each in made)
+        return logits, gate[0] if gate else None
+
+
+class StaticBackend(ABC):
+    """What is built once per set of sensors, for one image.
+
+    Args:
+        plain: torch, for sets that nobody prepared.
+    """
+
+    title = ''
+
+    def __init__(self, plain: TorchBackend) -> None:
+        self.plain = plain
+        self._runners: dict[tuple[str, ...], Runner] = {}
+        self._prepared = False
+
+    @abstractmethod
+    def build(self, names: tuple[str, ...], tell: Tell) -> Runner:
+        """Build the network for one set of sensors.
+
+        Args:
+            names: The modalities.
+            tell: Told in words what happens now.
+
+        Returns:
+            What runs a batch of one.
+
+        Raises:
+            BackendError: It cannot be built here.
+        """
+
+    def prepare(self, sets: Sequence[Sequence[str]], tell: Tell) -> None:
+        """Build all of these sets; from now on others run under torch; see `Backend.prepare`."""
+        for number, names in enumerate(map(tuple, sets), 1):
+            tell(f'{self.title}: {"+".join(names)}, {number} of {len(sets)}')
+            self._runner(names, tell)
+        self._prepared = True
+
+    def run(self, inputs: Images) -> Prediction:
+        """Run a batch, image by image; see `Backend.run`."""
+        names = tuple(inputs)
+        if self._prepared and names not in self._runners:
+            return self.plain.run(inputs)
+        runner = self._runner(names, _keep_quiet)
+        size = len(next(iter(inputs.values())))
+        parts = [
+            runner({name: images[row : row + 1] for name, images in inputs.items()})
+            for row in range(size)
+        ]
+        if size == 1:
+            return Prediction(*parts[0], names)
+        gates = [gate for _, gate in parts if gate is not None]
+        return Prediction(
+            np.concatenate([logits for logits, _ in parts]),
+            np.concatenate(gates, axis=1) if gates else None,
+            names,
+        )
+
+    def _runner(self, names: tuple[str, ...], tell: Tell) -> Runner:
+        if names not in self._runners:
+            self._runners[names] = self.build(names, tell)
+        return self._runners[names]
+
+
+class CompiledBackend(StaticBackend):
+    """torch.compile: fused operators, and on a GPU one CUDA graph per set of sensors.
+
+    Args:
+        plain: torch with the network.
+        channels: Channels of each modality's image.
+        size: Network input size `(H, W)`, pixels.
+    """
+
+    title = 'compiling'
+
+    def __init__(
+        self, plain: TorchBackend, channels: Mapping[str, int], size: tuple[int, int]
+    ) -> None:
+        super().__init__(plain)
+        self.channels = channels
+        self.size = size
+
+    def build(self, names: tuple[str, ...], tell: Tell) -> Runner:
+        """Compile, and run twice: a CUDA graph is recorded in the second run."""
+        plain = self.plain
+        graphs = plain.device.type == 'cuda'
+        torch._dynamo.config.recompile_limit = MAX_COMPILED
+        form = torch.compile(
+            Deployed(plain.network, names, mean=plain.mean),
+            dynamic=False,
+            fullgraph=True,
+            mode='reduce-overhead' if graphs else 'default',
+        )
+
+        def run(inputs: Images) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+            if graphs:  # what the last run returned was copied and may be written over
+                torch.compiler.cudagraph_mark_step_begin()
+            return plain.call(form, inputs)
+
+        blank = {
+            name: np.zeros((1, self.channels[name], *self.size), np.float32) for name in names
+        }
+        try:
+            for _ in range(2):
+                run(blank)
+        except Exception as err:  # a compiler that is missing, or trips, raises all sorts
+            if is_lost(err) or isinstance(err, torch.OutOfMemoryError):
+                raise
+            reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+            raise BackendError(f'torch.compile: {reason}') from err
+        return run
+
+
+def _keep_quiet(text: str) -> None:
+    """Tell nobody."""

@@ -1,0 +1,188 @@
+"""ONNX Runtime as a backend: graphs exported when they are first needed, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sam_ad_perception.modeling.backends import (
+    BackendError,
+    Images,
+    Runner,
+    StaticBackend,
+    Tell,
+    TorchBackend,
+)
+from sam_ad_perception.modeling.onnx_export import export_onnx
+from sam_ad_perception.modeling.onnx_providers import (
+    EXECUTION_PROVIDERS,
+    find_problem,
+    provider_options,
+)
+from sam_ad_perception.modeling.zoo import ModelSpec
+
+TOLERANCE = 0.01
+"""Share of the pixels of a random input that may get another class than under torch."""
+
+HALF_TOLERANCE = 0.03
+"""The same in half precision."""
+
+GRAPH = 'network.onnx'
+
+
+class OnnxBackend(StaticBackend):
+    """ONNX Runtime with one graph per set of sensors.
+
+    Each graph is held against torch when it is loaded: what makes another mask does not drive.
+
+    Args:
+        plain: torch with the network, which is exported, and runs sets that nobody prepared.
+        spec: The zoo entry.
+        providers: Keys of `EXECUTION_PROVIDERS`, in the order of preference.
+        cache: Folder of the graphs; made where it is not there.
+        half: Whether TensorRT may use float16.
+
+    Raises:
+        BackendError: One of the providers does not load.
+    """
+
+    title = 'preparing ONNX Runtime'
+
+    def __init__(
+        self,
+        plain: TorchBackend,
+        spec: ModelSpec,
+        providers: Sequence[str],
+        cache: Path,
+        *,
+        half: bool = False,
+    ) -> None:
+        super().__init__(plain)
+        for name in providers:
+            problem = find_problem(name)
+            if problem:
+                raise BackendError(f'ONNX Runtime, provider {name}: {problem}')
+        self.spec = spec
+        self.providers = tuple(providers)
+        self.half = half
+        self.folder = cache / f'{spec.key}-{fingerprint(plain, spec)[:16]}'
+
+    def build(self, names: tuple[str, ...], tell: Tell) -> Runner:
+        """Load the graph of one set of sensors, exported before where it is not there."""
+        folder = self.folder / '+'.join(names)
+        if not (folder / GRAPH).exists():
+            tell(f'exporting {self.spec.key} for {"+".join(names)}')
+            self._export(names, folder)
+        if 'tensorrt' in self.providers:
+            tell(f'TensorRT builds an engine for {"+".join(names)} where {folder} has none')
+        session = self._load(folder)
+
+        def run(inputs: Images) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+            logits, *gate = session.run(None, dict(inputs))
+            return logits, gate[0] if gate else None
+
+        self._compare(run, names)
+        return run
+
+    def _example(self, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        rng = np.random.default_rng(0)
+        shapes = {name: (1, self.spec.channels[name], *self.spec.input_size) for name in names}
+        return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+
+    def _export(self, names: Sequence[str], folder: Path) -> None:
+        """Write a graph; it appears all at once, also to another process."""
+        plain = self.plain
+        images = {
+            name: torch.from_numpy(image).to(plain.device)
+            for name, image in self._example(names).items()
+        }
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix='.export-', dir=folder.parent))
+        try:
+            # the runtime folds constants when it loads the graph
+            export_onnx(plain.network, images, made / GRAPH, mean=plain.mean, optimize=False)
+            if not folder.exists():
+                os.replace(made, folder)
+        except OSError:
+            if not folder.exists():
+                raise
+        except Exception as err:  # an exporter that trips raises all sorts of things
+            reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+            raise BackendError(f'export to ONNX: {reason}') from err
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    def _load(self, folder: Path) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; it warns of every constant that it does not fold
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Threads that spin between two operators take the cores from the nodes beside.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        engines = folder / ('float16' if self.half else 'float32')
+        engines.mkdir(exist_ok=True)
+        chosen = provider_options(self.providers, self.plain.device, engines, self.half)
+        try:
+            session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=chosen)
+        except Exception as err:  # its exceptions have no public base
+            reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+            raise BackendError(f'ONNX Runtime: {reason}') from err
+        running = session.get_providers()
+        for name in self.providers:
+            if EXECUTION_PROVIDERS[name] not in running:
+                raise BackendError(f'ONNX Runtime left {name} out, it runs on {running}')
+        return session
+
+    def _compare(self, run: Runner, names: Sequence[str]) -> None:
+        """Hold a graph against torch; this also warms both up."""
+        images = self._example(names)
+        got, expected = run(images)[0], self.plain.run(images).logits
+        other = float((got.argmax(1) != expected.argmax(1)).mean())
+        if not other <= (HALF_TOLERANCE if self.half else TOLERANCE):
+            raise BackendError(
+                f'ONNX Runtime gives {other:.1%} of the pixels another class than torch with '
+                f'{"+".join(names)}'
+            )
+
+
+def fingerprint(plain: TorchBackend, spec: ModelSpec) -> str:
+    """Name a network by all that its graph depends on: weights, shape, code and versions.
+
+    Args:
+        plain: torch with the network.
+        spec: Its entry.
+
+    Returns:
+        Hexadecimal SHA-256.
+    """
+    digest = hashlib.sha256()
+    shape = (spec.key, spec.arguments, spec.channels, spec.input_size, plain.mean)
+    digest.update(repr(shape).encode())
+    for package in ('torch', 'onnxscript', 'onnxruntime', 'sam2', 'segment-anything'):
+        try:
+            digest.update(version(package).encode())
+        except PackageNotFoundError:
+            digest.update(b'none')
+    for file in sorted(Path(__file__).parent.glob('*.py')):
+        digest.update(file.read_bytes())
+    for name, value in plain.network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def default_cache() -> Path:
+    """The user's folder of exported graphs: `sam_ad_perception` in the XDG cache directory."""
+    base = os.environ.get('XDG_CACHE_HOME', '')
+    return (Path(base) if base else Path.home() / '.cache') / 'sam_ad_perception'
