@@ -17,7 +17,8 @@ from sam_ad_perception.nodes import process
 
 def prepare():
     print('before ROS', flush=True)
-    time.sleep(20)
+    for _ in range(2000):  # one long sleep may begin just after the signal came
+        time.sleep(0.01)
 
 process.prepare_environment = prepare
 process.run_node(None)
