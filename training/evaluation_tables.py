@@ -99,19 +99,21 @@ def subset_table(result: SystemResult) -> TextTable | None:
         for name in conditions:
             limit = 100 * best.conditions[name].miou() if best else None
             cells.append(_starred(100 * score.conditions[name].miou(), limit))
+        cells.append(str(int(np.isfinite(score.native.iou()).sum())))
         cells.append(_percent(score.small.miou()))
         cells.append(f'{100 * score.calibration.error():.1f}' if score.masks else '-')
         cells.append(f'{score.latency_ms:.0f}' if score.latency_ms is not None else '-')
         rows.append((subset_name(subset, everything), *cells))
     if len(scores) > 1:
         means = [f'{mean_miou(scores.values(), name):.1f}' for name in ('', *conditions)]
-        rows.append((f'mean of {len(scores)}', *means, '', '', ''))
+        rows.append((f'mean of {len(scores)}', *means, '', '', '', ''))
     return TextTable(
         f'{result.key}: mIoU by sensors, percent',
-        ('sensors', 'all frames', *conditions, 'net size', 'ECE', 'ms'),
+        ('sensors', 'all frames', *conditions, 'classes', 'net size', 'ECE', 'ms'),
         tuple(rows),
-        'A star marks where fewer sensors did better than all. net size: counted at the size of '
-        "the network's input. ECE: expected calibration error, percent.",
+        'A star marks where fewer sensors did better than all. classes: over which the mean of '
+        'all frames goes; one that is answered but never occurs counts as 0. net size: counted at '
+        "the size of the network's input. ECE: expected calibration error, percent.",
     )
 
 

@@ -7,6 +7,9 @@ import pytest
 
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix
+from sam_ad_perception.core.routing_table import load_routing_table
+from sam_ad_perception.modeling.onnx_export import sensor_sets
+from sam_ad_perception.modeling.zoo import load_zoo
 from training.datasets.catalog import LAYOUTS
 from training.evaluation_tables import (
     case_table,
@@ -20,6 +23,7 @@ from training.plots import draw_confusion, draw_reliability, draw_subsets
 from training.published import comparable, load_published
 from training.routing_rows import SystemResult, routing_rows
 
+ROOT = Path(__file__).parents[2]
 SENSORS = ('camera', 'thermal', 'event', 'lidar')
 
 
@@ -90,16 +94,34 @@ def test_tables_mark_where_fewer_sensors_are_better():
         ('lidar', '33.3', '81.8*'),
         ('mean of 2', '57.6', '57.6'),
     ]
+    assert table.rows[0][3] == '2'  # classes
     assert case_table(result).rows == (('motionblur', '33.3'),)
     rows = routing_rows(result)
     assert [(r.subset, r.miou, dict(r.conditions)) for r in rows] == [
         (('camera', 'lidar'), 81.82, {'night': 33.33}),
         (('lidar',), 33.33, {'night': 81.82}),
     ]
+    night[alone].conditions['night'] = confusion([[9, 1, 0], [0, 0, 0]])  # answered, never there
+    assert 100 * night[alone].conditions['night'].miou() == 45
+    assert routing_rows(result)[1].conditions['night'] == 90
     night[alone].masks = 2  # a frame without a mask: not a thing to route to
     assert [r.subset for r in routing_rows(result)] == [('camera', 'lidar')]
     kept = retention_table('net', {('lidar',): 40.0, ('event',): 9.0}, {('lidar',): 50.0})
     assert kept.rows == (('lidar', '50.0', '40.0', '0.80'),)
+
+
+def test_the_shipped_routing_table_was_measured_with_the_shipped_weights():
+    zoo = load_zoo(ROOT / 'models/zoo.yaml')
+    table = load_routing_table(ROOT / 'models/routing/simulated.yaml')
+    assert table.command.startswith('python -m training.evaluate ')
+    for row in table.rows:
+        assert row.checkpoint_sha256 == zoo[row.expert].checkpoint.sha256, (
+            f'{row.expert} was trained again; measure it again: {table.command}'
+        )
+        assert {'day', 'night'} <= set(row.conditions)
+    for key in {row.expert for row in table.rows}:
+        subsets = {frozenset(row.subset) for row in table.rows if row.expert == key}
+        assert subsets == set(map(frozenset, sensor_sets(zoo[key])))
 
 
 def test_subsets_are_named_by_what_is_gone():
