@@ -140,14 +140,14 @@ def make_tables(
     name = data.name.removesuffix('_projected')
     rows = comparable(load_published(), name, data.split, len(data.space))
     if rows:
-        own_miou = {
-            f'{r.key} on {" + ".join(s.subset)}': score.miou
+        ours = {
+            f'{r.key} on {" + ".join(s.subset)}': score
             for r in results
             for s, score in r.scores.items()
             if s.plain
         }
         where = f'{data.name} {data.split}, {len(data.space)} classes'
-        tables.append(published_table(rows, own_miou, where))
+        tables.append(published_table(rows, ours, where))
     return [table for table in tables if table is not None]
 
 

@@ -184,23 +184,30 @@ def case_table(result: SystemResult) -> TextTable | None:
 
 
 def published_table(
-    rows: Sequence[PublishedResult], own: Mapping[str, float], where: str
+    rows: Sequence[PublishedResult], own: Mapping[str, Score], where: str
 ) -> TextTable:
     """Published figures beside one's own, of the same split and classes.
 
     Args:
         rows: Comparable published results, best first.
-        own: Our networks' mIoU, percent.
+        own: What our networks reached.
         where: Data set, split and classes, in words.
 
     Returns:
-        The table.
+        The table, with a column for each published condition.
     """
-    lines = [(m, f'{v:.2f}', 'ours', '', 'measured here') for m, v in own.items()]
-    lines += [(r.method, f'{r.miou:.2f}', r.sensors, r.source, r.note) for r in rows]
+    names = list(dict.fromkeys(name for row in rows for name in row.conditions))
+    lines = []
+    for key, score in own.items():
+        groups = {**score.conditions, **score.cases}
+        cells = [_percent(groups[name].miou()) if name in groups else '' for name in names]
+        lines.append((key, f'{score.miou:.2f}', *cells, '', 'measured here', ''))
+    for row in rows:
+        cells = [f'{row.conditions[name]:.1f}' if row.conditions else '' for name in names]
+        lines.append((row.method, f'{row.miou:.2f}', *cells, row.sensors, row.source, row.note))
     return TextTable(
         f'Beside published results: {where}',
-        ('method', 'mIoU', 'sensors', 'source', 'note'),
+        ('method', 'mIoU', *names, 'sensors', 'source', 'note'),
         tuple(lines),
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -25,6 +26,7 @@ class PublishedResult:
         miou: Percent.
         source: Paper or repository.
         note: What to know before comparing.
+        conditions: Percent in each condition or sensor-failure case, in the data set's words.
     """
 
     method: str
@@ -35,6 +37,7 @@ class PublishedResult:
     miou: float
     source: str
     note: str = ''
+    conditions: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix
 from sam_ad_perception.core.routing_table import load_routing_table
 from sam_ad_perception.modeling.onnx_export import sensor_sets
 from sam_ad_perception.modeling.zoo import load_zoo
+from training.datasets import deliver
 from training.datasets.catalog import LAYOUTS
 from training.evaluation_tables import (
     case_table,
@@ -37,6 +38,8 @@ def test_published_results_are_of_known_datasets_splits_and_classes():
         assert result.split.rstrip('?') in {'train', 'val', 'test', 'not stated'}, result
         assert 0 < result.miou < 100
         assert result.source
+        assert set(result.conditions) <= {*deliver.CONDITIONS, *deliver.CASES}
+        assert all(0 < value < 100 for value in result.conditions.values())
 
 
 def test_the_papers_mean_over_subsets_is_the_mean_of_its_rows():
@@ -57,9 +60,15 @@ def test_only_like_is_put_beside_like():
     assert all(r.miou < 60 for r in comparable(results, 'deliver', 'test', 25))
     assert comparable(results, 'mfnet', 'test', 8) == []
     assert comparable(results, 'deliver', 'val, first 10 frames', 25) == []
-    table = published_table(found[:2], {'mine': 71.234}, 'deliver val, 25 classes')
-    assert table.rows[0][:2] == ('mine', '71.23')
-    assert table.rows[1][0] == found[0].method
+    told = [r for r in found if r.conditions]
+    assert len(told) == 7
+    mine = scored([[9, 1, 0], [1, 9, 0]], {'fog': confusion([[5, 5, 0], [5, 5, 0]])})
+    table = published_table([found[0], told[0]], {'mine': mine}, 'deliver val, 25 classes')
+    cells = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [c['method'] for c in cells] == ['mine', found[0].method, told[0].method]
+    assert [c['mIoU'] for c in cells] == ['81.82', f'{found[0].miou:.2f}', '64.08']
+    assert [c['fog'] for c in cells] == ['33.3', '', '62.9']
+    assert [c['lidarjitter'] for c in cells] == ['', '', '63.2']
 
 
 def scored(counts, conditions=None, cases=None):
