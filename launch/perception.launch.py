@@ -4,7 +4,7 @@ from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
@@ -23,6 +23,7 @@ PASSED = {
         *('namespace', 'use_sim_time', 'model', 'zoo', 'checkpoint_dir', 'device', 'calibration'),
         *('camera_image', 'camera_info', 'thermal_image', 'thermal_info'),
         *('events', 'event_info', 'points', 'odometry', 'depth_image', 'depth_info'),
+        *('use_camera', 'use_thermal', 'use_event', 'use_lidar', 'use_depth'),
     ),
     'depth_projection': ('namespace', 'use_sim_time', 'calibration', 'camera_info', 'points'),
     'visualization': (
@@ -52,9 +53,29 @@ ARGUMENTS = {
     'odometry': ('odometry', 'Twist of the vehicle, where no transform tells how it moves.'),
     'depth_image': ('depth/image_rect', 'Image of a depth sensor (bundler.sync.depth.enabled).'),
     'depth_info': ('depth/camera_info', 'Geometry of the depth sensor.'),
+    **{
+        f'use_{name}': ('', f'Whether {text} takes part; empty for the parameter file.')
+        for name, text in {
+            'camera': 'the camera',
+            'thermal': 'the thermal camera',
+            'event': 'the event camera',
+            'lidar': 'the lidar',
+            'depth': 'a depth sensor',
+        }.items()
+    },
     'synchronizer_policy': ('', 'deadline or approximate; empty for the parameter file.'),
     'rviz': ('false', 'Start RViz with config/perception.rviz.'),
+    'record': ('', 'Folder of a new bag for what perception says; empty for none.'),
 }
+
+# What is recorded, within the namespace.
+RECORDED = (
+    'semantic/image',
+    'semantic/confidence',
+    'semantic/status',
+    'semantic/label_info',
+    '/diagnostics',
+)
 
 
 def generate_launch_description():
@@ -88,6 +109,17 @@ def generate_launch_description():
             executable='rviz2',
             arguments=['-d', f'{share}/config/perception.rviz'],
             condition=IfCondition(LaunchConfiguration('rviz')),
+        )
+    )
+    actions.append(
+        Node(
+            package='sam_ad_perception',
+            executable='recorder_node',
+            namespace=LaunchConfiguration('namespace'),
+            output='screen',
+            arguments=[LaunchConfiguration('record'), *RECORDED],
+            parameters=[{'use_sim_time': LaunchConfiguration('use_sim_time')}],
+            condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration('record'), '')),
         )
     )
     return LaunchDescription(actions)

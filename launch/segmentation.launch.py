@@ -36,6 +36,11 @@ PARAMETERS = {
     'device': 'model.device',
     'calibration': 'calibration',
 }
+# Launch argument -> parameter that is true or false; left empty, the parameter file decides.
+SWITCHES = {
+    f'use_{name}': f'bundler.sync.{name}.enabled'
+    for name in ('camera', 'thermal', 'event', 'lidar', 'depth')
+}
 FLAGS = ('use_sim_time',)
 
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
@@ -45,7 +50,8 @@ def generate_launch_description():
     """Declare the arguments and start the node."""
     share = get_package_share_directory('sam_ad_perception')
     texts = {'namespace': '', 'params_file': f'{share}/config/{NAME}.param.yaml'}
-    texts |= INPUTS | dict.fromkeys(PARAMETERS, '') | dict.fromkeys(FLAGS, 'false')
+    texts |= INPUTS | dict.fromkeys({**PARAMETERS, **SWITCHES}, '')
+    texts |= dict.fromkeys(FLAGS, 'false')
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(name, default_value=text) for name, text in texts.items()),
@@ -66,6 +72,7 @@ def start_node(context):
         (f'{INPUTS[name]}/compressed', f'{value(name)}/compressed') for name in COMPRESSED
     ]
     overrides = {p: value(name) for name, p in PARAMETERS.items() if value(name)}
+    overrides |= {p: value(n).lower() == 'true' for n, p in SWITCHES.items() if value(n)}
     overrides |= {name: True for name in FLAGS if value(name).lower() == 'true'}
     return [
         Node(

@@ -105,6 +105,8 @@ def test_a_node_file_sets_parameters_that_exist(name):
     for parameter in constants(name)['PARAMETERS'].values():
         assert parameter in known
         assert known[parameter].type is str
+    for parameter in constants(name).get('SWITCHES', {}).values():
+        assert known[parameter].type is bool
 
 
 @pytest.mark.parametrize('name', sorted(CONFIGS))
@@ -176,6 +178,7 @@ def test_perception_passes_only_arguments_that_it_declares_and_that_are_taken():
     for name, passed in told['PASSED'].items():
         own = constants(name)
         taken = {'namespace', *own['INPUTS'], *own['PARAMETERS'], *own['FLAGS']}
+        taken |= set(own.get('SWITCHES', ()))
         assert set(passed) <= set(told['ARGUMENTS'])
         # Nothing that a node can be told stays out of reach of the front door.
         assert set(passed) == taken
@@ -186,6 +189,18 @@ def test_perception_leaves_topics_where_the_nodes_have_them():
     for name in CONFIGS:
         for argument, topic in constants(name)['INPUTS'].items():
             assert told['ARGUMENTS'][argument][0] == topic
+
+
+def test_each_sensor_can_be_switched():
+    switches = constants('segmentation')['SWITCHES']
+    sensors = {str(modality) for modality in topics.SENSOR_TOPICS}
+    assert switches == {f'use_{name}': f'bundler.sync.{name}.enabled' for name in sensors}
+
+
+def test_perception_records_topics_that_are_published():
+    recorded = set(constants('perception')['RECORDED'])
+    published = {topics.MASK, topics.CONFIDENCE, topics.STATUS, topics.LABEL_INFO}
+    assert recorded == published | {'/diagnostics'}
 
 
 def test_replay_passes_only_arguments_of_perception():

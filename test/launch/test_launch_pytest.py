@@ -20,6 +20,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from benchmarks.vehicle import drive, write_smallest_network
 from benchmarks.vehicle_content import SENSORS, render_content
 from launch import LaunchDescription
+from sam_ad_perception.bags.reader import BagReader
+from sam_ad_perception.core.serialized import read_stamp
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -76,19 +78,26 @@ def described(share, name, arguments, exit_codes):
 
 
 @launch_pytest.fixture
-def perception(share, network, exit_codes):
-    return described(share, 'perception', network, exit_codes)
+def perception(share, network, folder, exit_codes):
+    arguments = {'use_lidar': 'false', 'record': str(folder / 'recorded')}
+    return described(share, 'perception', network | arguments, exit_codes)
 
 
 @pytest.mark.launch(fixture=perception)
-def test_perception_makes_masks_and_leaves_in_peace(perception, folder, exit_codes):
+def test_perception_makes_masks_records_them_and_leaves(perception, folder, exit_codes):
     with drive(folder) as vehicle:
         for sensor in ('placement', *SENSORS):
             vehicle.start(sensor)
-        vehicle.await_masks(LOAD_S)
-        assert vehicle.until(lambda: len(vehicle.heard.masks) > 3, 20.0)
+        vehicle.await_masks(LOAD_S, ('camera', 'thermal', 'event'))
+        assert vehicle.until(lambda: len(vehicle.heard.masks) > 5, 20.0)
+        assert all('lidar' not in status.used for _, status in vehicle.heard.statuses)
+        heard = {stamp for _, stamp, _ in vehicle.heard.masks}
     yield
-    assert exit_codes == {'segmentation_node': 0, 'visualization_node': 0}
+    names = {'segmentation_node', 'visualization_node', 'recorder_node'}
+    assert exit_codes == dict.fromkeys(names, 0)
+    with BagReader(folder / 'recorded') as reader:
+        recorded = [read_stamp(m.data) for m in reader.messages() if m.topic == '/semantic/image']
+    assert len(heard & set(recorded)) > 3
 
 
 @launch_pytest.fixture
