@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from training.datasets.frames import DatasetError, LabelledFrame
 from training.datasets.inspection import inspect_dataset
 from training.prepare import main
 
-ROOT = Path(__file__).parents[2]
 SIZE = (36, 48)
 
 
@@ -157,17 +154,12 @@ def test_every_sensor_of_the_simulator_can_be_shown():
         assert tile.std() > 5
 
 
-def test_the_command_checks_the_sample_frames(sample_data, tmp_path):
-    command = [sys.executable, '-m', 'training.prepare', 'camvid', str(sample_data / 'camvid')]
-    command += ['--out', str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert 'nothing is missing, nothing is odd' in done.stdout
-    splits = json.loads((tmp_path / 'camvid_index.json').read_text())['splits']
-    assert {name: len(split['frames']) for name, split in splits.items()} == {
-        'train': 367,
-        'val': 101,
-    }
+def test_the_sample_frames_are_whole(sample_data, tmp_path, capsys):
+    status, shown, content = check(sample_data / 'camvid', tmp_path, capsys)
+    assert status == 0
+    assert 'nothing is missing, nothing is odd' in shown
+    found = {name: len(split['frames']) for name, split in content['splits'].items()}
+    assert found == {'train': 367, 'val': 101}
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
