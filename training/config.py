@@ -148,6 +148,8 @@ class LossConfig:
         main: OHEM cross-entropy of the main head.
         aux: OHEM cross-entropy of the auxiliary head.
         dice: Dice of the main head over the classes present.
+        dice_all: Whether it is the mean over all classes of each image instead, as in AD-SAM's
+            code: whatever goes to a class that is absent is fully wrong then.
         focal: Focal loss of the main head.
         lovasz: Lovász-Softmax of the main head.
         surface: Its error weighed by the distance to the nearest border, label pixels.
@@ -160,6 +162,7 @@ class LossConfig:
     main: float = 1.0
     aux: float = 1.0
     dice: float = 0.0
+    dice_all: bool = False
     focal: float = 0.0
     lovasz: float = 0.0
     surface: float = 0.0

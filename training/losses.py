@@ -66,13 +66,36 @@ def dice_loss(logits: Tensor, labels: Tensor, *, ignore_id: int = 255) -> Tensor
     target = labels.masked_fill(~valid, 0)
     chosen = probabilities.gather(1, target[:, None])[:, 0] * valid
     flat = target.flatten()
-    hits = torch.zeros(classes, device=logits.device).index_add_(0, flat, chosen.flatten())
-    truth = torch.zeros(classes, device=logits.device)
+    hits = chosen.new_zeros(classes).index_add_(0, flat, chosen.flatten())
+    truth = chosen.new_zeros(classes)
     truth = truth.index_add_(0, flat, valid.flatten().to(truth.dtype))
     mass = (probabilities * valid[:, None]).sum(dim=(0, 2, 3))
     present = truth > 0
     dice = 2 * hits[present] / (mass[present] + truth[present])
     return 1 - dice.mean()
+
+
+def dice_loss_of_all_classes(logits: Tensor, labels: Tensor, *, ignore_id: int = 255) -> Tensor:
+    """Soft Dice per image, mean over images and all classes, as in AD-SAM's code.
+
+    For an image and a class, with softmax probabilities p and one-hot truth g over the valid
+    pixels: 1 - (2 sum(p g) + e) / (sum p + sum g + e), e = 1e-7.
+
+    Args:
+        logits: (B, C, H, W).
+        labels: (B, H, W) int64.
+        ignore_id: Label of pixels that do not count.
+
+    Returns:
+        The loss in [0, 1]; 0 where no pixel is valid.
+    """
+    valid = labels != ignore_id
+    truth = F.one_hot(labels.masked_fill(~valid, 0), logits.shape[1]).movedim(-1, 1)
+    truth = truth * valid[:, None]
+    probabilities = logits.softmax(dim=1) * valid[:, None]
+    hits = (probabilities * truth).sum(dim=(2, 3))
+    mass = probabilities.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
+    return 1 - ((2 * hits + 1e-7) / (mass + 1e-7)).mean()
 
 
 def focal_loss(
@@ -192,7 +215,7 @@ def total_loss(
         hard = ohem_cross_entropy(logits, labels, threshold=config.ohem_threshold)
         loss = loss + config.main * hard
     others = (
-        (config.dice, dice_loss),
+        (config.dice, dice_loss_of_all_classes if config.dice_all else dice_loss),
         (config.focal, focal_loss),
         (config.lovasz, lovasz_loss),
         (config.surface, surface_loss),
