@@ -23,7 +23,7 @@ from training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
-    p.name for p in (ROOT / 'training/configs').glob('*.yaml') if p.name != 'debug_zoo.yaml'
+    p.name for p in (ROOT / 'training/configs').glob('*.yaml') if not p.stem.endswith('_zoo')
 )
 NAMES = ['camera', 'thermal', 'event', 'lidar']
 
