@@ -96,25 +96,7 @@ def drive_facts():
     )
 
 
-ZOO = """
-models:
-  tiny:
-    builder: mle_sam
-    arguments:
-      encoder: micro
-      lora: {rank: 2, dims: out}
-      fusion: {top_k: 2, combination: mean, hidden: [8, 8, 8]}
-      decoder_mlp_dim: 16
-      object_scores: false
-    modalities:
-      camera: {representation: rgb}
-      thermal: {representation: thermal_percentile}
-      event: {representation: event_counts}
-      lidar: {representation: lidar_image}
-    input_size: [64, 96]
-    label_space: cityscapes
-    checkpoint: {file: tiny.safetensors}
-"""
+TINY_ZOO = Path(__file__).parents[1] / 'tiny_zoo.yaml'
 
 
 @pytest.fixture(scope='session')
@@ -127,7 +109,7 @@ def tiny_zoo(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp('zoo')
     path = folder / 'zoo.yaml'
-    path.write_text(ZOO)
+    path.write_text(TINY_ZOO.read_text())
     torch.manual_seed(0)
     network = build_model(load_zoo(path)['tiny'])
     save_file(network.state_dict(), folder / 'tiny.safetensors')

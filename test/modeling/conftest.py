@@ -16,30 +16,7 @@ from sam_ad_perception.core.sensors import (
 )
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
 
-TINY = """
-models:
-  tiny:
-    builder: mle_sam
-    arguments:
-      encoder: micro
-      lora: {rank: 2, dims: out}
-      fusion: {top_k: 2, combination: mean, hidden: [8, 8, 8]}
-      decoder_mlp_dim: 16
-      object_scores: false
-      frozen:
-        - decoder.iou_prediction_head.*
-        - decoder.output_hypernetworks_mlps.0.*
-        - prompt_encoder.point_embeddings.*
-        - prompt_encoder.mask_downscaling.*
-    modalities:
-      camera: {representation: rgb}
-      thermal: {representation: thermal_percentile}
-      event: {representation: event_counts}
-      lidar: {representation: lidar_image}
-    input_size: [64, 96]
-    label_space: cityscapes
-    checkpoint: {file: tiny.safetensors}
-"""
+TINY_ZOO = Path(__file__).parents[1] / 'tiny_zoo.yaml'
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +30,7 @@ def _one_thread():
 @pytest.fixture
 def zoo_path(tmp_path: Path) -> Path:
     path = tmp_path / 'zoo.yaml'
-    path.write_text(TINY)
+    path.write_text(TINY_ZOO.read_text())
     return path
 
 

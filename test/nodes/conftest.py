@@ -90,26 +90,7 @@ def graph(ros_domain):
     made.close()
 
 
-TINY_ZOO = """
-models:
-  tiny:
-    builder: mle_sam
-    arguments:
-      encoder: micro
-      lora: {rank: 2, dims: out}
-      fusion: {top_k: 2, combination: mean, hidden: [8, 8, 8]}
-      decoder_mlp_dim: 16
-      object_scores: false
-    modalities:
-      camera: {representation: rgb}
-      thermal: {representation: thermal_fixed_range, low: 275.0, high: 315.0, alignment: depth}
-      event: {representation: event_counts}
-      lidar: {representation: lidar_image}
-      depth: {representation: depth_image}
-    input_size: [64, 96]
-    label_space: cityscapes
-    checkpoint: {file: tiny.safetensors}
-"""
+TINY_ZOO = Path(__file__).parents[1] / 'tiny_zoo.yaml'
 
 
 @pytest.fixture(scope='session')
@@ -120,7 +101,7 @@ def tiny_model(tmp_path_factory):
     from sam_ad_perception.modeling.zoo import build_model, load_zoo
 
     folder = tmp_path_factory.mktemp('tiny')
-    (folder / 'zoo.yaml').write_text(TINY_ZOO)
+    (folder / 'zoo.yaml').write_text(TINY_ZOO.read_text())
     state = build_model(load_zoo(folder / 'zoo.yaml')['tiny']).state_dict()
     save_file({k: v.contiguous() for k, v in state.items()}, folder / 'tiny.safetensors')
     values = {
