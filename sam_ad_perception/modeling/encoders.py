@@ -191,6 +191,7 @@ class HieraEncoder(nn.Module):
                 self.stems[name] = PatchEmbed(in_chans=count, embed_dim=spec.embed_dim)
         if all(name in self.stems for name in channels):
             self.trunk.patch_embed = nn.Identity()
+        self._resized: tuple[tuple[object, ...], Tensor] | None = None
         self.active = ActiveModalities()
         if lora.rank > 0:
             for block in self.trunk.blocks:
@@ -220,7 +221,7 @@ class HieraEncoder(nn.Module):
             for name, image in inputs
         ]
         x = torch.cat(tokens)
-        x = x + self.trunk._get_pos_embed(x.shape[1:3])
+        x = x + self._position((x.shape[1], x.shape[2]))
         stages = []
         for index, block in enumerate(self.trunk.blocks):
             x = block(x)
@@ -228,6 +229,17 @@ class HieraEncoder(nn.Module):
                 stages.append(x.permute(0, 3, 1, 2))
         levels, _ = self.neck(stages)
         return [level.unflatten(0, (len(inputs), -1)) for level in levels[:3]]
+
+    def _position(self, size: tuple[int, int]) -> Tensor:
+        """Position code (1, h, w, embed_dim); a drive resizes it once, not for each frame."""
+        learned = (self.trunk.pos_embed, self.trunk.pos_embed_window)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            made: Tensor = self.trunk._get_pos_embed(size)
+            return made
+        key = (size, *((p.data_ptr(), p._version, p.dtype, p.device) for p in learned))
+        if self._resized is None or self._resized[0] != key:
+            self._resized = key, self.trunk._get_pos_embed(size).contiguous()
+        return self._resized[1]
 
     def adapt_stems(self) -> None:
         """Initialise the first layers of other channel counts from the official RGB one.

@@ -179,3 +179,29 @@ def test_odd_sizes_and_bad_specs_are_refused():
         HieraSpec(8, 1, (1, 2, 2, 1), (3,))
     with pytest.raises(ValueError, match='not a multiple of num_heads'):
         HieraSpec(10, 3, (1, 1, 1, 1), ())
+
+
+def test_position_codes_are_resized_once_and_follow_the_weights(monkeypatch):
+    encoder = HieraEncoder(SMALL, {'camera': 3}, LoraSpec(0)).eval()
+    with torch.no_grad():
+        encoder.trunk.pos_embed.normal_()
+    small, large = torch.randn(1, 3, 64, 64), torch.randn(1, 3, 96, 160)
+    calls = []
+    resize = encoder.trunk._get_pos_embed
+    monkeypatch.setattr(encoder.trunk, '_get_pos_embed', lambda s: calls.append(s) or resize(s))
+
+    def encode(image: torch.Tensor) -> torch.Tensor:
+        return encoder([('camera', image)])[0]
+
+    with torch.inference_mode():
+        first, again = encode(small), encode(small)
+        assert calls == [(16, 16)]
+        assert torch.equal(first, again)
+        encode(large)
+    assert torch.equal(encode(small).detach(), first)  # with gradients, as it is trained
+    assert encode(small).requires_grad
+    with torch.no_grad():
+        encoder.trunk.pos_embed.add_(1.0)
+        changed = encode(small)
+    assert not torch.allclose(changed, first)
+    assert torch.equal(changed, encode(small).detach())
