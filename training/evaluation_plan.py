@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from sam_ad_perception.core.health_config import HealthConfig
 from sam_ad_perception.core.routing_table import RoutingTable
 from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.onnx_export import sensor_sets
 from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import ModelSpec
+from sam_ad_perception.modeling.zoo import ModelSpec, sensor_sets
 from training.evaluation_data import EvaluationData, standard_subsets
 from training.measurement import NetworkSystem, Setting, System, VehicleSystem
 from training.noise import KINDS

@@ -29,8 +29,8 @@ from sam_ad_perception.modeling.checkpoints import (
     load_checkpoint,
 )
 from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.onnx_export import export_sensor_sets, sensor_sets
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
+from sam_ad_perception.modeling.onnx_export import export_sensor_sets
+from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo, sensor_sets
 from training.checkpoint import export_weights, save_atomically
 from training.evaluation_files import load_results
 from training.selection import TrainedNetwork, load_network

@@ -31,7 +31,7 @@ from training.noise import add_noise
 from training.sensor_faults import spoil_bundle
 
 TIMED_FRAMES = 5
-"""Latency is the median over so many frames."""
+"""Latency is the median over so many frames, of the settings that the router reads."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class NetworkSystem:
                 rng = np.random.default_rng([number, zlib.crc32(setting.noise.encode())])
                 inputs[sensor] = add_noise(inputs[sensor], spec.inputs[sensor], kind, rng)
             prepared = dataclasses.replace(prepared, inputs=inputs)
-        timed = number < TIMED_FRAMES
+        timed = setting.plain and number < TIMED_FRAMES
         if self.encodings is not None:
             self.encodings.enabled = not timed
         clock = _clock(expert.device)
@@ -216,7 +216,8 @@ class VehicleSystem:
     def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
         """Segment one frame, see `System`."""
         self.segmenter.reset()
-        (result,) = self.segmenter.segment_each([keep_sensors(frame.bundle, setting.subset)])
+        bundle = keep_sensors(frame.bundle, setting.subset)
+        (result,) = self.segmenter.segment_each([bundle], [False])  # without its depth image
         if isinstance(result, SegmentationError):
             return None
         return Answer(result.mask, result.confidence, None, None)

@@ -8,8 +8,7 @@ import pytest
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix
 from sam_ad_perception.core.routing_table import load_routing_table
-from sam_ad_perception.modeling.onnx_export import sensor_sets
-from sam_ad_perception.modeling.zoo import load_zoo
+from sam_ad_perception.modeling.zoo import load_zoo, sensor_sets
 from training.datasets import deliver
 from training.datasets.catalog import LAYOUTS
 from training.evaluation_tables import (
