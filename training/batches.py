@@ -164,6 +164,7 @@ class ReadAhead:
         self._stopped = threading.Event()
         self._queue: queue.Queue[DrawnBatch | BaseException] = queue.Queue(maxsize=2)
         self._loaded: Iterator[DrawnBatch | BaseException] | None = None
+        self._thread: threading.Thread | None = None
         if processes:
             self._loaded = iter(
                 DataLoader(
@@ -176,7 +177,8 @@ class ReadAhead:
             )
         else:
             arguments = (reader, numbers)
-            threading.Thread(target=self._work, args=arguments, daemon=True).start()
+            self._thread = threading.Thread(target=self._work, args=arguments, daemon=True)
+            self._thread.start()
 
     def next(self) -> DrawnBatch:
         """Wait for the next batch.
@@ -205,8 +207,13 @@ class ReadAhead:
         return item
 
     def close(self) -> None:
-        """Stop reading."""
+        """Stop reading, and wait for the batch that is being read.
+
+        A thread that is still inside of a library when the process ends would abort it.
+        """
         self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
         self._loaded = None
 
     def _work(self, reader: BatchReader, numbers: Iterator[int]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from PIL import Image
 
 from sam_ad_perception.core.labels import LABEL_SPACES, mapping
 from sam_ad_perception.modeling.zoo import load_zoo
-from training.batches import BatchReader, open_frames
+from training.batches import BatchReader, ReadAhead, open_frames
 from training.config import TrainConfig, load_config
 from training.datasets.frames import DatasetError
 from training.networks import find_entry
@@ -99,6 +102,29 @@ def test_validation_reads_the_other_split_unchanged_at_its_own_size(tree, tmp_pa
     table = mapping(LABEL_SPACES['camvid'], LABEL_SPACES['cityscapes'])
     np.testing.assert_array_equal(batch.labels[0].numpy(), table[raw])
     assert batch.inputs['camera'].shape == (1, 3, *spec.input_size)
+
+
+def test_closing_waits_for_the_frame_that_is_being_read(tree, tmp_path):
+    config = configure(tree, tmp_path)
+    spec = load_zoo(Path(config.zoo))[config.model]
+    source = open_frames(spec, config, config.data).source
+    read = source.dataset.read
+    begun = []
+
+    def read_slowly(index):
+        begun.append(index)
+        time.sleep(0.1)
+        return read(index)
+
+    source.dataset.read = read_slowly
+    before = threading.active_count()
+    ahead = ReadAhead(BatchReader(source, 2, config.subsets, 7), itertools.count())
+    ahead.next()
+    ahead.close()
+    assert threading.active_count() == before
+    count = len(begun)
+    time.sleep(0.15)
+    assert len(begun) == count
 
 
 def test_processes_that_read_can_be_given_the_dataset(tree, tmp_path):
