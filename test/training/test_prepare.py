@@ -134,10 +134,10 @@ def test_the_sheet_shows_pictures_beside_their_labels(tree, tmp_path, capsys):
     space = LABEL_SPACES['camvid']
     raw = np.array(Image.open(tree / 'trainannot/train_0.png'))
     raw = np.where(raw == 11, 255, raw)
-    left = TILE_WIDTH + 4  # of the labels, below a line of text
+    left, top = TILE_WIDTH + 4, 36  # of the labels, below two lines of text
     scale = TILE_WIDTH // SIZE[1]
     for v, u in ((6, 6), (18, 30), (30, 42)):
-        shown = sheet[18 + v * scale, left + u * scale]
+        shown = sheet[top + v * scale, left + u * scale]
         assert shown.tolist() == space.palette[raw[v, u]].tolist()
 
 
@@ -150,7 +150,7 @@ def test_every_sensor_of_the_simulator_can_be_shown():
     tiles = len(bundle.frames) + 2
     assert sheet.shape[1] == tiles * (TILE_WIDTH + 4)
     for k in range(tiles):
-        tile = sheet[18:150, k * (TILE_WIDTH + 4) :][:, :TILE_WIDTH]
+        tile = sheet[36:180, k * (TILE_WIDTH + 4) :][:, :TILE_WIDTH]
         assert tile.std() > 5
 
 

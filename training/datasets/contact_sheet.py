@@ -60,9 +60,10 @@ def _row(title: str, frame: LabelledFrame, space: LabelSpace) -> NDArray[np.uint
         way = cv2.INTER_AREA if name == Modality.CAMERA else cv2.INTER_NEAREST
         resized = np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
         tile = np.pad(resized, ((_TEXT, 0), (0, _GAP), (0, 0)))
-        text = f'{name}  {title}' if not tiles else name
-        tiles.append(_write(tile, text, (2, _TEXT - 5)))
-    return np.concatenate(tiles, axis=1)
+        tiles.append(_write(tile, name, (2, _TEXT - 5)))
+    strip = np.concatenate(tiles, axis=1)
+    head = np.zeros((_TEXT, strip.shape[1], 3), np.uint8)
+    return np.concatenate([_write(head, title, (2, _TEXT - 5)), strip])
 
 
 def _images(frame: LabelledFrame, space: LabelSpace) -> list[tuple[str, NDArray[np.uint8]]]:
