@@ -48,7 +48,7 @@ class _Events(Protocol):
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
 
     def add_image(
-        self, tag: str, img_tensor: NDArray[np.uint8], global_step: int, dataformats: str
+        self, tag: str, img_tensor: NDArray[np.uint8], global_step: int, *, dataformats: str
     ) -> None: ...
 
     def flush(self) -> None: ...
@@ -131,7 +131,7 @@ class RunFolder:
         assert whole
         save_atomically(content.tobytes(), self.path / 'pictures' / f'{name}_{step:08d}.png')
         if self._events is not None:
-            self._events.add_image(name, row, step, 'HWC')
+            self._events.add_image(name, row, step, dataformats='HWC')
 
     def flush(self) -> None:
         """Hand what TensorBoard buffers to the disk."""

@@ -28,6 +28,8 @@ from training.checkpoint import BestWeights, load_run, save_run
 from training.config import DataConfig, SubsetConfig, TrainConfig, load_config
 from training.datasets.simulated import FrameCache
 from training.failures import TrainingError
+from training.latents import LatentTrainer
+from training.machine import checkpoint_blocks
 from training.run_folder import RunFolder, code_version
 from training.train import Run
 from training.trainer import Trainer
@@ -210,8 +212,8 @@ def test_an_epoch_sees_each_frame_once_in_an_order_of_its_own(cache_dir):
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def run_main(monkeypatch, arguments: list[str]) -> int:
-    monkeypatch.setattr('sys.argv', ['train', str(DEBUG), *arguments])
+def run_main(monkeypatch, arguments: list[str], config: Path = DEBUG) -> int:
+    monkeypatch.setattr('sys.argv', ['train', str(config), *arguments])
     try:
         train.main()
     except SystemExit as end:
@@ -239,6 +241,40 @@ def test_a_frame_that_is_not_a_number_is_named(cache_dir, tmp_path, monkeypatch,
     assert f'run.pt holds step {step}; the same command goes on from there' in said
     state = load_run(tmp_path / 'run/run.pt')['network']
     assert all(bool(tensor.isfinite().all()) for tensor in state.values())
+
+
+@pytest.fixture
+def damaged(tmp_path) -> Path:
+    """A small CamVid whose fourth training image is cut off."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / 'camvid'
+    for folder, values in (('train', (64, 96, 3)), ('trainannot', (64, 96))):
+        (root / folder).mkdir(parents=True)
+        for k in range(6):
+            image = rng.integers(0, 11, values, dtype=np.uint8)
+            assert cv2.imwrite(str(root / folder / f'{k}.png'), image)
+    image = root / 'train/3.png'
+    image.write_bytes(image.read_bytes()[:200])
+    return root
+
+
+@pytest.mark.parametrize('readers', [0, 1])
+def test_a_damaged_image_is_named_and_left_out_only_where_that_is_wanted(
+    damaged, tmp_path, monkeypatch, capsys, readers
+):
+    arguments = [f'zoo={ZOO}', f'root={damaged}', 'data.partial=true', 'validation.steps=0']
+    arguments += [f'cache_dir={tmp_path}', f'output_dir={tmp_path}/run', 'schedule.steps=3']
+    arguments += ['machine.accelerator=cpu', f'machine.readers={readers}']
+    config = ROOT / 'training/configs/debug_camvid.yaml'
+    assert run_main(monkeypatch, arguments, config) == 1
+    said = capsys.readouterr().err
+    assert 'training stopped at step' in said
+    assert f'{damaged}/train/3.png' in said
+    assert 'Traceback' not in said
+    assert run_main(monkeypatch, [*arguments, 'data.skip_damaged=true'], config) == 0
+    said = ''.join(capsys.readouterr().out.split())
+    assert f'leftout:{damaged}/train/3.png' in said
+    assert load_run(tmp_path / 'run/run.pt')['step'] == 3
 
 
 def test_a_full_disk_leaves_the_last_state_whole(cache_dir, tmp_path, monkeypatch, capsys):
@@ -453,3 +489,19 @@ def test_half_precision_and_recomputed_blocks_learn_the_same(cache_dir, tmp_path
     half = losses(tmp_path / 'half')
     assert half != plain
     assert half == pytest.approx(plain, rel=0.02)
+
+
+def test_what_one_process_alone_can_do_is_refused(cache_dir, tmp_path):
+    half = overrides(cache_dir, tmp_path, 'machine.precision=16-mixed')
+    with pytest.raises(ValueError, match=r'schedule\.replicas must be 1 with 16-mixed, got 2'):
+        Trainer(load_config(DEBUG, half), Console(quiet=True))
+    stage = [f'latents.file={tmp_path}/latents', 'model=debug_fusion_sam']
+    with pytest.raises(ValueError, match='first stage runs in one process, in 32 or bf16-mixed'):
+        LatentTrainer(load_config(DEBUG, [*half, *stage]), Console(quiet=True))
+
+
+def test_a_network_without_blocks_says_so(cache_dir, tmp_path):
+    wanted = overrides(cache_dir, tmp_path, 'machine.checkpoint_blocks=true')
+    network = Trainer(load_config(DEBUG, wanted), Console(quiet=True)).network
+    assert checkpoint_blocks(network) == len(network.encoder.trunk.blocks)
+    assert checkpoint_blocks(torch.nn.Conv2d(1, 1, 1)) == 0
