@@ -4,7 +4,7 @@
 
 Every frame is read once. Shown are the frames of each split against those that were published,
 files that are missing or odd, pictures that are in two splits, image sizes, and how often each
-label occurs. `<dataset>_index.json` may be given to training as `index=`, `<dataset>_frames.png`
+label occurs. Training takes `<dataset>_index.json` as `data.index=`, and `<dataset>_frames.png`
 shows frames of each split with their coloured labels. The exit status is 1 where something is
 wrong. For rosbags that were labelled: `recordings`.
 """
