@@ -111,10 +111,11 @@ class LidarImage:
         near = (distance < self.max_range_m) & (points[:, 2] > 0)
         if not near.any():
             raise BadFrameError('no lidar point in front of the camera')
+        points, distance = points[near], distance[near]
         intensity = np.zeros(len(points), np.float32)
         if cloud.intensity is not None:
             scale = max(float(np.percentile(cloud.intensity[::8], 95)), 1e-6)
-            intensity = np.clip(cloud.intensity / np.float32(scale), 0, 1.5)
+            intensity = np.clip(cloud.intensity[near] / np.float32(scale), 0, 1.5)
         values = np.stack(
             [
                 np.log1p(distance) / np.log1p(self.max_range_m),
@@ -123,7 +124,7 @@ class LidarImage:
             ],
             axis=1,
         )
-        image, _ = rasterize(points[near], values[near].astype(np.float32), view, view.size)
+        image, _ = rasterize(points, values.astype(np.float32), view, view.size)
         return np.nan_to_num(image, copy=False)
 
 
