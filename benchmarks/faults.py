@@ -71,7 +71,7 @@ class Outcome:
     Attributes:
         case: The fault.
         gap_s: Longest time without a mask, from the fault to its mend, seconds.
-        words: What the status said most often; empty where it named nothing.
+        said: What the status said of it, the most frequent first; empty where it named nothing.
         recovery_s: From the mend to the first mask from all sensors; None for never.
         disorder: Masks whose stamp was not newer than the one before.
         masks: Masks during the fault.
@@ -81,11 +81,16 @@ class Outcome:
 
     case: Case
     gap_s: float
-    words: str
+    said: tuple[str, ...]
     recovery_s: float | None
     disorder: int
     masks: int
     age_s: float | None
+
+    @property
+    def words(self) -> str:
+        """What the status said most often."""
+        return self.said[0] if self.said else ''
 
     @property
     def complaints(self) -> list[str]:
@@ -264,7 +269,7 @@ def run_case(vehicle: Vehicle, case: Case, seconds: float, settle: float = 0.5) 
     return Outcome(
         case,
         gap_s=max((b - a for a, b in pairwise(arrivals)), default=0.0),
-        words=spoken_words(vehicle, case, begun, mended),
+        said=spoken_words(vehicle, case, begun, mended),
         recovery_s=recovery_s,
         disorder=sum(b <= a for a, b in pairwise(stamps)),
         masks=sum(begun <= arrival < mended for arrival, _, _ in heard.masks),
@@ -274,8 +279,8 @@ def run_case(vehicle: Vehicle, case: Case, seconds: float, settle: float = 0.5) 
     )
 
 
-def spoken_words(vehicle: Vehicle, case: Case, begin: float, end: float) -> str:
-    """Find what perception said most often about a fault.
+def spoken_words(vehicle: Vehicle, case: Case, begin: float, end: float) -> tuple[str, ...]:
+    """Find what perception said about a fault.
 
     Args:
         vehicle: Who heard it.
@@ -284,7 +289,7 @@ def spoken_words(vehicle: Vehicle, case: Case, begin: float, end: float) -> str:
         end: Until when, steady seconds.
 
     Returns:
-        In words; empty where nothing was said.
+        In words, the most frequent first; empty where nothing was said.
     """
     statuses = [s for arrival, s in vehicle.heard.statuses if begin <= arrival < end]
     problems = [text for arrival, text in vehicle.heard.problems if begin <= arrival < end]
@@ -294,11 +299,8 @@ def spoken_words(vehicle: Vehicle, case: Case, begin: float, end: float) -> str:
     elif case.sensor:  # missing says more than the shortcoming of one that is used
         sources = [[s.missing.get(case.sensor) for s in statuses]]
         sources.append([s.notes.get(case.sensor) for s in statuses])
-    for source in sources:
-        said = Counter(words for words in source if words)
-        if said:
-            return said.most_common(1)[0][0]
-    return ''
+    counts = [Counter(words for words in source if words) for source in sources]
+    return tuple(words for count in counts for words, _ in count.most_common())
 
 
 def start_all(vehicle: Vehicle, folder: Path) -> None:

@@ -61,7 +61,7 @@ def assert_survived(outcome, pattern: str) -> None:
         assert outcome.masks > 0
         assert outcome.gap_s < GAP_S
     if pattern:
-        assert re.search(pattern, outcome.words)
+        assert [words for words in outcome.said if re.search(pattern, words)], outcome.said
 
 
 def test_a_start_without_checkpoint_and_transforms_is_mended_without_a_restart(vehicle):
