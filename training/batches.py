@@ -328,7 +328,7 @@ def open_frames(
             label_space=data.label_space,
             calibration=Path(data.calibration) if data.calibration else None,
         )
-        return OpenFrames(PreparedFrames(dataset, spec, config.augmentation))
+        return OpenFrames(PreparedFrames(dataset, spec, config.augmentation, data.limit))
     cache = FrameCache(folder, spec, data)
     makers: Sequence[BaseProcess] = ()
     if first and data.workers and len(cache.rendered()) < cache.length:

@@ -32,6 +32,8 @@ class DataConfig:
         split: Of a dataset on disk.
         partial: Whether less than all published frames will do.
         index: File of sound frames that `training.prepare` wrote; empty looks at the folder.
+        limit: Only so many frames of a dataset on disk, the first in its order, to see how little
+            data will do; 0 for all.
         label_space: Of labelled recordings that do not say what their labels mean.
         calibration: File of what labelled recordings lack: transforms, camera geometry.
         skip_damaged: Whether a batch with a file that cannot be read is said and left out; else
@@ -49,6 +51,7 @@ class DataConfig:
     split: str = 'train'
     partial: bool = False
     index: str = ''
+    limit: int = 0
     label_space: str = ''
     calibration: str = ''
     skip_damaged: bool = False
@@ -58,9 +61,9 @@ class DataConfig:
             raise ValueError(
                 f'seeds must be a range from 100 on (0-99 are held back), got {self.seeds}'
             )
-        if min(self.frames_per_drive, self.min_frames, self.workers + 1) < 1:
+        if min(self.frames_per_drive, self.min_frames, self.workers + 1, self.limit + 1) < 1:
             raise ValueError(
-                'frames_per_drive and min_frames must be 1 or more, workers 0 or more'
+                'frames_per_drive and min_frames must be 1 or more, workers and limit 0 or more'
             )
 
 
@@ -313,6 +316,11 @@ class TrainConfig:
         simulated = self.dataset == SIMULATED
         if simulated and self.root:
             raise ValueError(f'root is of a dataset on disk, got {self.root!r} for {SIMULATED}')
+        if simulated and self.data.limit:
+            raise ValueError(
+                f'data.limit is of a dataset on disk, got {self.data.limit}; simulated drives are '
+                'as many as data.seeds says'
+            )
         if self.data.split != 'train':
             raise ValueError(f"data.split must be 'train' to train on, got {self.data.split!r}")
         if simulated and self.augmentation.of_frames:

@@ -35,7 +35,7 @@ def validation_data(config: TrainConfig) -> DataConfig:
         ValueError: Some of the drives are trained on too.
     """
     if config.dataset != SIMULATED:
-        return replace(config.data, split=config.validation.split)
+        return replace(config.data, split=config.validation.split, limit=0)
     held, used = config.validation.seeds, config.data.seeds
     if held[0] < used[1] and used[0] < held[1]:
         raise ValueError(f'validation.seeds {held} and data.seeds {used} have drives in common')

@@ -251,7 +251,7 @@ def test_shipped_configurations_round_trip(name, tmp_path):
         ('optimizer.lr=fast', r'optimizer\.lr must be float'),
         ('optimizer.lr.x=1', "'lr' is a value, not a section"),
         ('data.seeds=[5, 9]', '0-99 are held back'),
-        ('data.workers=-1', 'workers 0 or more'),
+        ('data.workers=-1', 'workers and limit 0 or more'),
         ('schedule.batch_size=0', 'must be 1 or more'),
         ('nonsense', 'must be name=value'),
     ],

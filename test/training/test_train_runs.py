@@ -23,13 +23,14 @@ from rich.console import Console
 
 from sam_ad_perception.modeling.zoo import load_zoo
 from training import train
-from training.batches import BatchReader, OpenFrames, ReadAhead
+from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames
 from training.checkpoint import BestWeights, load_run, save_run
 from training.config import DataConfig, SubsetConfig, TrainConfig, load_config
 from training.datasets.simulated import FrameCache
 from training.failures import TrainingError
 from training.latents import LatentTrainer
 from training.machine import checkpoint_blocks
+from training.networks import find_entry
 from training.run_folder import RunFolder, code_version
 from training.train import Run
 from training.trainer import Trainer
@@ -275,6 +276,18 @@ def test_a_damaged_image_is_named_and_left_out_only_where_that_is_wanted(
     said = ''.join(capsys.readouterr().out.split())
     assert f'leftout:{damaged}/train/3.png' in said
     assert load_run(tmp_path / 'run/run.pt')['step'] == 3
+
+
+def test_a_run_on_few_frames_takes_the_first_and_is_measured_on_all(damaged, tmp_path):
+    more = [f'zoo={ZOO}', f'root={damaged}', 'data.partial=true', 'data.limit=3']
+    config = load_config(ROOT / 'training/configs/debug_camvid.yaml', more)
+    source = open_frames(find_entry(config), config, config.data).source
+    assert source.rendered().tolist() == [0, 1, 2]
+    reader = BatchReader(source, 3, SubsetConfig(0.0, 0.0), seed=0)
+    assert sorted(reader.read(7).frames) == [0, 1, 2]
+    assert validation_data(config).limit == 0
+    with pytest.raises(ValueError, match=r'data\.limit is of a dataset on disk, got 3'):
+        load_config(DEBUG, ['data.limit=3'])
 
 
 def test_a_full_disk_leaves_the_last_state_whole(cache_dir, tmp_path, monkeypatch, capsys):

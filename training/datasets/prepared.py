@@ -31,25 +31,30 @@ class PreparedFrames:
         dataset: The frames.
         spec: Zoo entry, whose preprocessing makes the inputs.
         augmentation: How frames are changed.
+        limit: How many of the frames are taken, the first ones; 0 for all.
 
     Raises:
         DatasetError: The labels do not relate to the classes of the network.
     """
 
     def __init__(
-        self, dataset: Dataset, spec: ModelSpec, augmentation: AugmentationConfig
+        self,
+        dataset: Dataset,
+        spec: ModelSpec,
+        augmentation: AugmentationConfig,
+        limit: int = 0,
     ) -> None:
         self.dataset = dataset
         self.spec = spec
         self.augmentation = augmentation
-        self.length = len(dataset)
+        self.length = min(len(dataset), limit or len(dataset))
         try:
             self._table = mapping(dataset.space, spec.labels)
         except ValueError as error:
             raise DatasetError(str(error)) from error
 
     def rendered(self) -> NDArray[np.int64]:
-        """Indices of all frames."""
+        """Indices of the frames that are taken."""
         return np.arange(self.length)
 
     def read(self, indices: Sequence[int], rng: np.random.Generator | None = None) -> Batch:
