@@ -267,6 +267,9 @@ def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--checkpoints', help='folder of checkpoints')
     parser.add_argument('--device', help='for example cpu or cuda:0')
     parser.add_argument('--threads', type=int, help='of the network on a CPU')
+    parser.add_argument(
+        '--backend', choices=('torch', 'compile', 'onnx'), help='what runs the network'
+    )
     for name, text in (
         ('copy', 'copy the recorded messages too'),
         ('color', 'write semantic/color'),
@@ -319,6 +322,7 @@ def _model(config: ModelConfig, options: argparse.Namespace) -> ModelConfig:
         'checkpoint_dir': options.checkpoints,
         'device': options.device,
         'threads': options.threads,
+        'backend': options.backend,
     }
     return replace(config, **{name: value for name, value in said.items() if value is not None})
 

@@ -36,6 +36,7 @@ from sam_ad_perception.core.routing_table import (
     load_routing_table,
     save_routing_table,
 )
+from sam_ad_perception.modeling.backends import BACKENDS, BackendConfig
 from training.checkpoint import save_atomically
 from training.datasets.catalog import DATASETS
 from training.datasets.frames import LabelledFrame
@@ -245,7 +246,14 @@ def main() -> None:
         )
         data = fit_labels(data, [network.spec.labels for network in networks])
         table = load_routing_table(arguments.router) if arguments.router else None
-        plan = make_plan(networks, data, extent, table=table, device=arguments.device)
+        plan = make_plan(
+            networks,
+            data,
+            extent,
+            table=table,
+            device=arguments.device,
+            backend=BackendConfig(arguments.backend),
+        )
         before = [load_routing_table(arguments.routing)] if _exists(arguments.routing) else []
         if before:  # tell that they cannot be compared before the work, not after it
             check_same(before[0], RoutingTable(data.name, data.split, data.space.name,
@@ -300,6 +308,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--faults', choices=SELECTIONS, default='none')
     parser.add_argument('--router', type=Path, help='also measure a vehicle with this table')
     parser.add_argument('--device', default='cpu')
+    parser.add_argument('--backend', default='torch', choices=BACKENDS, help='runs the networks')
     parser.add_argument('--threads', type=int, default=0, help='with 1, latency is CPU time')
     parser.add_argument('--source', type=Path, help='--out of a run on the training domain')
     parser.add_argument('--out', type=Path, help='folder for page and figures')

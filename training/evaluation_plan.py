@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sam_ad_perception.core.health_config import HealthConfig
 from sam_ad_perception.core.routing_table import RoutingTable
+from sam_ad_perception.modeling.backends import BackendConfig
 from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import ModelSpec, sensor_sets
@@ -89,6 +90,7 @@ def make_plan(
     *,
     table: RoutingTable | None = None,
     device: str = 'cpu',
+    backend: BackendConfig | None = None,
 ) -> list[tuple[System, list[Setting]]]:
     """Decide what is measured in which settings.
 
@@ -98,6 +100,7 @@ def make_plan(
         extent: How much.
         table: Where given, a vehicle that routes by it is measured too.
         device: Where the networks run.
+        backend: What runs them; torch where None.
 
     Returns:
         Each network; with faults, also each behind the vehicle's health checks; and the vehicle.
@@ -109,7 +112,7 @@ def make_plan(
     if len(set(keys)) < len(keys):
         raise ValueError(f'networks must be of different entries, got {keys}')
     plan: list[tuple[System, list[Setting]]] = []
-    experts = [ExpertNetwork(each.spec, each.network, device) for each in networks]
+    experts = [ExpertNetwork(each.spec, each.network, device, backend) for each in networks]
     checked = vehicle_settings(data.sensors, extent)
     for expert in experts:
         if extent.faults != 'none':

@@ -94,3 +94,24 @@ def test_a_bag_without_a_camera_is_refused(run, write_drive):
     assert code == 2
     assert 'has no camera' in told
     assert not out.exists()
+
+
+def test_another_backend_is_taken_and_gives_the_same_masks(run, write_drive):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    assert 'CPUExecutionProvider' in onnxruntime.get_available_providers()
+    bag = write_drive(1)
+    code, plain, _ = run(bag, name='torch')
+    assert code == 0
+    params = plain.parent / 'onnx.param.yaml'
+    cache = plain.parent / 'cache'
+    params.write_text(f'segmentation: {{ros__parameters: {{model: {{cache_dir: {cache}}}}}}}\n')
+    code, out, _ = run(bag, '--params', str(params), '--backend', 'onnx', name='onnx')
+    assert code == 0
+    assert [file.name for file in cache.rglob('*.onnx')] == ['network.onnx']
+    masks = []
+    for folder in (plain, out):
+        with BagReader(folder) as reader:
+            masks += [each.data for each in reader.messages(['/semantic/image'])]
+    assert len(masks[0]) == len(masks[1])
+    assert sum(a != b for a, b in zip(*masks, strict=True)) <= 0.001 * len(masks[0])
