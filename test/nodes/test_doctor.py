@@ -137,3 +137,13 @@ def test_missing_geometry_absent_sensor_and_wrong_type_are_told(told) -> None:
 
 def test_volatile_static_transforms_are_told(told) -> None:
     line_with(told, 'FAIL transforms', 'is volatile: who starts later gets nothing')
+
+
+def test_each_provider_of_onnx_runtime_has_a_line_with_its_reason():
+    onnxruntime = pytest.importorskip('onnxruntime')
+    found = {finding.what: finding for finding in doctor_system.check_onnx_runtime()}
+    assert list(found) == [f'ONNX Runtime {name}' for name in ('cpu', 'cuda', 'tensorrt')]
+    assert found['ONNX Runtime cpu'].state == OK
+    if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
+        assert 'is built without it' in found['ONNX Runtime cuda'].text
+        assert 'onnxruntime-gpu' in found['ONNX Runtime cuda'].mend
