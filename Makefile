@@ -29,7 +29,7 @@ demo: setup
 	@$(BIN)/sam_ad demo --out demo_output $(ARGS)
 
 test: setup
-	@$(BIN)/pytest -q --durations=10 $(ARGS)
+	@$(BIN)/pytest -q --numprocesses 2 --dist loadgroup --durations=10 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check

@@ -34,7 +34,7 @@ EXPORT = ['onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20']
 # Training, which is run from the checkout; TensorBoard is used where it is installed, h5py and
 # hdf5plugin only for the events of MUSES.
 TRAINING = ['lightning>=2.6.4', 'pillow>=10']
-TEST = ['pytest>=8', 'hypothesis>=6.100', 'torchmetrics>=1.4']
+TEST = ['pytest>=8', 'pytest-xdist>=3.6', 'hypothesis>=6.100', 'torchmetrics>=1.4']
 # colcon calls setup.py in a way that setuptools 80 dropped.
 DEVELOP = ['ruff>=0.9', 'mypy>=1.15', 'types-PyYAML>=6.0', 'setuptools<80', 'wheel']
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -180,11 +181,17 @@ def test_a_compiler_that_is_missing_is_told_and_torch_runs(spec, network, monkey
 
 
 @pytest.mark.slow
-def test_compiled_torch_gives_the_mask_of_torch(spec, network):
-    plain = ExpertNetwork(spec, network)
-    got = ExpertNetwork(spec, network, backend=BackendConfig('compile'))
-    assert_same(got, plain, make_batch(spec, ('camera', 'lidar'), 2))
+@pytest.mark.skipif(
+    'SAM_AD_COMPILE' not in os.environ, reason='compiling takes minutes: SAM_AD_COMPILE=1 does it'
+)
+def test_compiled_torch_gives_the_mask_of_torch(spec):
+    alone = dataclasses.replace(spec, inputs={'camera': spec.inputs['camera']})
+    network = build_model(alone)
+    plain = ExpertNetwork(alone, network)
+    got = ExpertNetwork(alone, network, backend=BackendConfig('compile'))
+    got.build(print)
     assert got.backend is not got._plain
+    assert_same(got, plain, make_batch(alone, ('camera',), 2))
 
 
 def test_half_precision_is_near(spec, network):

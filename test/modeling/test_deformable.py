@@ -67,6 +67,7 @@ def test_offsets_are_zero_again_after_a_global_initialisation():
 
 class Output(NamedTuple):
     logits: torch.Tensor
+    gate: torch.Tensor | None = None
 
 
 class OneLayer(nn.Module):

@@ -101,7 +101,14 @@ def tiny_model(tmp_path_factory):
     from sam_ad_perception.modeling.zoo import build_model, load_zoo
 
     folder = tmp_path_factory.mktemp('tiny')
-    (folder / 'zoo.yaml').write_text(TINY_ZOO.read_text())
+    text = TINY_ZOO.read_text()
+    for plain, other in (
+        ('thermal_percentile}', 'thermal_fixed_range, low: 275.0, high: 315.0, alignment: depth}'),
+        ('lidar_image}', 'lidar_image}\n      depth: {representation: depth_image}'),
+    ):
+        assert plain in text
+        text = text.replace(plain, other)
+    (folder / 'zoo.yaml').write_text(text)
     state = build_model(load_zoo(folder / 'zoo.yaml')['tiny']).state_dict()
     save_file({k: v.contiguous() for k, v in state.items()}, folder / 'tiny.safetensors')
     values = {
