@@ -54,26 +54,12 @@ hypothesis.settings.register_profile('thorough', deadline=None, max_examples=200
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'default'))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs ROS 2 where there is none; say what may run side by side."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked `ros` where there is no ROS 2, neither wheels nor installation."""
     if importlib.util.find_spec('rclpy') is None:
         for item in items:
             if item.get_closest_marker('ros'):
                 item.add_marker(pytest.mark.skip(reason='rclpy is not installed: run make setup'))
-    if config.pluginmanager.hasplugin('xdist'):
-        _group(items)
-
-
-def _group(items: list[pytest.Item]) -> None:
-    """Let `make test` run files side by side, but all that need ROS in one process, and first.
-
-    Real nodes are watched by the clock: two at a time would disturb each other.
-    """
-    for item in items:
-        group = 'ros' if item.get_closest_marker('ros') else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker('ros') is None)
 
 
 @pytest.fixture(scope='session')
