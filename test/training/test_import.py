@@ -32,7 +32,7 @@ def test_ours_wins_as_a_module_run():
         text=True,
         check=True,
     )
-    assert 'Train a network of the zoo on simulated drives' in done.stdout
+    assert 'Train a network of the zoo' in done.stdout
 
 
 def test_ours_wins_in_this_process_and_in_spawned_workers():
