@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from sam_ad_perception.core.records import build_record
+from sam_ad_perception.simulation.conditions import check_schedule
 from training.augmentation_config import AugmentationConfig
 from training.run_config import MachineConfig, ValidationConfig
 from training.vqgan_losses import VqganWeights
@@ -27,6 +28,7 @@ class DataConfig:
         seeds: First seed, and the one after the last. Seeds 0-99 are held back for evaluation.
         frames_per_drive: Frames at random times of each drive.
         duration_s: Length of each drive, seconds.
+        conditions: Light and weather of simulated drives, in turn: see `simulation.conditions`.
         workers: Processes that render; 0 where another process does.
         min_frames: Training starts when so many are rendered, and takes the rest as they come.
         split: Of a dataset on disk.
@@ -46,6 +48,7 @@ class DataConfig:
     seeds: tuple[int, int] = (1000, 1400)
     frames_per_drive: int = 8
     duration_s: float = 20.0
+    conditions: tuple[str, ...] = ('day',)
     workers: int = 1
     min_frames: int = 200
     split: str = 'train'
@@ -65,6 +68,10 @@ class DataConfig:
             raise ValueError(
                 'frames_per_drive and min_frames must be 1 or more, workers and limit 0 or more'
             )
+        if not self.conditions:
+            raise ValueError('conditions must name one or more')
+        for name in self.conditions:
+            check_schedule([(0.0, name)])
 
 
 @dataclass(frozen=True)
@@ -284,6 +291,8 @@ class TrainConfig:
         zoo: Path of the zoo.
         checkpoints: Folder of the official weights that the entry starts from; empty takes
             $SAM_AD_CHECKPOINTS, else `models/checkpoints`.
+        start: Weights of the same network that the run goes on from, a safetensors file that an
+            earlier run wrote; empty starts from scratch, or from official weights.
         half: Whether the weights are exported in half precision.
         seed: Of weights and batches.
         threads: Threads of torch; 0 keeps its own number.
@@ -299,6 +308,7 @@ class TrainConfig:
     root: str = ''
     zoo: str = 'models/zoo.yaml'
     checkpoints: str = ''
+    start: str = ''
     half: bool = True
     seed: int = 0
     threads: int = 0

@@ -67,6 +67,10 @@ def build_network(spec: ModelSpec, config: TrainConfig, console: Console) -> Seg
     for name in load_backbone(network, spec, config.checkpoint_folder):
         console.print(f'{spec.key} starts from {config.checkpoint_folder / name}')
     load_latents(network, spec, config, console)
+    if config.start:
+        path = Path(config.start)
+        load_checkpoint(network, CheckpointSpec(path.name), path.parent)
+        console.print(f'{spec.key} goes on from {path}')
     network = network.train()
     if config.schedule.replicas > 1 and learns_codes(network):
         raise ValueError(

@@ -8,14 +8,24 @@ import pytest
 import torch
 from rich.console import Console
 
-from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
-from sam_ad_perception.modeling.zoo import build_model
+from sam_ad_perception.core.sensors import Events, PointCloud, SensorFrame
+from sam_ad_perception.modeling.checkpoints import (
+    CheckpointError,
+    CheckpointSpec,
+    load_checkpoint,
+)
+from sam_ad_perception.modeling.zoo import build_model, load_zoo
 from training.augmentation import augment_batch, choose_subset
 from training.batches import OpenFrames, resize_inputs
 from training.checkpoint import load_run
 from training.config import ScheduleConfig, SubsetConfig, TrainConfig, load_config, to_mapping
 from training.datasets.frames import Batch
-from training.datasets.simulated import FrameCache, frame_times, start_rendering
+from training.datasets.simulated import (
+    FrameCache,
+    SimulatedDrives,
+    frame_times,
+    start_rendering,
+)
 from training.losses import total_loss
 from training.optimization import WeightAverage, learning_rate
 from training.train import Run
@@ -74,7 +84,6 @@ def frames(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_a_spawned_worker_renders_what_the_simulator_shows(frames, config):
     from sam_ad_perception.modeling.preprocessing import prepare_bundle
-    from sam_ad_perception.modeling.zoo import load_zoo
     from sam_ad_perception.simulation.drive import Drive, DriveConfig
 
     folder, zoo = frames
@@ -89,6 +98,51 @@ def test_a_spawned_worker_renders_what_the_simulator_shows(frames, config):
     assert set(batch.inputs) == set(prepared.inputs)
     for name, image in prepared.inputs.items():
         np.testing.assert_allclose(batch.inputs[name][0].numpy(), image, atol=2e-3)
+
+
+def test_conditions_take_turns_drive_by_drive(config):
+    from sam_ad_perception.simulation.drive import Drive, DriveConfig
+
+    data = dataclasses.replace(config.data, conditions=('day', 'night'))
+    frame = SimulatedDrives(data).read(data.frames_per_drive)
+    drive = Drive(DriveConfig(seed=1001, duration_s=data.duration_s, condition='night'))
+    bundle, truth = drive.bundle(drive.config.start_ns + frame_times(data, 1001)[0])
+    assert frame.condition == 'night'
+    np.testing.assert_array_equal(frame.labels, truth.labels)
+    for name, measured in bundle.frames.items():
+        np.testing.assert_array_equal(pixels(frame.bundle.frames[name]), pixels(measured))
+    with pytest.raises(ValueError, match='hail'):
+        dataclasses.replace(data, conditions=('hail',))
+
+
+def pixels(frame: SensorFrame) -> np.ndarray:
+    if isinstance(frame.data, PointCloud):
+        return frame.data.points
+    return frame.data.t_ns if isinstance(frame.data, Events) else frame.data
+
+
+def test_networks_that_take_the_same_input_share_what_is_rendered(frames, config):
+    folder, zoo = frames
+    spec = load_zoo(zoo)['debug']
+    camera = dataclasses.replace(spec, inputs={'camera': spec.inputs['camera']})
+    cache = FrameCache(folder, camera, config.data)
+    assert cache.rendered().tolist() == [0, 1, 2, 3]
+    smaller = dataclasses.replace(spec, input_size=(64, 96))
+    assert not FrameCache(folder, smaller, config.data).rendered().size
+
+
+def test_a_run_goes_on_from_the_weights_of_another(config, tmp_path):
+    first = Trainer(config, Console(quiet=True))
+    first.train_step([random_batch()])
+    first.save()
+    start = Path(config.output_dir) / f'{config.model}.safetensors'
+    again = dataclasses.replace(config, start=str(start), output_dir=str(tmp_path / 'second'))
+    network = Trainer(again, Console(quiet=True)).network
+    for name, tensor in first.average.network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor.half().float()), name
+    absent = dataclasses.replace(again, start=str(tmp_path / 'absent.safetensors'))
+    with pytest.raises(CheckpointError, match=r'absent\.safetensors'):
+        Trainer(absent, Console(quiet=True))
 
 
 def test_debug_run_makes_two_steps_and_its_weights_load(frames, config):

@@ -71,7 +71,8 @@ def fill(cache: FrameCache) -> None:
             shape = images.shape[1:]
             seen = cv2.resize(coarse, (shape[2], shape[1]), interpolation=cv2.INTER_NEAREST)
             images[index] = seen / 3 - 1 + 0.1 * rng.standard_normal(shape)
-        cache.state[index] = 1 + sum(2 << bit for bit in range(len(cache.names)))
+        for state in cache.states.values():
+            state[index] = 2
 
 
 def overrides(cache: Path, output: Path, *more: str) -> list[str]:

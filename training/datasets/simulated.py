@@ -25,6 +25,7 @@ from training.datasets.frames import Batch, LabelledFrame, prepare_frame
 
 LABEL_SIZE = (400, 640)
 LABEL_SPACE = 'cityscapes'
+_ABSENT, _PRESENT = 1, 2  # 0 is not rendered yet
 
 
 class SimulatedDrives:
@@ -59,10 +60,14 @@ class SimulatedDrives:
         number, place = divmod(index, self.config.frames_per_drive)
         seed = self.config.seeds[0] + number
         if self._drive is None or self._drive.config.seed != seed:
-            self._drive = Drive(DriveConfig(seed=seed, duration_s=self.config.duration_s))
+            names = self.config.conditions
+            condition = names[number % len(names)]
+            duration_s = self.config.duration_s
+            self._drive = Drive(DriveConfig(seed, duration_s, condition=condition))
         stamp_ns = self._drive.config.start_ns + frame_times(self.config, seed)[place]
         bundle, truth = self._drive.bundle(stamp_ns)
-        return LabelledFrame(f'{seed}/{place}', bundle, truth.labels)
+        name = f'{seed}/{place} {self._drive.config.condition}'
+        return LabelledFrame(name, bundle, truth.labels, self._drive.config.condition)
 
 
 def frame_times(config: DataConfig, seed: int) -> list[int]:
@@ -81,10 +86,11 @@ def frame_times(config: DataConfig, seed: int) -> list[int]:
 
 
 class FrameCache:
-    """Rendered frames on disk: one array file per modality, one for labels, one for progress.
+    """Rendered frames on disk: one array file per input, one for labels.
 
-    The folder's name holds a fingerprint of everything the content depends on, so that a change
-    of representation never meets old frames.
+    The folder's name holds a fingerprint of which frames they are, the file's name one of how the
+    input is made, so that a change of representation never meets old frames, and networks that
+    take the same input share it.
 
     Args:
         folder: Parent folder; made where absent.
@@ -98,32 +104,18 @@ class FrameCache:
         self.dataset = SimulatedDrives(config)
         self.drives = config.seeds[1] - config.seeds[0]
         self.length = len(self.dataset)
-        self.folder = folder / self._fingerprint()
+        facts = (config.seeds, config.frames_per_drive, config.duration_s, config.conditions)
+        self.folder = folder / _fingerprint(facts)
         self.folder.mkdir(parents=True, exist_ok=True)
-        names = list(spec.inputs)
-        height, width = spec.input_size
-        self.inputs = {
-            name: self._array(name, np.float16, (channels, height, width))
-            for name, channels in spec.channels.items()
-        }
+        self.inputs: dict[str, NDArray[np.generic]] = {}
+        self.states: dict[str, NDArray[np.generic]] = {}
+        for name, form in spec.inputs.items():
+            fields = dataclasses.asdict(form)  # type: ignore[call-overload]
+            file = f'{name}-{_fingerprint((type(form).__name__, fields, spec.input_size))}'
+            shape = (spec.channels[name], *spec.input_size)
+            self.inputs[name] = self._array(file, np.float16, shape)
+            self.states[name] = self._array(f'{file}.state', np.uint8, ())
         self.labels = self._array('labels', np.uint8, LABEL_SIZE)
-        # 0 not rendered, else bit i+1 set when modality i is present, and bit 0 always
-        self.state = self._array('state', np.uint8, ())
-        self.names = names
-
-    def _fingerprint(self) -> str:
-        forms = {n: (type(f).__name__, dataclasses.asdict(f)) for n, f in self._forms()}  # type: ignore[call-overload]
-        facts = {
-            'forms': forms,
-            'size': self.spec.input_size,
-            'seeds': self.config.seeds,
-            'frames': self.config.frames_per_drive,
-            'duration': self.config.duration_s,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-
-    def _forms(self) -> list[tuple[str, object]]:
-        return list(self.spec.inputs.items())
 
     def _array(
         self, name: str, dtype: type[np.generic], shape: tuple[int, ...]
@@ -137,8 +129,8 @@ class FrameCache:
         return np.memmap(path, dtype, 'r+', shape=full)
 
     def rendered(self) -> NDArray[np.int64]:
-        """Indices of the frames that are there."""
-        return np.flatnonzero(self.state.copy())  # others write while we count
+        """Indices of the frames that are there with all inputs of the entry."""
+        return np.flatnonzero(np.all([np.array(s) for s in self.states.values()], axis=0))
 
     def render_drive(self, drive: int) -> None:
         """Render all frames of one drive that are not there yet.
@@ -147,19 +139,16 @@ class FrameCache:
             drive: Index of the drive, from 0.
         """
         first = drive * self.config.frames_per_drive
-        indices = range(first, first + self.config.frames_per_drive)
-        if all(self.state[i] for i in indices):
-            return
-        for index in indices:
+        for index in range(first, first + self.config.frames_per_drive):
+            if all(state[index] for state in self.states.values()):
+                continue
             frame = self.dataset.read(index)
             prepared = prepare_frame(frame, self.spec.inputs, self.spec.input_size)
-            state = 1
-            for bit, name in enumerate(self.names, start=1):
+            self.labels[index] = frame.labels
+            for name, state in self.states.items():
                 if name in prepared.inputs:
                     self.inputs[name][index] = prepared.inputs[name]
-                    state |= 1 << bit
-            self.labels[index] = frame.labels
-            self.state[index] = state
+                state[index] = _PRESENT if name in prepared.inputs else _ABSENT
 
     def read(self, indices: Sequence[int], rng: np.random.Generator | None = None) -> Batch:
         """Read frames; only modalities that all of them have are returned.
@@ -172,13 +161,16 @@ class FrameCache:
             The batch.
         """
         picked = np.asarray(indices)
-        common = int(np.bitwise_and.reduce(self.state[picked]))
         inputs = {
             name: torch.from_numpy(self.inputs[name][picked].astype(np.float32))
-            for bit, name in enumerate(self.names, start=1)
-            if common >> bit & 1
+            for name, state in self.states.items()
+            if np.all(state[picked] == _PRESENT)
         }
         return Batch(inputs, torch.from_numpy(self.labels[picked].astype(np.int64)))
+
+
+def _fingerprint(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def render_share(
