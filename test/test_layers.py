@@ -34,15 +34,15 @@ ONLY_IN = {
     'onnx': {'modeling', 'training'},
     'onnxruntime': {'modeling', 'training'},
     'rclpy': {'nodes'},
-    'launch': set(),
-    'launch_ros': set(),
+    'launch': {'nodes'},
+    'launch_ros': {'nodes'},
     'cv_bridge': {'nodes'},
     'rosbags': {'bags', 'simulation'},
     'jinja2': {'reporting'},
     'lightning': {'training'},
 }
 CORE_NEEDS = {'numpy', 'numba', 'cv2', 'yaml'}
-ENTRANCES = {'cli', 'demo'}  # they put the parts together
+ENTRANCES = {'cli', 'demo', 'label_command'}  # they put the parts together
 
 
 def part_of(file: Path) -> str:

@@ -1,14 +1,16 @@
 """Label a recording: the work of the segmentation node, without ROS and without a clock.
 
 Messages go through the same `Bundler` and the same `Segmenter` as on the vehicle (see `BagFeed`),
-so the same bag gives the same masks, on any machine, at any speed.
+so the same bag gives the same masks, on any machine, at any speed. Reading, segmenting and writing
+overlap (see `pipeline`); what is written, and in which order, does not depend on that.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from sam_ad_perception.bags.bundles import BagFeed, BundleOptions, Unreadable
+from sam_ad_perception.bags.pipeline import read_ahead, write_behind
 from sam_ad_perception.bags.reader import BagError, BagMessage, BagReader
 from sam_ad_perception.bags.results import ResultWriter
 from sam_ad_perception.bags.topics import TopicMapping, guess_topics
@@ -27,6 +30,12 @@ from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.status import FrameStatus, summarize_segmentation, without_figures
 from sam_ad_perception.core.synchronizer_config import to_ns
+
+AHEAD = 2
+"""So many steps wait between reading and segmenting, and between segmenting and writing."""
+STEP_MESSAGES = 500
+STEP_BYTES = 16 << 20
+"""A step ends with the message that makes a bundle due, or at so many messages or bytes."""
 
 
 class BundleSegmenter(Protocol):
@@ -108,19 +117,23 @@ def label_bag(
     mapping: TopicMapping | None = None,
     options: LabelOptions | None = None,
     overwrite: bool = False,
+    note: str = '',
     progress: Callable[[int, int], None] | None = None,
+    on_mask: Callable[[SensorBundle, Segmentation], None] | None = None,
 ) -> LabelReport:
     """Label a recording.
 
     Args:
         bag: A rosbag2 recording, MCAP or SQLite.
         out: Folder of the labelled recording (MCAP).
-        segmenter: Makes the masks.
+        segmenter: Makes the masks, in the calling thread.
         space: Label space of its masks.
         mapping: Which topic is which sensor; guessed where None.
         options: What is written, and how.
         overwrite: Whether an existing recording `out` may be replaced.
+        note: Kept in the metadata of `out`, see `BagWriter.note`.
         progress: Called with messages done and messages in all.
+        on_mask: Called with each bundle and its result.
 
     Returns:
         What came out.
@@ -133,21 +146,22 @@ def label_bag(
         mapping = mapping or guess_topics(reader.topics)
         check_sensors(reader, mapping, options.calibration)
         with BagWriter(out, overwrite=overwrite) as writer:
+            writer.note = note
             segmenter.reset()
             run = _Run(reader, writer, segmenter, space, mapping, options)
             run.prepare()
-            wanted = None if options.copy_inputs else set(mapping.names)
-            total = sum(t.count for t in reader.topics if wanted is None or t.name in wanted)
-            done = 0
-            stream = reader.messages(wanted)
-            for received_ns, group in groupby(stream, key=lambda message: message.received_ns):
-                for message in sorted(group, key=run.feed.rank):
-                    run.take(message)
-                    done += 1
-                run.finish(run.feed.bundler.poll(received_ns), received_ns)
-                if progress is not None:
-                    progress(done, total)
-            run.finish(run.feed.bundler.flush(), reader.end_ns)
+            with (
+                closing(read_ahead(run.read(), AHEAD)) as steps,
+                write_behind(run.write, AHEAD) as behind,
+            ):
+                for step in steps:
+                    outcomes = [run.segment(result) for result in step.due]
+                    behind.put(_Written(step, outcomes))
+                    for outcome in outcomes:
+                        if on_mask is not None and outcome.mask is not None:
+                            on_mask(*outcome.mask)
+                    if progress is not None:
+                        progress(step.done, run.total)
     return run.report()
 
 
@@ -178,8 +192,41 @@ def check_sensors(reader: BagReader, mapping: TopicMapping, calibration: Calibra
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A part of the recording.
+
+    Attributes:
+        copies: Messages that are copied.
+        due: What came due with the last of its messages.
+        now_ns: Time under which that is recorded.
+        done: Messages read so far.
+    """
+
+    copies: list[BagMessage]
+    due: list[BundleResult]
+    now_ns: int
+    done: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What became of one reference frame; `mask` is the bundle with its result, or None."""
+
+    status: FrameStatus
+    mask: tuple[SensorBundle, Segmentation] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """What is written of a step."""
+
+    step: _Step
+    outcomes: list[_Outcome]
+
+
 class _Run:
-    """One labelling: what goes in, what comes out, what is counted."""
+    """One labelling: `read`, `segment` and `write` may each have a thread of their own."""
 
     def __init__(
         self,
@@ -207,6 +254,9 @@ class _Run:
             color=options.color,
             points=options.points,
         )
+        wanted = None if options.copy_inputs else set(mapping.names)
+        self.total = sum(t.count for t in reader.topics if wanted is None or t.name in wanted)
+        self._wanted = wanted
         self._copied: set[str] = set()
         self._not_copied: list[str] = []
         self._warm = False
@@ -226,23 +276,45 @@ class _Run:
             else:
                 self._not_copied.append(topic.name)
 
-    def take(self, message: BagMessage) -> None:
-        """Take one message of the recording."""
-        if message.topic in self._copied:
-            self._writer.copy(message)
-        self.finish(self.feed.take(message), message.received_ns)
+    def read(self) -> Iterator[_Step]:
+        """Read the recording in steps."""
+        copies: list[BagMessage] = []
+        done = begun = size = 0
+        stream = self._reader.messages(self._wanted)
+        for received_ns, group in groupby(stream, key=lambda message: message.received_ns):
+            for message in sorted(group, key=self.feed.rank):
+                if message.topic in self._copied:
+                    copies.append(message)
+                    size += len(message.data)
+                due = self.feed.take(message)
+                done += 1
+                if due or size > STEP_BYTES or done - begun >= STEP_MESSAGES:
+                    yield _Step(copies, due, received_ns, done)
+                    copies, begun, size = [], done, 0
+            if due := self.feed.bundler.poll(received_ns):
+                yield _Step(copies, due, received_ns, done)
+                copies, begun, size = [], done, 0
+        yield _Step(copies, self.feed.bundler.flush(), self._reader.end_ns, done)
 
-    def finish(self, results: Sequence[BundleResult], now_ns: int) -> None:
-        """Segment what is due, and write it."""
-        for result in results:
-            if isinstance(result, SensorBundle):
-                status = self._segment(result, now_ns)
-            else:
-                stamp_ns = self._header_stamp(result.stamp_ns, result.reference)
-                status = FrameStatus(stamp_ns, dropped=result.reason)
-            if status.dropped is not None:
-                self._dropped[without_figures(status.dropped)] += 1
-            self._results.write_status(status, now_ns)
+    def segment(self, result: BundleResult) -> _Outcome:
+        """Make a mask, or say why there is none."""
+        if isinstance(result, SensorBundle):
+            outcome = self._segment(result)
+        else:
+            stamp_ns = self._header_stamp(result.stamp_ns, result.reference)
+            outcome = _Outcome(FrameStatus(stamp_ns, dropped=result.reason))
+        if outcome.status.dropped is not None:
+            self._dropped[without_figures(outcome.status.dropped)] += 1
+        return outcome
+
+    def write(self, written: _Written) -> None:
+        """Write what a step has copied and made."""
+        for message in written.step.copies:
+            self._writer.copy(message)
+        for outcome in written.outcomes:
+            if outcome.mask is not None:
+                self._results.write_result(*outcome.mask, written.step.now_ns)
+            self._results.write_status(outcome.status, written.step.now_ns)
 
     def report(self) -> LabelReport:
         """Sum up."""
@@ -260,8 +332,8 @@ class _Run:
             self.feed.bundler.counters,
         )
 
-    def _segment(self, bundle: SensorBundle, now_ns: int) -> FrameStatus:
-        """Make and write one mask."""
+    def _segment(self, bundle: SensorBundle) -> _Outcome:
+        """Make one mask."""
         if not self._warm:
             self._segmenter.warm_up(bundle.camera)
             self._warm = True
@@ -270,15 +342,14 @@ class _Run:
         try:
             (result,) = self._segmenter.segment([bundle])
         except ValueError as err:
-            return FrameStatus(stamp_ns, dropped=str(err))
+            return _Outcome(FrameStatus(stamp_ns, dropped=str(err)))
         self._latency['total'].append(1e3 * (time.perf_counter() - start))
         for stage, seconds in result.latency_s.items():
             self._latency[stage].append(1e3 * seconds)
         self._frames += 1
         self._used['+'.join(result.used)] += 1
         result = replace(result, stamp_ns=stamp_ns)
-        self._results.write_result(bundle, result, now_ns)
-        return summarize_segmentation(result)
+        return _Outcome(summarize_segmentation(result), (bundle, result))
 
     def _header_stamp(self, stamp_ns: int, reference: Modality) -> int:
         """The stamp that the reference frame came with, to which its mask must be equal."""

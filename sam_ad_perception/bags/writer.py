@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rosbags.interfaces import (
     Connection,
     Qos,
@@ -21,7 +22,40 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from sam_ad_perception.bags.reader import BagError, BagMessage, BagTopic
 from sam_ad_perception.bags.type_store import make_typestore
 
+NOTE_KEY = 'sam_ad_perception'
+"""Where `custom_data` of metadata.yaml holds the note of a recording."""
+SCRATCH_PREFIX = '.{name}.part_'
+"""Folders beside a recording in the making are named like this."""
 _FOREVER = QosTime(9223372036, 854775807)
+
+
+def read_note(path: Path) -> str:
+    """Read the note with which a recording was written.
+
+    Args:
+        path: Its folder.
+
+    Returns:
+        The note; '' where it has none, or its metadata cannot be read.
+    """
+    try:
+        metadata = yaml.safe_load((path / 'metadata.yaml').read_text())
+        return str(metadata['rosbag2_bagfile_information']['custom_data'][NOTE_KEY])
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
+        return ''
+
+
+def remove_remains(path: Path) -> None:
+    """Remove what processes that were killed have left of a recording; nobody may be writing it.
+
+    Args:
+        path: The folder that they would have written.
+    """
+    prefix = SCRATCH_PREFIX.format(name=path.name)
+    if path.parent.is_dir():
+        for entry in path.parent.iterdir():
+            if entry.name.startswith(prefix):
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 class BagWriter:
@@ -33,6 +67,7 @@ class BagWriter:
     Attributes:
         path: The folder that will hold it.
         typestore: Message types.
+        note: Text about it that is kept in its metadata, see `read_note`; '' for none.
 
     Raises:
         BagError: The path exists; with `overwrite`, only if it is not a recording.
@@ -46,6 +81,7 @@ class BagWriter:
                 raise BagError(f'{path} exists and is not a bag, so it is not overwritten')
         self.path = path
         self.typestore = make_typestore()
+        self.note = ''
         self._connections: dict[str, Connection] = {}
         self._types: dict[str, str] = {}
         self._scratch: Path | None = None
@@ -53,7 +89,8 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix='.bag_', dir=self.path.parent))
+        prefix = SCRATCH_PREFIX.format(name=self.path.name)
+        self._scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
         self._writer = Writer(
             self._scratch / self.path.name,
             version=Writer.VERSION_LATEST,
@@ -70,6 +107,8 @@ class BagWriter:
             if kind is not None:
                 self._writer.abort()
                 return
+            if self.note:
+                self._writer.set_custom_data(NOTE_KEY, self.note)
             self._writer.close()
             if self.path.exists():
                 shutil.rmtree(self.path)
