@@ -1,4 +1,4 @@
-"""Each sensor of a frame encoded once, however many sets of sensors are measured with it."""
+"""What a network has seen already is not computed again, whoever measures it with what."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sam_ad_perception.modeling.backends import Backend, Images, Prediction, Tell
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.mle_sam import MleSam
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 
 KEPT = 16
+_KEPT_RUNS = 64
 
 
 class SharedEncodings(nn.Module):
@@ -43,14 +48,64 @@ class SharedEncodings(nn.Module):
         return [torch.cat(levels) for levels in zip(*each, strict=True)]
 
     def _encode(self, name: str, image: Tensor) -> list[Tensor]:
-        content = image.contiguous().cpu().numpy().view('u1').data
-        key = (name, hashlib.blake2b(content, digest_size=16).digest())
+        key = (name, _digest(image.contiguous().cpu().numpy()))
         if key not in self._known:
             self._known[key] = self.encoder([(name, image)])
         self._known.move_to_end(key)
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
         return self._known[key]
+
+
+class SharedRuns:
+    """A backend that remembers what it has made of the inputs that it has seen last.
+
+    Args:
+        backend: What runs the network.
+
+    Attributes:
+        enabled: Whether anything is remembered or used.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.enabled = True
+        self._known: OrderedDict[tuple[tuple[str, bytes], ...], Prediction] = OrderedDict()
+
+    def prepare(self, sets: Sequence[Sequence[str]], tell: Tell) -> None:
+        """See `Backend.prepare`."""
+        self.backend.prepare(sets, tell)
+
+    def run(self, inputs: Images) -> Prediction:
+        """See `Backend.run`."""
+        if not self.enabled:
+            return self.backend.run(inputs)
+        key = tuple((name, _digest(image)) for name, image in inputs.items())
+        if key not in self._known:
+            self._known[key] = self.backend.run(inputs)
+        self._known.move_to_end(key)
+        while len(self._known) > _KEPT_RUNS:
+            self._known.popitem(last=False)
+        return self._known[key]
+
+
+def share_runs(expert: ExpertNetwork) -> SharedRuns:
+    """Let a network remember what it has answered, for all who measure it.
+
+    Args:
+        expert: The network; its backend is replaced.
+
+    Returns:
+        What remembers.
+    """
+    shared = SharedRuns(expert.backend)
+    expert.backend = shared
+    return shared
+
+
+def _digest(image: NDArray[np.float32]) -> bytes:
+    content = np.ascontiguousarray(image).view('u1').data
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def share_encodings(network: SegmentationNetwork) -> SharedEncodings | None:

@@ -12,6 +12,7 @@ import numpy as np
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace, apply_mapping, mapping
 from sam_ad_perception.simulation.conditions import check_schedule
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.scene import STREET
 from training.datasets.catalog import DATASETS, open_dataset
 from training.datasets.frames import Dataset, LabelledFrame
 from training.datasets.simulated import LABEL_SPACE
@@ -60,6 +61,8 @@ class HeldBackDrives:
     Attributes:
         frames: Frames in each condition.
         conditions: Light and weather, see `simulation.conditions`.
+        seeds: Of the drives; some of `HELD_BACK_SEEDS`.
+        scene: Kind of street, see `simulation.scene`.
 
     Raises:
         ValueError: No frame, no condition, or an unknown one.
@@ -67,6 +70,8 @@ class HeldBackDrives:
 
     frames: int = 100
     conditions: tuple[str, ...] = ('day',)
+    seeds: range = HELD_BACK_SEEDS
+    scene: str = STREET
 
     def __post_init__(self) -> None:
         if self.frames < 1 or not self.conditions:
@@ -85,9 +90,11 @@ class HeldBackDrives:
     @property
     def split(self) -> str:
         """Exactly which frames: what two measurements need in common to be compared."""
-        last = min(self.frames, len(HELD_BACK_SEEDS)) - 1
-        seeds = f'seeds 0-{last}' if last else 'seed 0'
-        return f'held-back {seeds}, {self.frames} frames each of {", ".join(self.conditions)}'
+        first, last = self.seeds[0], self.seeds[: self.frames][-1]
+        seeds = f'seeds {first}-{last}' if last > first else f'seed {first}'
+        street = '' if self.scene == STREET else f', scene {self.scene}'
+        names = ', '.join(self.conditions)
+        return f'held-back {seeds}, {self.frames} frames each of {names}{street}'
 
     @property
     def space(self) -> LabelSpace:
@@ -110,14 +117,24 @@ class HeldBackDrives:
 
     def __iter__(self) -> Iterator[LabelledFrame]:
         """Render the frames one by one, all conditions of a place before the next place."""
-        for number in range(self.frames):
-            seed = HELD_BACK_SEEDS[number % len(HELD_BACK_SEEDS)]
-            time_s = np.random.default_rng(number).uniform(0.2, DRIVE_S - 0.2)
-            for condition in self.conditions:
-                drive = Drive(DriveConfig(seed=seed, duration_s=DRIVE_S, condition=condition))
-                bundle, truth = drive.bundle(drive.config.start_ns + int(time_s * 1e9))
-                name = f'{seed}@{time_s:.3f}s {condition}'
-                yield LabelledFrame(name, bundle, truth.labels, condition)
+        return (self.read(index) for index in range(len(self)))
+
+    def read(self, index: int) -> LabelledFrame:
+        """Render one frame.
+
+        Args:
+            index: From 0, in the order of the iteration.
+
+        Returns:
+            The frame.
+        """
+        number, place = divmod(index, len(self.conditions))
+        seed, condition = self.seeds[number % len(self.seeds)], self.conditions[place]
+        time_s = np.random.default_rng(number).uniform(0.2, DRIVE_S - 0.2)
+        config = DriveConfig(seed, DRIVE_S, scene=self.scene, condition=condition)
+        bundle, truth = Drive(config).bundle(config.start_ns + int(time_s * 1e9))
+        name = f'{seed}@{time_s:.3f}s {condition}'
+        return LabelledFrame(name, bundle, truth.labels, condition)
 
 
 class LabelledSplit:

@@ -12,10 +12,11 @@ from sam_ad_perception.modeling.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import ModelSpec, sensor_sets
 from training.evaluation_data import EvaluationData, standard_subsets
-from training.measurement import NetworkSystem, Setting, System, VehicleSystem
+from training.measurement import Setting, System
 from training.noise import KINDS
 from training.selection import TrainedNetwork
 from training.sensor_faults import fault_cases
+from training.systems import NetworkSystem, VehicleSystem
 
 SUBSETS = ('all', 'standard', 'full')
 ROUTED = 'routed vehicle'

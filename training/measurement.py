@@ -8,30 +8,19 @@ health checks and router are to count too, the frame goes through `Segmenter` it
 from __future__ import annotations
 
 import dataclasses
-import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
-from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix
-from sam_ad_perception.core.sensors import SensorBundle
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
-from training.datasets.frames import LabelledFrame, prepare_frame
-from training.encodings import share_encodings
-from training.noise import add_noise
+from training.datasets.frames import LabelledFrame
 from training.sensor_faults import spoil_bundle
-
-TIMED_FRAMES = 5
-"""Latency is the median over so many frames, of the settings that the router reads."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +107,24 @@ class Score:
         """Median time of the network for one frame, milliseconds; None without a mask."""
         return 1000 * float(np.median(self.seconds)) if self.seconds else None
 
+    def merge(self, other: Score) -> None:
+        """Add what other frames gave.
+
+        Args:
+            other: Of the same system in the same setting.
+        """
+        self.native.merge(other.native)
+        self.small.merge(other.small)
+        pairs = ((self.conditions, other.conditions), (self.cases, other.cases))
+        for groups, more in pairs:
+            for name, matrix in more.items():
+                fresh = ConfusionMatrix(self.native.num_classes, self.native.ignore_id)
+                groups.setdefault(name, fresh).merge(matrix)
+        self.calibration.merge(other.calibration)
+        self.seconds += other.seconds
+        self.frames += other.frames
+        self.masks += other.masks
+
     def add(self, sample: LabelledFrame, answer: Answer | None) -> None:
         """Count one frame.
 
@@ -145,97 +152,6 @@ class Score:
         self.calibration.update(answer.confidence[known], right[known])
         if answer.small is not None:
             self.small.update(answer.small, shrink_labels(sample.labels, answer.small.shape))
-
-
-class NetworkSystem:
-    """One network on exactly the sensors it is given.
-
-    The first frames are timed; from then on sensors that were encoded for one set of sensors are
-    not encoded again for another one, where the network allows it.
-
-    Args:
-        expert: The network.
-        space: The data set's classes.
-
-    Raises:
-        ValueError: No table relates the network's classes to the data set's.
-    """
-
-    def __init__(self, expert: ExpertNetwork, space: LabelSpace) -> None:
-        self.key = expert.spec.key
-        self.expert = expert
-        self.encodings = share_encodings(expert.network)
-        expert.speak(space)
-
-    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
-        """Segment one frame, see `System`; `number` seeds the noise."""
-        expert, spec, camera = self.expert, self.expert.spec, frame.bundle.camera
-        forms = {name: form for name, form in spec.inputs.items() if name in setting.subset}
-        prepared = prepare_frame(frame, forms, spec.input_size)
-        if not prepared.inputs or not set(spec.required) <= set(prepared.inputs):
-            return None
-        if setting.noise:
-            sensor, kind = setting.noise.split(':')
-            inputs = dict(prepared.inputs)
-            if sensor in inputs:
-                rng = np.random.default_rng([number, zlib.crc32(setting.noise.encode())])
-                inputs[sensor] = add_noise(inputs[sensor], spec.inputs[sensor], kind, rng)
-            prepared = dataclasses.replace(prepared, inputs=inputs)
-        timed = setting.plain and number < TIMED_FRAMES
-        if self.encodings is not None:
-            self.encodings.enabled = not timed
-        clock = _clock(expert.device)
-        start = clock()
-        _, logits = expert.run([prepared])
-        seconds = clock() - start if timed else None
-        mask, confidence = expert.decode(logits[0], camera)
-        small, _ = expert.decode(logits[0], scale_camera(camera, spec.input_size))
-        return Answer(mask, confidence, small, seconds)
-
-
-class VehicleSystem:
-    """Health checks, router and networks together, as a vehicle runs them.
-
-    Each frame is the first one of its drive: frames of a data set do not follow each other.
-
-    Args:
-        key: Its name in the tables.
-        segmenter: What the vehicle runs.
-        space: The data set's classes.
-
-    Raises:
-        ValueError: No table relates a network's classes to the data set's.
-    """
-
-    def __init__(self, key: str, segmenter: Segmenter, space: LabelSpace) -> None:
-        self.key = key
-        self.segmenter = segmenter
-        for expert in segmenter.experts.values():
-            expert.speak(space)
-
-    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
-        """Segment one frame, see `System`."""
-        self.segmenter.reset()
-        bundle = keep_sensors(frame.bundle, setting.subset)
-        (result,) = self.segmenter.segment_each([bundle], [False])  # without its depth image
-        if isinstance(result, SegmentationError):
-            return None
-        return Answer(result.mask, result.confidence, None, None)
-
-
-def keep_sensors(bundle: SensorBundle, subset: Sequence[str]) -> SensorBundle:
-    """Remove all other sensors from a bundle.
-
-    Args:
-        bundle: The bundle.
-        subset: Sensors to keep.
-
-    Returns:
-        A bundle in the same view in which the others are missing.
-    """
-    kept = {m: frame for m, frame in bundle.frames.items() if m in subset}
-    gone = {m: 'removed' for m in bundle.frames if m not in subset}
-    return dataclasses.replace(bundle, frames=kept, missing={**bundle.missing, **gone})
 
 
 def shrink_labels(labels: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -274,18 +190,50 @@ def measure(
     Returns:
         For each system of the plan, what it reached in each setting.
     """
-    scores = [{setting: _empty(space) for setting in settings} for _, settings in plan]
+    scores = empty_scores(plan, space)
     for number, sample in enumerate(samples):
-        spoilt = {'': sample}
-        for (system, _), reached in zip(plan, scores, strict=True):
-            for setting, score in reached.items():
-                if setting.fault not in spoilt:
-                    rng = np.random.default_rng([number, zlib.crc32(setting.fault.encode())])
-                    bundle = spoil_bundle(sample.bundle, setting.fault, rng)
-                    spoilt[setting.fault] = dataclasses.replace(sample, bundle=bundle)
-                score.add(sample, system.answer(spoilt[setting.fault], setting, number))
+        measure_frame(sample, number, plan, scores)
         bar.advance(task)
     return scores
+
+
+def measure_frame(
+    sample: LabelledFrame,
+    number: int,
+    plan: Sequence[tuple[System, Sequence[Setting]]],
+    scores: Sequence[dict[Setting, Score]],
+) -> None:
+    """Show one frame to every system in each of its settings.
+
+    Args:
+        sample: The frame.
+        number: Its number, which seeds noise and faults; the first ones are timed.
+        plan: What is measured, and in which settings.
+        scores: See `empty_scores`; the frame is added.
+    """
+    spoilt = {'': sample}
+    for (system, _), reached in zip(plan, scores, strict=True):
+        for setting, score in reached.items():
+            if setting.fault not in spoilt:
+                rng = np.random.default_rng([number, zlib.crc32(setting.fault.encode())])
+                bundle = spoil_bundle(sample.bundle, setting.fault, rng)
+                spoilt[setting.fault] = dataclasses.replace(sample, bundle=bundle)
+            score.add(sample, system.answer(spoilt[setting.fault], setting, number))
+
+
+def empty_scores(
+    plan: Sequence[tuple[System, Sequence[Setting]]], space: LabelSpace
+) -> list[dict[Setting, Score]]:
+    """Scores before the first frame.
+
+    Args:
+        plan: What is measured, and in which settings.
+        space: The data set's classes.
+
+    Returns:
+        For each system of the plan, one score per setting.
+    """
+    return [{setting: _empty(space) for setting in settings} for _, settings in plan]
 
 
 def total_matrix(matrices: Iterable[ConfusionMatrix], space: LabelSpace) -> ConfusionMatrix:
@@ -321,9 +269,3 @@ def mean_miou(scores: Iterable[Score], condition: str = '') -> float:
 
 def _empty(space: LabelSpace) -> Score:
     return Score(total_matrix((), space), total_matrix((), space))
-
-
-def _clock(device: torch.device):  # type: ignore[no-untyped-def]
-    """CPU time where one thread does all the work, which other programs do not disturb."""
-    alone = device.type == 'cpu' and torch.get_num_threads() == 1
-    return time.thread_time if alone else time.perf_counter

@@ -134,6 +134,21 @@ class Calibration:
         self._confidence += np.bincount(bins, weights=probability, minlength=self.num_bins)
         self._correct += np.bincount(bins, weights=hits, minlength=self.num_bins)
 
+    def merge(self, other: Calibration) -> None:
+        """Add the counts of another one.
+
+        Args:
+            other: One with as many bins.
+
+        Raises:
+            ValueError: It has another number of bins.
+        """
+        if self.num_bins != other.num_bins:
+            raise ValueError(f'num_bins must be {self.num_bins}, got {other.num_bins}')
+        self._count += other._count
+        self._confidence += other._confidence
+        self._correct += other._correct
+
     def bins(self) -> NDArray[np.float64]:
         """What a reliability diagram shows.
 

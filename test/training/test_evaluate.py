@@ -32,15 +32,17 @@ from training.evaluation_data import (
 from training.evaluation_files import MEASUREMENTS, RESULTS, load_results
 from training.evaluation_plan import ROUTED, Extent, make_plan, network_settings
 from training.measurement import (
-    NetworkSystem,
     Score,
     Setting,
-    keep_sensors,
+    empty_scores,
     measure,
+    measure_frame,
     shrink_labels,
     total_matrix,
 )
 from training.selection import TrainedNetwork, load_network
+from training.sensor_faults import spoil_bundle
+from training.systems import GridCeiling, NetworkSystem, VehicleSystem, keep_sensors
 
 ROOT = Path(__file__).parents[2]
 DEBUG = ROOT / 'training/configs/debug_zoo.yaml'
@@ -344,3 +346,55 @@ def test_a_network_is_found_by_entry_run_or_file(weights, tmp_path):
         load_network('nothing', DEBUG, tmp_path)
     with pytest.raises(ValueError, match='debug has no weights'):
         load_network('debug', DEBUG, tmp_path)
+
+
+def test_scores_of_halves_add_up_to_those_of_the_whole(spec, trained, night_and_day):
+    system = NetworkSystem(ExpertNetwork(spec, trained.network), spec.labels)
+    plan = [(system, [Setting(SENSORS), Setting(('lidar',))])]
+    whole, first, second = (empty_scores(plan, spec.labels) for _ in range(3))
+    for number, frame in enumerate(night_and_day):
+        for scores in (whole, (first, second)[number]):
+            measure_frame(frame, number, plan, scores)
+    for setting, score in whole[0].items():
+        merged = first[0][setting]
+        merged.merge(second[0][setting])
+        assert (merged.native.counts == score.native.counts).all()
+        assert (merged.small.counts == score.small.counts).all()
+        assert set(merged.conditions) == {'day', 'night'}
+        for name, matrix in score.conditions.items():
+            assert (merged.conditions[name].counts == matrix.counts).all()
+        np.testing.assert_array_equal(merged.calibration.bins(), score.calibration.bins())
+        assert (merged.frames, merged.masks) == (2, 2)
+        assert len(merged.seconds) == len(score.seconds) == 2
+
+
+def test_a_networks_answer_is_used_again_by_a_vehicle(spec, trained, night_and_day):
+    expert = ExpertNetwork(spec, trained.network)
+    system = NetworkSystem(expert, spec.labels)
+    vehicle = VehicleSystem('v', Segmenter([expert], health=UNCHECKED), spec.labels)
+    frame = night_and_day[0]
+    alone = system.answer(frame, Setting(SENSORS), 99)
+    known = len(system.runs._known)
+    shown = vehicle.answer(frame, Setting(SENSORS, checked=True), 99)
+    assert (shown.mask == alone.mask).all()
+    assert len(system.runs._known) == known == 1
+    dark = dataclasses.replace(
+        frame, bundle=spoil_bundle(frame.bundle, 'camera:black', np.random.default_rng(0))
+    )
+    assert (vehicle.answer(dark, Setting(SENSORS, checked=True), 99).mask != alone.mask).any()
+
+
+def test_the_ceiling_of_a_grid_is_that_of_torch(night_and_day):
+    """Shares of each class in each cell, interpolated as logits are."""
+    labels = torch.from_numpy(night_and_day[0].labels.astype(np.int64))
+    known = torch.nn.functional.one_hot(torch.where(labels == 255, 19, labels), 20)[..., :19]
+    shares = torch.nn.functional.interpolate(
+        known.permute(2, 0, 1)[None].float(), (80, 128), mode='area'
+    )
+    expected = torch.nn.functional.interpolate(shares, (400, 640), mode='bilinear').argmax(1)
+    ceiling = GridCeiling((80, 128), 19)
+    assert ceiling.key == 'ceiling of a 80 x 128 grid'
+    mask = ceiling.answer(night_and_day[0], Setting(SENSORS), 0).mask
+    assert (mask == expected[0].numpy()).mean() > 0.9999
+    whole = GridCeiling((400, 640), 19).answer(night_and_day[0], Setting(SENSORS), 0).mask
+    assert (whole == night_and_day[0].labels)[night_and_day[0].labels != 255].all()

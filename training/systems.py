@@ -1,0 +1,161 @@
+"""What is measured: a network by itself, a vehicle with its checks and router, a perfect mask."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import zlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.labels import LabelSpace
+from sam_ad_perception.core.sensors import SensorBundle
+from sam_ad_perception.modeling.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.preprocessing import PreparedBundle, mask_from_logits
+from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
+from training.datasets.frames import LabelledFrame, prepare_frame
+from training.encodings import share_encodings, share_runs
+from training.measurement import Answer, Setting
+from training.noise import add_noise
+
+TIMED_FRAMES = 5
+"""Latency is the median over so many frames, of the settings that the router reads."""
+
+
+class NetworkSystem:
+    """One network on exactly the sensors it is given.
+
+    The first frames are timed; from then on the network does not run again on what it has seen,
+    nor encode a sensor again that it encoded for another set of sensors, where it allows that.
+
+    Args:
+        expert: The network.
+        space: The data set's classes.
+
+    Raises:
+        ValueError: No table relates the network's classes to the data set's.
+    """
+
+    def __init__(self, expert: ExpertNetwork, space: LabelSpace) -> None:
+        self.key = expert.spec.key
+        self.expert = expert
+        self.encodings = share_encodings(expert.network)
+        self.runs = share_runs(expert)
+        self._prepared: tuple[LabelledFrame, PreparedBundle] | None = None
+        expert.speak(space)
+
+    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
+        """Segment one frame, see `System`; `number` seeds the noise."""
+        expert, spec, camera = self.expert, self.expert.spec, frame.bundle.camera
+        prepared = self._prepare(frame, setting.subset)
+        if not prepared.inputs or not set(spec.required) <= set(prepared.inputs):
+            return None
+        if setting.noise:
+            sensor, kind = setting.noise.split(':')
+            inputs = dict(prepared.inputs)
+            if sensor in inputs:
+                rng = np.random.default_rng([number, zlib.crc32(setting.noise.encode())])
+                inputs[sensor] = add_noise(inputs[sensor], spec.inputs[sensor], kind, rng)
+            prepared = dataclasses.replace(prepared, inputs=inputs)
+        timed = setting.plain and number < TIMED_FRAMES
+        self.runs.enabled = not timed
+        if self.encodings is not None:
+            self.encodings.enabled = not timed
+        clock = _clock(expert.device)
+        start = clock()
+        _, logits = expert.run([prepared])
+        seconds = clock() - start if timed else None
+        mask, confidence = expert.decode(logits[0], camera)
+        small, _ = expert.decode(logits[0], scale_camera(camera, spec.input_size))
+        return Answer(mask, confidence, small, seconds)
+
+    def _prepare(self, frame: LabelledFrame, subset: Sequence[str]) -> PreparedBundle:
+        """The inputs of some sensors; a frame is prepared once for all sets of them."""
+        if self._prepared is None or self._prepared[0] is not frame:
+            spec = self.expert.spec
+            self._prepared = frame, prepare_frame(frame, spec.inputs, spec.input_size)
+        prepared = self._prepared[1]
+        inputs = {name: image for name, image in prepared.inputs.items() if name in subset}
+        return dataclasses.replace(prepared, inputs=inputs)
+
+
+class GridCeiling:
+    """What the best possible network would reach with its grid: the truth, seen through it.
+
+    Each cell of the grid holds the share of each class in it, and the mask is made of that as of
+    logits.
+
+    Args:
+        grid: Rows and columns of the network's logits.
+        classes: Number of classes.
+    """
+
+    def __init__(self, grid: tuple[int, int], classes: int) -> None:
+        self.key = f'ceiling of a {grid[0]} x {grid[1]} grid'
+        self.grid = grid
+        self.classes = classes
+
+    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer:
+        """Show the truth through the grid, see `System`; the setting does not matter."""
+        known = frame.labels[..., None] == np.arange(self.classes, dtype=np.uint8)
+        shares = [
+            cv2.resize(each.astype(np.float32), self.grid[::-1], interpolation=cv2.INTER_AREA)
+            for each in np.moveaxis(known, 2, 0)
+        ]
+        mask, confidence = mask_from_logits(np.stack(shares), frame.bundle.camera)
+        return Answer(mask, confidence, None, None)
+
+
+class VehicleSystem:
+    """Health checks, router and networks together, as a vehicle runs them.
+
+    Each frame is the first one of its drive: frames of a data set do not follow each other.
+
+    Args:
+        key: Its name in the tables.
+        segmenter: What the vehicle runs.
+        space: The data set's classes.
+
+    Raises:
+        ValueError: No table relates a network's classes to the data set's.
+    """
+
+    def __init__(self, key: str, segmenter: Segmenter, space: LabelSpace) -> None:
+        self.key = key
+        self.segmenter = segmenter
+        for expert in segmenter.experts.values():
+            expert.speak(space)
+
+    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
+        """Segment one frame, see `System`."""
+        self.segmenter.reset()
+        bundle = keep_sensors(frame.bundle, setting.subset)
+        (result,) = self.segmenter.segment_each([bundle], [False])  # without its depth image
+        if isinstance(result, SegmentationError):
+            return None
+        return Answer(result.mask, result.confidence, None, None)
+
+
+def keep_sensors(bundle: SensorBundle, subset: Sequence[str]) -> SensorBundle:
+    """Remove all other sensors from a bundle.
+
+    Args:
+        bundle: The bundle.
+        subset: Sensors to keep.
+
+    Returns:
+        A bundle in the same view in which the others are missing.
+    """
+    kept = {m: frame for m, frame in bundle.frames.items() if m in subset}
+    gone = {m: 'removed' for m in bundle.frames if m not in subset}
+    return dataclasses.replace(bundle, frames=kept, missing={**bundle.missing, **gone})
+
+
+def _clock(device: torch.device):  # type: ignore[no-untyped-def]
+    """CPU time where one thread does all the work, which other programs do not disturb."""
+    alone = device.type == 'cpu' and torch.get_num_threads() == 1
+    return time.thread_time if alone else time.perf_counter
