@@ -1,7 +1,6 @@
 """Launch files against the code: executables, topics, arguments and parameters. Without ROS."""
 
 import ast
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,13 +8,14 @@ import pytest
 import yaml
 
 from sam_ad_perception.core.parameters import leaves, load
-from sam_ad_perception.nodes import topics
+from sam_ad_perception.nodes import launch_description, topics
 from sam_ad_perception.nodes.configuration import (
     DepthProjectionConfig,
     SegmentationConfig,
     SynchronizerNodeConfig,
     VisualizationConfig,
 )
+from sam_ad_perception.nodes.launch_description import overrides, remappings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
@@ -47,13 +47,33 @@ def tree_of(name: str) -> ast.Module:
 
 
 def constants(name: str) -> dict[str, object]:
-    """The module-level constants of a launch file; they call nothing."""
-    found = {}
+    """The module-level constants of a launch file, and the tables that it may name."""
+    found = {'INPUTS': launch_description.INPUTS, 'SWITCHES': launch_description.SWITCHES}
     for each in tree_of(name).body:
         if isinstance(each, ast.Assign) and isinstance(each.targets[0], ast.Name):
             value = compile(ast.Expression(each.value), name, 'eval')
             found[each.targets[0].id] = eval(value, {'__builtins__': {}}, found)
     return found
+
+
+def calls(name: str, function: str) -> list[ast.Call]:
+    """Where a launch file calls a function."""
+    return [
+        each
+        for each in ast.walk(tree_of(name))
+        if isinstance(each, ast.Call) and getattr(each.func, 'id', '') == function
+    ]
+
+
+def described(name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """What a node's launch file hands to `describe_node`: the node, its inputs, its parameters."""
+    (call,) = calls(name, 'describe_node')
+    scope = {'__builtins__': {}, 'tuple': tuple}
+    node, inputs, *parameters = (
+        eval(compile(ast.Expression(each), name, 'eval'), scope, constants(name))
+        for each in call.args
+    )
+    return node, inputs, parameters[0] if parameters else ()
 
 
 def executables() -> set[str]:
@@ -65,48 +85,50 @@ def executables() -> set[str]:
     raise AssertionError('setup.py has no EXECUTABLES')
 
 
-def node_calls(name: str) -> list[dict[str, object]]:
-    """The literal keyword arguments of every `Node(...)` in a launch file."""
-    calls = []
-    for each in ast.walk(tree_of(name)):
-        if isinstance(each, ast.Call) and getattr(each.func, 'id', '') == 'Node':
-            literal = {}
-            for keyword in each.keywords:
-                if isinstance(keyword.value, ast.Constant):
-                    literal[keyword.arg] = keyword.value.value
-            calls.append(literal)
-    return calls
-
-
 def all_names() -> list[str]:
     return sorted(p.name.removesuffix('.launch.py') for p in (ROOT / 'launch').glob('*.launch.py'))
 
 
 @pytest.mark.parametrize('name', sorted(CONFIGS))
 def test_a_node_file_starts_an_installed_executable_under_its_own_name(name):
-    told = constants(name)
-    assert told['EXECUTABLE'] in executables()
-    assert told['NAME'] == name
-    module = (ROOT / 'sam_ad_perception' / 'nodes' / f'{told["EXECUTABLE"]}.py').read_text()
+    assert described(name)[0] == name
+    assert f'{name}_node' in executables()
+    module = (ROOT / 'sam_ad_perception' / 'nodes' / f'{name}_node.py').read_text()
     assert f"super().__init__('{name}'" in module
 
 
 @pytest.mark.parametrize('name', sorted(CONFIGS))
 def test_a_node_file_remaps_exactly_the_inputs_of_its_node(name):
-    told = constants(name)
-    assert set(told['INPUTS'].values()) == INPUTS[name]
-    images = {k for k, topic in told['INPUTS'].items() if topic.endswith('image_rect')}
-    assert set(told['COMPRESSED']) == images
+    _, inputs, _ = described(name)
+    assert {launch_description.INPUTS[each][0] for each in inputs} == INPUTS[name]
+    targets = {each: f'elsewhere/{each}' for each in inputs}
+    found = dict(remappings({'views': '', **targets}))
+    images = {topic for topic in INPUTS[name] if topic.endswith('image_rect')}
+    assert set(found) == INPUTS[name] | {f'{topic}/compressed' for topic in images}
+    for topic in images:
+        assert found[f'{topic}/compressed'] == f'{found[topic]}/compressed'
 
 
 @pytest.mark.parametrize('name', sorted(CONFIGS))
 def test_a_node_file_sets_parameters_that_exist(name):
     known = leaves(CONFIGS[name])
-    for parameter in constants(name)['PARAMETERS'].values():
-        assert parameter in known
-        assert known[parameter].type is str
-    for parameter in constants(name).get('SWITCHES', {}).values():
-        assert known[parameter].type is bool
+    for argument in described(name)[2]:
+        parameter = known[launch_description.PARAMETERS[argument][0]]
+        assert parameter.type is (bool if argument in launch_description.SWITCHES else str)
+
+
+def test_arguments_left_empty_leave_the_parameter_file_alone():
+    given = dict.fromkeys((*launch_description.PARAMETERS, 'views'), '')
+    assert overrides({**given, 'use_sim_time': 'false'}) == {}
+    told = {'model': 'ad_sam', 'use_event': 'False', 'use_depth': 'true', 'use_sim_time': 'true'}
+    assert overrides({**given, **told}) == {
+        'model.key': 'ad_sam',
+        'bundler.sync.event.enabled': False,
+        'bundler.sync.depth.enabled': True,
+        'use_sim_time': True,
+    }
+    with pytest.raises(ValueError, match='use_event:=no, expected true or false'):
+        overrides({**given, 'use_sim_time': 'false', 'use_event': 'no'})
 
 
 @pytest.mark.parametrize('name', sorted(CONFIGS))
@@ -126,42 +148,23 @@ def test_the_shipped_parameters_are_the_defaults_and_all_of_them(name):
     assert flat == set(leaves(CONFIGS[name]))
 
 
-def function_of(name: str, function: str):
-    """One function of a launch file that needs nothing but the constants above it."""
-    (found,) = (
-        each
-        for each in tree_of(name).body
-        if isinstance(each, ast.FunctionDef) and each.name == function
-    )
-    scope = constants(name)
-    exec(compile(ast.Module([found], []), name, 'exec'), scope)
-    return scope[function]
-
-
-def test_several_cameras_are_told_the_same_as_one():
-    many, one = constants('multi_camera'), constants('segmentation')
-    assert many['OWN'] | many['SHARED'] == one['INPUTS']
-    for name in ('EXECUTABLE', 'NAME', 'COMPRESSED', 'PARAMETERS', 'FLAGS', 'PROFILE_VARIABLES'):
-        assert many[name] == one[name]
-    views = tuple(many['VIEWS'].split(','))
-    assert len(views) == 6
-    assert SegmentationConfig(views=views).views == views
-
-
 def test_several_cameras_have_topics_of_their_own_and_share_the_rest():
-    told = constants('multi_camera')
-    wanted = {name: f'{{view}}/{topic}' for name, topic in told['OWN'].items()} | told['SHARED']
-    remappings = function_of('multi_camera', 'remappings')
-    found = dict(remappings(['front', 'back'], wanted))
-    assert len(found) == 2 * (len(told['SHARED']) + 2)  # thermal and depth also compressed
-    for view in ('front', 'back'):
-        for topic in (topics.POINTS, topics.EVENTS, topics.THERMAL_INFO):
+    shared = {name: topic for name, (topic, _) in launch_description.INPUTS.items()}
+    told = constants('multi_camera')['DEFAULTS']
+    six = told['views'].split(',')
+    assert len(six) == 6
+    assert overrides({**told, 'use_sim_time': 'false'}) == {'views': six}
+    assert SegmentationConfig(views=tuple(six)).views == tuple(six)
+    found = dict(remappings(shared | told))
+    assert len(found) == 6 * (8 + 2)  # thermal and depth also compressed
+    for view in six:
+        for topic in (topics.POINTS, topics.EVENTS, topics.THERMAL_INFO, topics.ODOMETRY):
             assert found[topics.in_view(view, topic)] == topic
         compressed = f'{topics.THERMAL_IMAGE}/compressed'
         assert found[topics.in_view(view, compressed)] == compressed
         assert topics.in_view(view, topics.CAMERA_IMAGE) not in found
-    nuscenes = wanted | {'camera_image': 'CAM_{view}/image'}
-    found = dict(remappings(['front', 'back'], nuscenes))
+    nuscenes = {'camera_image': 'CAM_{view}/image', 'views': 'front, back'}
+    found = dict(remappings(shared | told | nuscenes))
     assert found['back/camera/image_rect'] == 'CAM_back/image'
     assert found['front/camera/image_rect/compressed'] == 'CAM_front/image/compressed'
 
@@ -172,29 +175,14 @@ def test_the_replay_parameters_load_over_the_defaults():
     assert config.qos.reliability == 'reliable'
 
 
-def test_perception_passes_only_arguments_that_it_declares_and_that_are_taken():
-    told = constants('perception')
-    assert set(told['NODES']) == set(told['PASSED']) == set(CONFIGS)
-    for name, passed in told['PASSED'].items():
-        own = constants(name)
-        taken = {'namespace', *own['INPUTS'], *own['PARAMETERS'], *own['FLAGS']}
-        taken |= set(own.get('SWITCHES', ()))
-        assert set(passed) <= set(told['ARGUMENTS'])
-        # Nothing that a node can be told stays out of reach of the front door.
-        assert set(passed) == taken
-
-
-def test_perception_leaves_topics_where_the_nodes_have_them():
-    told = constants('perception')
-    for name in CONFIGS:
-        for argument, topic in constants(name)['INPUTS'].items():
-            assert told['ARGUMENTS'][argument][0] == topic
+def test_perception_includes_every_node():
+    assert set(constants('perception')['NODES']) == set(CONFIGS)
 
 
 def test_each_sensor_can_be_switched():
-    switches = constants('segmentation')['SWITCHES']
     sensors = {str(modality) for modality in topics.SENSOR_TOPICS}
-    assert switches == {f'use_{name}': f'bundler.sync.{name}.enabled' for name in sensors}
+    found = {name: parameter for name, (parameter, _) in launch_description.SWITCHES.items()}
+    assert found == {f'use_{name}': f'bundler.sync.{name}.enabled' for name in sensors}
 
 
 def test_perception_records_topics_that_are_published():
@@ -203,17 +191,17 @@ def test_perception_records_topics_that_are_published():
     assert recorded == published | {'/diagnostics'}
 
 
-def test_replay_passes_only_arguments_of_perception():
-    assert set(constants('replay')['PASSED']) <= set(constants('perception')['ARGUMENTS'])
-
-
 @pytest.mark.parametrize('name', all_names())
-def test_every_node_of_ours_is_installed(name):
-    for call in node_calls(name):
-        if call.get('package') == 'sam_ad_perception' and 'executable' in call:
-            assert call['executable'] in executables()
+def test_every_node_and_every_file_that_is_named_exists(name):
+    for call in calls(name, 'Node'):
+        named = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+        if named['package'] == 'sam_ad_perception':
+            assert named['executable'] in executables()
         else:
-            assert call.get('package') in ('sam_ad_perception', 'rviz2')
+            assert named['package'] == 'rviz2'
+    for call in calls(name, 'include'):
+        included = call.args[0]
+        assert not isinstance(included, ast.Constant) or included.value in all_names()
 
 
 def test_foxglove_shows_topics_that_exist_in_panels_that_are_configured():
@@ -261,20 +249,45 @@ def test_rviz_shows_topics_that_are_published():
     }
 
 
-@pytest.mark.ros
-@pytest.mark.parametrize('name', all_names())
-def test_launch_itself_reads_every_file(name, monkeypatch):
+@pytest.fixture
+def declared():
+    """What launch itself finds that a launch file can be told: argument -> default."""
     # Not `launch`: the folder of that name beside us is importable as a namespace package.
     pytest.importorskip('launch_ros', reason='launch_ros is not installed (not in the wheels)')
     from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
     try:
-        get_package_share_directory('sam_ad_perception')
+        share = get_package_share_directory('sam_ad_perception')
     except PackageNotFoundError:
         pytest.skip('sam_ad_perception is not installed with its data files')
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / 'launch' / f'{name}.launch.py', submodule_search_locations=[]
+
+    def find(name):
+        file = f'{share}/launch/{name}.launch.py'
+        arguments = get_launch_description_from_python_launch_file(file).get_launch_arguments()
+        assert all(len(each.description) > 10 for each in arguments)
+        return {each.name: ''.join(part.text for part in each.default_value) for each in arguments}
+
+    return find
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize('name', sorted(CONFIGS))
+def test_launch_reads_the_arguments_of_a_node_file(name, declared):
+    _, inputs, parameters = described(name)
+    params = f'{name}_params_file'
+    others = ('namespace', params, 'use_sim_time', 'views')
+    found = declared(name)
+    assert set(found) == {*inputs, *parameters, *others}
+    assert {found[each] for each in inputs} == INPUTS[name]
+    assert (
+        Path(found[params]).read_bytes() == (ROOT / 'config' / f'{name}.param.yaml').read_bytes()
     )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.generate_launch_description().entities
+
+
+@pytest.mark.ros
+def test_the_front_door_takes_whatever_a_node_can_be_told(declared):
+    everything = set().union(*(declared(name) for name in CONFIGS))
+    assert set(declared('perception')) == everything | {*CONFIGS, 'rviz', 'record'}
+    assert {'bag', 'rate', 'record', 'model', 'namespace'} <= set(declared('replay'))
+    assert declared('multi_camera').items() >= constants('multi_camera')['DEFAULTS'].items()
