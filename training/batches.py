@@ -336,21 +336,21 @@ def open_frames(
     return OpenFrames(cache, makers)
 
 
-def resize_inputs(inputs: dict[str, Tensor], size: tuple[int, int] | None) -> dict[str, Tensor]:
+def resize_inputs(inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
     """Shrink network inputs.
 
     Args:
         inputs: (B, C, H, W) per modality.
-        size: Size `(H, W)` wanted, pixels; None changes nothing.
+        size: Size `(H, W)` wanted, pixels.
 
     Returns:
         The inputs at that size.
     """
-    if size is None:
-        return inputs
     resized = {}
     for name, image in inputs.items():
-        if name == 'lidar':  # sparse: averaging with empty pixels would falsify the points
+        if tuple(image.shape[2:]) == size:
+            resized[name] = image
+        elif name == 'lidar':  # sparse: averaging with empty pixels would falsify the points
             resized[name] = F.interpolate(image, size=size, mode='nearest-exact')
         else:
             resized[name] = F.interpolate(image, size=size, mode='bilinear', antialias=True)

@@ -29,6 +29,8 @@ class DataConfig:
         frames_per_drive: Frames at random times of each drive.
         duration_s: Length of each drive, seconds.
         conditions: Light and weather of simulated drives, in turn: see `simulation.conditions`.
+        size: Size `(H, W)` at which inputs of simulated drives are kept, pixels, so that networks
+            of several sizes share them; empty keeps them at the entry's own.
         workers: Processes that render; 0 where another process does.
         min_frames: Training starts when so many are rendered, and takes the rest as they come.
         split: Of a dataset on disk.
@@ -49,6 +51,7 @@ class DataConfig:
     frames_per_drive: int = 8
     duration_s: float = 20.0
     conditions: tuple[str, ...] = ('day',)
+    size: tuple[int, ...] = ()
     workers: int = 1
     min_frames: int = 200
     split: str = 'train'
@@ -68,6 +71,8 @@ class DataConfig:
             raise ValueError(
                 'frames_per_drive and min_frames must be 1 or more, workers and limit 0 or more'
             )
+        if self.size and (len(self.size) != 2 or min(self.size) < 1):
+            raise ValueError(f'size must be height and width, pixels, got {list(self.size)}')
         if not self.conditions:
             raise ValueError('conditions must name one or more')
         for name in self.conditions:
@@ -331,6 +336,8 @@ class TrainConfig:
                 f'data.limit is of a dataset on disk, got {self.data.limit}; simulated drives are '
                 'as many as data.seeds says'
             )
+        if self.data.size and not simulated:
+            raise ValueError(f'data.size is of simulated drives, got {list(self.data.size)}')
         if self.data.split != 'train':
             raise ValueError(f"data.split must be 'train' to train on, got {self.data.split!r}")
         if simulated and self.augmentation.of_frames:

@@ -28,7 +28,7 @@ from sam_ad_perception.modeling.checkpoints import load_resnet
 from sam_ad_perception.modeling.fusion_sam import PIXEL_MEAN, PIXEL_STD, FusionSam, min_max
 from sam_ad_perception.modeling.weights import WEIGHT_FILES
 from sam_ad_perception.modeling.zoo import build_model
-from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames
+from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames, resize_inputs
 from training.checkpoint import export_weights, load_run, save_run
 from training.config import SubsetConfig, TrainConfig, load_config
 from training.failures import EXPECTED, TrainingError, explain
@@ -145,14 +145,17 @@ class LatentTrainer:
         """Make one step of every autoencoder and, once it plays, of its discriminator.
 
         Args:
-            inputs: Image (B, C, H, W) of each modality, as the network gets it.
+            inputs: Image (B, C, H, W) of each modality, as the network gets it; brought to the
+                input size that the schedule has at this share of the run.
 
         Returns:
             The terms of each modality, detached.
         """
         progress = self.step / self.config.latents.steps
         seed_draws(self.latents, (self.config.seed, self.step))  # which codes restart
-        images = {n: min_max(inputs[n].to(self.fabric.device)) for n in self.latents}
+        size = self.config.schedule.input_size(progress) or self.spec.input_size
+        inputs = resize_inputs({n: inputs[n].to(self.fabric.device) for n in self.latents}, size)
+        images = {name: min_max(image) for name, image in inputs.items()}
         with self.fabric.autocast():
             outputs = {name: self.latents[name](image) for name, image in images.items()}
         terms = {

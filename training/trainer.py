@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
+from sam_ad_perception.modeling.zoo import ModelSpec
 from training.batches import resize_inputs
 from training.checkpoint import export_weights, load_run, save_run
 from training.config import TrainConfig
@@ -44,6 +45,7 @@ class Trainer:
     Args:
         config: The experiment.
         console: Where messages go.
+        build: Makes the network, with all that it starts from.
 
     Raises:
         ValueError: The configuration does not fit its network or this machine, or what is in the
@@ -51,7 +53,12 @@ class Trainer:
         CheckpointError: Official weights are absent.
     """
 
-    def __init__(self, config: TrainConfig, console: Console) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        console: Console,
+        build: Callable[[ModelSpec, TrainConfig, Console], nn.Module] = build_network,
+    ) -> None:
         self.spec = find_entry(config)
         self.fabric = open_fabric(config.machine)
         torch.manual_seed(config.seed)
@@ -59,7 +66,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         self.config = config
         self.console = console if self.leads else Console(quiet=True)
-        network = build_network(self.spec, config, self.console)
+        network = build(self.spec, config, self.console)
         self._check_processes(network)
         self.network = seed_dropout(network).to(self.fabric.device)
         self.average = WeightAverage(self.network, config.optimizer.ema)
@@ -177,7 +184,7 @@ class Trainer:
             TrainingError: A loss or the gradient is not a number; the weights are as before.
         """
         self._set_rates()
-        size = self.config.schedule.input_size(self.progress)
+        size = self.config.schedule.input_size(self.progress) or self.spec.input_size
         first = self.number + int(self.fabric.global_rank) * self.share
         numbers = range(first, first + len(batches))
 

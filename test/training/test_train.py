@@ -277,7 +277,7 @@ def test_sparse_lidar_is_picked_not_averaged():
     image[:, :, ::2, ::2] = 5.0
     small = resize_inputs({'lidar': image}, (32, 48))['lidar']
     assert set(small.unique().tolist()) <= {0.0, 5.0}
-    assert resize_inputs({'lidar': image}, None)['lidar'] is image
+    assert resize_inputs({'lidar': small}, (32, 48))['lidar'] is small
 
 
 def test_schedule_gives_sizes_in_turn():

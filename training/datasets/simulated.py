@@ -101,6 +101,7 @@ class FrameCache:
     def __init__(self, folder: Path, spec: ModelSpec, config: DataConfig) -> None:
         self.spec = spec
         self.config = config
+        self.size = (config.size[0], config.size[1]) if config.size else spec.input_size
         self.dataset = SimulatedDrives(config)
         self.drives = config.seeds[1] - config.seeds[0]
         self.length = len(self.dataset)
@@ -111,8 +112,8 @@ class FrameCache:
         self.states: dict[str, NDArray[np.generic]] = {}
         for name, form in spec.inputs.items():
             fields = dataclasses.asdict(form)  # type: ignore[call-overload]
-            file = f'{name}-{_fingerprint((type(form).__name__, fields, spec.input_size))}'
-            shape = (spec.channels[name], *spec.input_size)
+            file = f'{name}-{_fingerprint((type(form).__name__, fields, self.size))}'
+            shape = (spec.channels[name], *self.size)
             self.inputs[name] = self._array(file, np.float16, shape)
             self.states[name] = self._array(f'{file}.state', np.uint8, ())
         self.labels = self._array('labels', np.uint8, LABEL_SIZE)
@@ -143,7 +144,7 @@ class FrameCache:
             if all(state[index] for state in self.states.values()):
                 continue
             frame = self.dataset.read(index)
-            prepared = prepare_frame(frame, self.spec.inputs, self.spec.input_size)
+            prepared = prepare_frame(frame, self.spec.inputs, self.size)
             self.labels[index] = frame.labels
             for name, state in self.states.items():
                 if name in prepared.inputs:
