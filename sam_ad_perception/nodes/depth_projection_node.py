@@ -47,6 +47,7 @@ from sam_ad_perception.nodes.ros import (
     guard,
     message_type,
     sensor_qos,
+    subscribe,
 )
 
 
@@ -91,14 +92,16 @@ class DepthProjectionNode(Node):
         self._ego_motion = EgoMotion(tree, self.config.fixed_frame)
         self._monitors = [TopicMonitor('lidar', 1.0), TopicMonitor('camera_info/camera', 1e9)]
         qos = sensor_qos(self.config.qos)
-        self.create_subscription(
-            message_type('sensor_msgs/msg/CameraInfo'),
+        subscribe(
+            self,
+            'sensor_msgs/msg/CameraInfo',
             topics.CAMERA_INFO,
             guard(self, self._monitors[1], self._take_info),
             qos,
         )
-        self.create_subscription(
-            message_type('sensor_msgs/msg/PointCloud2'),
+        subscribe(
+            self,
+            'sensor_msgs/msg/PointCloud2',
             topics.POINTS,
             guard(self, self._monitors[0], self._take_cloud),
             qos,

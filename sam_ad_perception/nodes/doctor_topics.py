@@ -18,7 +18,7 @@ from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.core.serialized import read_stamp
 from sam_ad_perception.nodes.doctor import FAIL, NOTE, OK, WARN, Finding
 from sam_ad_perception.nodes.event_input import EVENT_TYPES, EventInput
-from sam_ad_perception.nodes.ros import message_type
+from sam_ad_perception.nodes.ros import subscribe
 from sam_ad_perception.nodes.topics import INFO_TOPICS, SENSOR_TOPICS
 
 IMAGE = ('sensor_msgs/msg/Image',)
@@ -86,10 +86,10 @@ def _listen(node: Node, seconds: float) -> dict[str, Heard]:
     qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
     heard: dict[str, Heard] = {}
 
-    def hear(topic: str) -> Callable[[Any], None]:
+    def hear(topic: str) -> Callable[[Any, Any], None]:
         entry = heard[node.resolve_topic_name(topic)] = Heard()
 
-        def take(message: Any) -> None:
+        def take(message: Any, info: Any) -> None:
             stamp_ns = read_stamp(message) if isinstance(message, bytes) else stamp_of(message)
             entry.arrivals.append(time.time())
             entry.stamps.append(stamp_ns * 1e-9)
@@ -97,7 +97,7 @@ def _listen(node: Node, seconds: float) -> dict[str, Heard]:
         return take
 
     def listen(topic: str, kind: str) -> None:
-        node.create_subscription(message_type(kind), topic, hear(topic), qos)
+        subscribe(node, kind, topic, hear(topic), qos)
 
     for modality, topic in SENSOR_TOPICS.items():
         if modality is Modality.EVENT:

@@ -10,7 +10,7 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
 from sam_ad_perception.core.event_packets import EVENT_ARRAY_TYPES
-from sam_ad_perception.nodes.ros import Callback, message_type
+from sam_ad_perception.nodes.ros import Callback, message_type, subscribe
 
 PACKET_TYPE = 'event_camera_msgs/msg/EventPacket'
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
@@ -84,7 +84,7 @@ class EventInput:
         if kind == self.kind:
             return
         try:
-            message = message_type(kind)
+            message_type(kind)
         except (ModuleNotFoundError, AttributeError):
             self._tell(f'the event topic carries {kind}, whose package is not installed')
             return
@@ -92,8 +92,8 @@ class EventInput:
         self.kind = kind
         handle = self._callbacks[kind]
 
-        def take(first: Any) -> None:
-            handle(first)
+        def take(first: Any, info: Any) -> None:
+            handle(first, info)
             for _ in range(AT_ONCE - 1):
                 with subscription.handle:
                     taken = subscription.handle.take_message(
@@ -101,8 +101,8 @@ class EventInput:
                     )
                 if taken is None:
                     return
-                handle(taken[0])
+                handle(*taken)
 
-        subscription = self._subscription = self._node.create_subscription(
-            message, self._topic, take, self._qos, raw=kind in EVENT_ARRAY_TYPES
+        subscription = self._subscription = subscribe(
+            self._node, kind, self._topic, take, self._qos, raw=kind in EVENT_ARRAY_TYPES
         )

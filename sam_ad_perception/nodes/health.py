@@ -21,6 +21,11 @@ OK, WARN, ERROR, STALE = 0, 1, 2, 3
 
 MAX_REASONS = 32
 """So many different reasons are counted apart: a hostile sender cannot fill the memory."""
+MAX_GAP = 1000
+"""A publisher's next number is at most so much higher; one that is not is another publisher's."""
+MAX_PUBLISHERS = 4
+LOSS_TOLERATED = 0.1
+"""Part of the messages that may get lost without a warning: topics of sensors are best effort."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,31 @@ class ReasonCounter:
             return dict(self._counts)
 
 
-@dataclass
+class LossCounter:
+    """Counts messages that got lost on the way: DDS numbers what a publisher sends.
+
+    Several publishers of a topic, and one that starts again, number their own: each number is
+    held against the nearest lower one. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._last: list[int] = []
+        self.total = 0
+
+    def add(self, number: int) -> None:
+        """Take the next message.
+
+        Args:
+            number: Its publication sequence number.
+        """
+        before = max((n for n in self._last if 0 < number - n <= MAX_GAP), default=None)
+        if before is not None:
+            self._last.remove(before)
+            self.total += number - before - 1
+        self._last = [number, *self._last[: MAX_PUBLISHERS - 1]]
+
+
+@dataclass(eq=False)
 class TopicMonitor:
     """Watches one input.
 
@@ -99,26 +128,32 @@ class TopicMonitor:
         timeout: Silent for longer than this is `Timeout`, seconds.
         bad: Messages that could not be read, by reason.
         received: Messages that came, bad ones included.
+        losses: Messages that were sent and did not come.
     """
 
     name: str
     timeout: float
     bad: ReasonCounter = field(default_factory=ReasonCounter)
     received: int = 0
+    losses: LossCounter = field(default_factory=LossCounter)
     _last: float | None = None
     _refusal: str = ''
     _told_received: int = 0
     _told_bad: int = 0
+    _told_lost: int = 0
     _told_at: float | None = None
     _told_health: SensorHealth = field(default_factory=SensorHealth)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, number: int | None = None) -> None:
         """Note that a message came.
 
         Args:
             now: Steady time, seconds.
+            number: Its publication sequence number; None where the middleware gives none.
         """
         self.received += 1
+        if number is not None:
+            self.losses.add(number)
         self._last = now
         self._refusal = ''
 
@@ -168,7 +203,9 @@ class TopicMonitor:
         elapsed = None if self._told_at is None else now - self._told_at
         fresh = self.received - self._told_received
         fresh_bad = self.bad.total - self._told_bad
+        fresh_lost = self.losses.total - self._told_lost
         self._told_at, self._told_received, self._told_bad = now, self.received, self.bad.total
+        self._told_lost = self.losses.total
         level, message = OK, 'OK'
         if self._last is None:
             level, message = WARN, 'NotReceived'
@@ -176,12 +213,14 @@ class TopicMonitor:
             level, message = WARN, f'Timeout: silent for {now - self._last:.1f} s'
         elif fresh_bad:
             level, message = WARN, f'{fresh_bad} of {fresh} messages could not be read'
+        elif fresh_lost > LOSS_TOLERATED * (fresh + fresh_lost):
+            level, message = WARN, f'{fresh_lost} of {fresh + fresh_lost} messages got lost'
         elif health is not None and (found := health.unhealthy - self._told_health.unhealthy) > 0:
             checked = health.frames - self._told_health.frames
             level, message = WARN, f'{found} of {checked} frames unhealthy: {health.last_reason}'
         elif timing is not None and timing.doubt:
             level, message = WARN, timing.doubt
-        values = [('received', str(self.received))]
+        values = [('received', str(self.received)), ('lost', str(self.losses.total))]
         if elapsed:
             values.append(('rate_hz', f'{fresh / elapsed:.2f}'))
         if self._last is not None:

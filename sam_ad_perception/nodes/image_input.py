@@ -6,7 +6,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
-from sam_ad_perception.nodes.ros import Callback, message_type
+from sam_ad_perception.nodes.ros import Callback, subscribe
 
 _KINDS = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
 
@@ -62,8 +62,9 @@ class ImageInput:
         """Subscribe these and no others; what stays is left alone."""
         for transport in transports:
             if transport not in self._subscriptions:
-                self._subscriptions[transport] = self._node.create_subscription(
-                    message_type(_KINDS[transport]),
+                self._subscriptions[transport] = subscribe(
+                    self._node,
+                    _KINDS[transport],
                     self._topics[transport],
                     self._callback,
                     self._qos,

@@ -6,21 +6,27 @@ import importlib
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType, ROSClock
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 
 from sam_ad_perception.core.conversions import diagnostic_to_message, make, transforms_from_message
 from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import QosConfig
 from sam_ad_perception.nodes.health import Diagnosis, TopicMonitor
 
-Callback = Callable[[Any], None]
+Handler = Callable[[Any], None]
+"""Works on one message."""
+Callback = Callable[[Any, Any], None]
+"""Takes a message and what the middleware tells of it, as rclpy calls it."""
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For timers that must tick while ROS time stands still (a paused bag)."""
+
+SHORTEST_WAIT_S, SIMULATED_WAIT_S, LONGEST_WAIT_S = 0.001, 0.005, 0.1
 
 OUTPUT_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE
@@ -73,20 +79,44 @@ def sensor_qos(config: QosConfig, depth: int | None = None) -> QoSProfile:
     )
 
 
-def guard(node: Node, monitor: TopicMonitor, handle: Callback) -> Callback:
-    """Wrap a callback so that no message can end the node.
+def subscribe(
+    node: Node, kind: str, topic: str, callback: Callback, qos: QoSProfile, *, raw: bool = False
+) -> Subscription:
+    """Subscribe a topic.
+
+    Args:
+        node: Its executor runs the callback.
+        kind: Type of the messages, for example `sensor_msgs/msg/Image`.
+        topic: Name of the topic.
+        callback: Takes each message; `guard` makes one.
+        qos: Of the subscription.
+        raw: Whether messages come as the bytes that were sent.
+
+    Returns:
+        The subscription.
+
+    Raises:
+        ModuleNotFoundError: The package of the messages is not installed.
+    """
+    # rclpy looks how many arguments a callback takes; its hint knows of one only.
+    plain = cast(Callable[[Any], None], callback)
+    return node.create_subscription(message_type(kind), topic, plain, qos, raw=raw)
+
+
+def guard(node: Node, monitor: TopicMonitor, handle: Handler) -> Callback:
+    """Make a callback through which no message can end the node.
 
     Args:
         node: Its logger is used.
-        monitor: Counts messages and, by reason, those that `handle` refused.
+        monitor: Counts messages, those that got lost, and by reason those that `handle` refused.
         handle: Works on one message; raises ValueError for a message that cannot be read.
 
     Returns:
         The callback.
     """
 
-    def callback(message: Any) -> None:
-        monitor.tick(time.monotonic())
+    def callback(message: Any, info: Any) -> None:
+        monitor.tick(time.monotonic(), info['publication_sequence_number'])
         try:
             handle(message)
         except Exception as err:
@@ -110,6 +140,57 @@ def refuse(node: Node, monitor: TopicMonitor, err: Exception) -> None:
         node.get_logger().error(f'{monitor.name}: {type(err).__name__}: {err}')
 
 
+class DeadlineTimer:
+    """Lets an executor wake up when something is due, and not before: each round of it costs.
+
+    Deadlines are in ROS time, the timer is steady: where ROS time is simulated it looks often.
+
+    Args:
+        node: Its executor runs the timer.
+        next_deadline_ns: Tells when something is due, ROS time, nanoseconds; None for nothing.
+        poll: Called when it is.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        next_deadline_ns: Callable[[], int | None],
+        poll: Callable[[], object],
+    ) -> None:
+        self._clock = node.get_clock()
+        self._next_deadline_ns = next_deadline_ns
+        self._poll = poll
+        self._due_ns: int | None = None
+        self._timer = node.create_timer(LONGEST_WAIT_S, self._fire, clock=STEADY)
+        self._timer.cancel()
+
+    def arm(self) -> None:
+        """Take note that something else may be due first."""
+        deadline_ns = self._next_deadline_ns()
+        if deadline_ns is not None and (self._due_ns is None or deadline_ns < self._due_ns):
+            self._set(deadline_ns)
+
+    def stop(self) -> None:
+        """Wait for nothing any more, until `arm`."""
+        self._due_ns = None
+        self._timer.cancel()
+
+    def _set(self, deadline_ns: int) -> None:
+        self._due_ns = deadline_ns
+        wait_s = 1e-9 * (deadline_ns - self._clock.now().nanoseconds)
+        simulated = isinstance(self._clock, ROSClock) and self._clock.ros_time_is_active
+        longest_s = SIMULATED_WAIT_S if simulated else LONGEST_WAIT_S
+        self._timer.timer_period_ns = int(1e9 * min(max(wait_s, SHORTEST_WAIT_S), longest_s))
+        self._timer.reset()
+
+    def _fire(self) -> None:
+        self.stop()
+        deadline_ns = self._next_deadline_ns()
+        if deadline_ns is not None and self._clock.now().nanoseconds >= deadline_ns:
+            self._poll()
+        self.arm()
+
+
 class TransformInput:
     """Feeds `/tf` and `/tf_static` into a tree.
 
@@ -127,7 +208,7 @@ class TransformInput:
         """
         self.tree = tree
         self.monitor = TopicMonitor('tf', float('inf'))
-        kind = message_type('tf2_msgs/msg/TFMessage')
+        kind = 'tf2_msgs/msg/TFMessage'
         moving = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         static = QoSProfile(
             depth=100,
@@ -136,12 +217,10 @@ class TransformInput:
         )
         self._node = node
         self._subscriptions = [
-            node.create_subscription(
-                kind, '/tf_static', guard(node, self.monitor, self._take_static), static
+            subscribe(
+                node, kind, '/tf_static', guard(node, self.monitor, self._take_static), static
             ),
-            node.create_subscription(
-                kind, '/tf', guard(node, self.monitor, self._take_moving), moving
-            ),
+            subscribe(node, kind, '/tf', guard(node, self.monitor, self._take_moving), moving),
         ]
 
     def _take_static(self, message: Any) -> None:

@@ -24,12 +24,13 @@ from sam_ad_perception.core.event_encoding import warm_up as warm_up_events
 from sam_ad_perception.core.sensors import Modality, Segmentation
 from sam_ad_perception.core.synchronizer_config import to_ns
 from sam_ad_perception.core.transforms import TransformTree
+from sam_ad_perception.nodes.cloud_input import CloudInput
 from sam_ad_perception.nodes.configuration import SegmentationConfig
 from sam_ad_perception.nodes.health import WARN, Diagnosis
 from sam_ad_perception.nodes.model_loading import LoadedModel, load_model
 from sam_ad_perception.nodes.parameters import NodeParameters
 from sam_ad_perception.nodes.process import leave, run_node
-from sam_ad_perception.nodes.ros import STEADY, DiagnosticsPublisher, TransformInput
+from sam_ad_perception.nodes.ros import STEADY, DiagnosticsPublisher, TransformInput, sensor_qos
 from sam_ad_perception.nodes.segmentation_diagnostics import (
     NodeReport,
     SegmentationDiagnostics,
@@ -38,7 +39,6 @@ from sam_ad_perception.nodes.segmentation_diagnostics import (
 from sam_ad_perception.nodes.segmentation_view import DEACTIVATED, Job, SegmentationView
 from sam_ad_perception.nodes.worker import LatestWorker
 
-POLL_PERIOD_S = 0.005
 STOP_TIMEOUT_S = 1.2
 RETRY_PERIOD_S = 5.0
 CHANGEABLE = ('max_mask_age_s', 'health.*', 'routing.*')
@@ -83,8 +83,7 @@ class SegmentationNode(LifecycleNode):
         self._batch = 0
         self._transforms: TransformInput | None = None
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
-        self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=STEADY)
-        self._poll_timer.cancel()
+        self._loss = self.create_guard_condition(self._give_up)
         backward = Duration(nanoseconds=-to_ns(self.config.bundler.sync.time_jump_s))
         threshold = JumpThreshold(min_forward=None, min_backward=backward, on_clock_change=False)
         self._jumps = self.get_clock().create_jump_callback(
@@ -111,8 +110,9 @@ class SegmentationNode(LifecycleNode):
             tree = TransformTree()
             calibration.fill(tree)
             self._transforms = TransformInput(self, tree)
+            clouds = CloudInput(self, sensor_qos(self.config.qos))
             for view in self._views:
-                view.configure(calibration, self._transforms)
+                view.configure(calibration, self._transforms, clouds)
         except Exception as err:  # rclpy would swallow it without a word
             kind = '' if isinstance(err, ValueError | OSError) else f'{type(err).__name__}: '
             self._problem = f'cannot configure: {kind}{err}'
@@ -137,7 +137,6 @@ class SegmentationNode(LifecycleNode):
         self._active = True
         for view in self._views:
             view.start()
-        self._poll_timer.reset()
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -214,7 +213,6 @@ class SegmentationNode(LifecycleNode):
 
     def _stop_sensing(self) -> None:
         self._active = False
-        self._poll_timer.cancel()
         for view in self._views:
             view.stop()
         self._worker.clear()
@@ -236,16 +234,10 @@ class SegmentationNode(LifecycleNode):
 
     # The executor's thread
 
-    def _poll(self) -> None:
-        """Give the bundlers their deadlines; the timer is steady, the deadlines in ROS time."""
-        if self._lost:
-            self._give_up()
-            return
-        for view in self._views:
-            view.poll()
-
     def _give_up(self) -> None:
         """Leave the life cycle by way of an error: what is on the GPU is lost."""
+        if not self._active:
+            return
         self._problem = f'the GPU was lost, configure may bring it back: {self._lost}'
         self.get_logger().error(self._problem)
         self.trigger_deactivate()
@@ -312,6 +304,7 @@ class SegmentationNode(LifecycleNode):
 
             if is_lost(err):
                 self._lost = str(err)
+                self._loss.trigger()
             if self._lost or len(jobs) == 1:
                 return [err] * len(jobs)
         return [result for job in jobs for result in self._segment(model, [job])]

@@ -19,10 +19,11 @@ from sam_ad_perception.core.deferred import read_deferred
 from sam_ad_perception.core.sensors import Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.status import FrameStatus, summarize_segmentation
 from sam_ad_perception.core.synchronizer_config import to_ns
+from sam_ad_perception.nodes.cloud_input import CloudInput
 from sam_ad_perception.nodes.configuration import SegmentationConfig
 from sam_ad_perception.nodes.health import ReasonCounter
 from sam_ad_perception.nodes.parameters import NodeParameters
-from sam_ad_perception.nodes.ros import TransformInput
+from sam_ad_perception.nodes.ros import DeadlineTimer, TransformInput
 from sam_ad_perception.nodes.segmentation_diagnostics import StageLatencies, ViewReport
 from sam_ad_perception.nodes.segmentation_outputs import SegmentationOutputs
 from sam_ad_perception.nodes.sensor_inputs import SensorInputs
@@ -86,6 +87,7 @@ class SegmentationView:
         self._node = node
         self._parameters = parameters
         self._submit = submit
+        self._timer = DeadlineTimer(node, self._next_deadline_ns, self._poll)
         self._active_since: float | None = None
         self._frame_id = ''
         self._epoch = self._masks = self._unwanted = 0
@@ -100,18 +102,22 @@ class SegmentationView:
 
     # Life
 
-    def configure(self, calibration: Calibration, transforms: TransformInput) -> None:
+    def configure(
+        self, calibration: Calibration, transforms: TransformInput, clouds: CloudInput
+    ) -> None:
         """Subscribe to geometry.
 
         Args:
             calibration: Geometry that holds until topics bring other.
             transforms: Where the sensors sit.
+            clouds: The input of point clouds, which the views share.
         """
         self.inputs = SensorInputs(
             self._node,
             self._parameters.config,
             calibration,
             transforms,
+            clouds,
             self._take_results,
             view=self.name,
         )
@@ -125,6 +131,7 @@ class SegmentationView:
     def stop(self) -> None:
         """Unsubscribe from the sensors; what is on its way is dropped and told."""
         self._active_since = None
+        self._timer.stop()
         if self.inputs is not None:
             self.inputs.stop()
             self._drop_all(self.inputs.restart(), DEACTIVATED)
@@ -138,19 +145,19 @@ class SegmentationView:
 
     # Sensors to bundles: the executor's thread
 
-    def poll(self) -> None:
-        """Give the bundler its deadlines; they are in ROS time."""
-        if self.inputs is None:
-            return
-        deadline_ns, now_ns = self.inputs.bundler.next_deadline_ns, self.inputs.now_ns()
-        if deadline_ns is not None and now_ns >= deadline_ns:
-            self._take_results(self.inputs.bundler.poll(now_ns))
-
     def set_back(self) -> None:
         """Begin anew: a bag loops, a simulator was reset. What is on its way belongs to before."""
         if self.inputs is not None:
             self._epoch += 1
             self._drop_all(self.inputs.restart(), SET_BACK)
+
+    def _next_deadline_ns(self) -> int | None:
+        return None if self.inputs is None else self.inputs.bundler.next_deadline_ns
+
+    def _poll(self) -> None:
+        """Let the bundler know that its deadline has come."""
+        if self.inputs is not None:
+            self._take_results(self.inputs.bundler.poll(self.inputs.now_ns()))
 
     def _take_results(self, results: Sequence[BundleResult]) -> None:
         assert self.inputs is not None
@@ -165,6 +172,7 @@ class SegmentationView:
             else:
                 missing = {m: refusals.get(m, why) for m, why in result.missing.items()}
                 self._hand_over(replace(result, missing=missing), stamp_ns)
+        self._timer.arm()
 
     def _hand_over(self, bundle: SensorBundle, stamp_ns: int) -> None:
         assert self.inputs is not None

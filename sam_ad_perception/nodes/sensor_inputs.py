@@ -17,7 +17,6 @@ from sam_ad_perception.core.calibration import Calibration
 from sam_ad_perception.core.conversions import (
     ConversionError,
     camera_from_message,
-    cloud_from_message,
     defer_image,
     frame_of,
     packet_from_message,
@@ -29,8 +28,9 @@ from sam_ad_perception.core.event_packets import (
     EventPacket,
     packet_from_event_array,
 )
-from sam_ad_perception.core.sensors import Deferred, Modality, SensorFrame
+from sam_ad_perception.core.sensors import Deferred, Modality, PointCloud, SensorFrame
 from sam_ad_perception.core.synchronizer_types import SensorReport
+from sam_ad_perception.nodes.cloud_input import CloudInput, Sweep
 from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
 from sam_ad_perception.nodes.event_input import IMAGE_TYPE, PACKET_TYPE, EventInput
 from sam_ad_perception.nodes.health import ReasonCounter, TopicMonitor
@@ -38,9 +38,9 @@ from sam_ad_perception.nodes.image_input import ImageInput
 from sam_ad_perception.nodes.ros import (
     TransformInput,
     guard,
-    message_type,
     refuse,
     sensor_qos,
+    subscribe,
 )
 from sam_ad_perception.nodes.topics import INFO_TOPICS, ODOMETRY, SENSOR_TOPICS, in_view
 
@@ -65,6 +65,7 @@ class SensorInputs:
         config: SegmentationConfig,
         calibration: Calibration,
         transforms: TransformInput,
+        clouds: CloudInput,
         on_results: Callable[[list[BundleResult]], object],
         *,
         view: str = '',
@@ -76,6 +77,7 @@ class SensorInputs:
             config: The node's parameters.
             calibration: Geometry that holds until topics bring other.
             transforms: The input of `/tf` and `/tf_static`, which the views of a node share.
+            clouds: The input of point clouds, which they share, too.
             on_results: Told what the bundler returned.
             view: In front of each topic.
         """
@@ -83,6 +85,7 @@ class SensorInputs:
         self._view = view
         self._config = config
         self._transforms = transforms
+        self._clouds = clouds
         self._on_results = on_results
         self._cameras = dict(calibration.cameras)
         self._past: Counter[str] = Counter()
@@ -106,17 +109,15 @@ class SensorInputs:
         """Subscribe to the measurements."""
         qos = sensor_qos(self._config.qos)
         if Modality.LIDAR in self.sensors:
-            self._subscriptions.append(
-                self._node.create_subscription(
-                    message_type('sensor_msgs/msg/PointCloud2'),
-                    self._topic(SENSOR_TOPICS[Modality.LIDAR]),
-                    guard(self._node, self.monitors[Modality.LIDAR], self._take_cloud),
-                    qos,
-                )
+            self._clouds.add(
+                self._topic(SENSOR_TOPICS[Modality.LIDAR]),
+                self.monitors[Modality.LIDAR],
+                self._take_sweep,
             )
             self._subscriptions.append(
-                self._node.create_subscription(
-                    message_type('nav_msgs/msg/Odometry'),
+                subscribe(
+                    self._node,
+                    'nav_msgs/msg/Odometry',
                     self._topic(ODOMETRY),
                     guard(self._node, self.monitors['odometry'], self._take_odometry),
                     qos,
@@ -142,6 +143,8 @@ class SensorInputs:
         """Unsubscribe from the measurements."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+        if Modality.LIDAR in self.sensors:
+            self._clouds.remove(self.monitors[Modality.LIDAR])
         for image in self._images:
             image.destroy()
         if self._events is not None:
@@ -260,8 +263,9 @@ class SensorInputs:
             self._cameras[modality] = camera
             self._on_results(self.bundler.set_camera(modality, camera))
 
-        return self._node.create_subscription(
-            message_type('sensor_msgs/msg/CameraInfo'),
+        return subscribe(
+            self._node,
+            'sensor_msgs/msg/CameraInfo',
             self._topic(INFO_TOPICS[modality]),
             guard(self._node, monitor, take),
             sensor_qos(self._config.qos),
@@ -291,16 +295,12 @@ class SensorInputs:
 
         return Deferred(read, image.size)
 
-    def _take_cloud(self, message: Any) -> None:
+    def _take_sweep(self, sweep: Sweep) -> None:
         arrival = time.monotonic()
-        cloud, removed = cloud_from_message(message)
-        if len(cloud.points) == 0:
-            raise ConversionError(
-                f'PointCloud2 holds no usable point: {removed} are NaN, infinite or at the origin'
-            )
-        if self._point_times.add(cloud.time_note):
-            self._node.get_logger().info(f'lidar: {cloud.time_note}')
-        frame = SensorFrame(Modality.LIDAR, stamp_of(message), frame_of(message), cloud)
+        frame = sweep()
+        assert isinstance(frame.data, PointCloud)
+        if self._point_times.add(frame.data.time_note):
+            self._node.get_logger().info(f'lidar: {frame.data.time_note}')
         self._add(frame, arrival)
 
     def _subscribe_events(self) -> EventInput:

@@ -30,13 +30,14 @@ from sam_ad_perception.nodes.ros import (
     OUTPUT_QOS,
     STATUS_QOS,
     STEADY,
+    DeadlineTimer,
     DiagnosticsPublisher,
     guard,
     message_type,
     sensor_qos,
+    subscribe,
 )
 
-POLL_PERIOD_S = 0.005
 SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.LIDAR)
 KINDS = {
     'raw': 'sensor_msgs/msg/Image',
@@ -76,12 +77,12 @@ class SynchronizerNode(Node):
             STATUS_QOS,
         )
         self._monitors: list[TopicMonitor] = []
+        self._timer = DeadlineTimer(self, lambda: self._synchronizer.next_deadline_ns, self._poll)
         # rclpy runs callbacks in the order of the subscriptions: what a camera frame needs first.
         self._outputs = {m: self._connect(m) for m in reversed(self._sensors)}
         self._info_outputs = {
             m: self._connect_info(m) for m in self._sensors if m in topics.INFO_TOPICS
         }
-        self.create_timer(POLL_PERIOD_S, self._poll, clock=STEADY)
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
 
     def _make_synchronizer(
@@ -129,19 +130,14 @@ class SynchronizerNode(Node):
         self._monitors.append(monitor)
         callback = guard(self, monitor, take)
         qos = sensor_qos(self.config.qos)
-        self.create_subscription(message_type(kind), topic, callback, qos, raw=True)
+        subscribe(self, kind, topic, callback, qos, raw=True)
 
     def _take(self, modality: Modality, data: bytes) -> None:
         now_ns = self.get_clock().now().nanoseconds
         self._give_out(self._synchronizer.add(modality, read_stamp(data), data, now_ns))
 
     def _poll(self) -> None:
-        deadline_ns, now_ns = (
-            self._synchronizer.next_deadline_ns,
-            self.get_clock().now().nanoseconds,
-        )
-        if deadline_ns is not None and now_ns >= deadline_ns:
-            self._give_out(self._synchronizer.poll(now_ns))
+        self._give_out(self._synchronizer.poll(self.get_clock().now().nanoseconds))
 
     def _give_out(self, outcomes: Sequence[Outcome[Modality, bytes]]) -> None:
         for outcome in outcomes:
@@ -158,6 +154,7 @@ class SynchronizerNode(Node):
                     info = self._infos[modality]
                     self._publish(self._info_outputs[modality], info, outcome.stamp_ns)
             self._tell(outcome)
+        self._timer.arm()
 
     def _publish(self, publisher: Any, data: bytes, stamp_ns: int) -> None:
         if publisher.get_subscription_count():

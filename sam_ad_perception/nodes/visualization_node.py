@@ -53,12 +53,13 @@ from sam_ad_perception.nodes.ros import (
     LATCHED_QOS,
     OUTPUT_QOS,
     STEADY,
-    Callback,
     DiagnosticsPublisher,
+    Handler,
     TransformInput,
     guard,
     message_type,
     sensor_qos,
+    subscribe,
 )
 
 CHANGEABLE = (
@@ -151,14 +152,14 @@ class VisualizationNode(Node):
                 self._inputs[name] = self._subscribe(name, *description)
 
     def _subscribe(self, name: str, kind: str, topic: str, qos: Any) -> Subscription:
-        handlers: dict[str, Callback] = {
+        handlers: dict[str, Handler] = {
             'mask': self._take_mask,
             'lidar': self._take_cloud,
             'camera_info': self._take_info,
             'label_info': self._take_labels,
         }
         callback = guard(self, self._monitors[name], handlers[name])
-        return self.create_subscription(message_type(kind), topic, callback, qos)
+        return subscribe(self, kind, topic, callback, qos)
 
     # Inputs
 

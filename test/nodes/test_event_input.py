@@ -16,9 +16,10 @@ from sam_ad_perception.core.event_packets import packet_from_event_array
 from sam_ad_perception.core.event_representations import event_image
 from sam_ad_perception.core.events import EventDecoder
 from sam_ad_perception.core.transforms import TransformTree
+from sam_ad_perception.nodes.cloud_input import CloudInput
 from sam_ad_perception.nodes.configuration import SegmentationConfig
 from sam_ad_perception.nodes.event_input import EVENT_TYPES, IMAGE_TYPE, PACKET_TYPE, EventInput
-from sam_ad_perception.nodes.ros import TransformInput, message_type
+from sam_ad_perception.nodes.ros import TransformInput, message_type, sensor_qos
 from sam_ad_perception.nodes.sensor_inputs import SensorInputs
 
 pytestmark = pytest.mark.ros
@@ -49,7 +50,7 @@ def driver(graph, ros_domain):
 def reader(graph, node):
     """An input on `events`, what it heard, and what it told."""
     heard, told = [], []
-    callbacks = dict.fromkeys(EVENT_TYPES, heard.append)
+    callbacks = dict.fromkeys(EVENT_TYPES, lambda message, info: heard.append(message))
     made = EventInput(node, 'events', 10, callbacks, told.append)
     yield made, heard, told
     made.destroy()
@@ -93,7 +94,7 @@ def test_the_published_type_is_subscribed_and_read(graph, driver, reader):
 
 def test_packets_that_wait_are_taken_in_one_round_and_in_order(graph, driver, node):
     heard = []
-    callbacks = dict.fromkeys(EVENT_TYPES, heard.append)
+    callbacks = dict.fromkeys(EVENT_TYPES, lambda message, info: heard.append(message))
     made = EventInput(node, 'events', 100, callbacks, heard.append)
     publisher = driver.create_publisher(message_type(PACKET_TYPE), 'events', 100)
     graph.until(publisher.get_subscription_count, 'the match')
@@ -128,9 +129,9 @@ def test_a_type_that_is_no_event_data_is_told_and_changes_nothing(graph, driver,
 @pytest.fixture
 def inputs(graph, node):
     transforms = TransformInput(node, TransformTree())
-    made = SensorInputs(
-        node, SegmentationConfig(), Calibration(), transforms, lambda results: None
-    )
+    config = SegmentationConfig()
+    clouds = CloudInput(node, sensor_qos(config.qos))
+    made = SensorInputs(node, config, Calibration(), transforms, clouds, lambda results: None)
     made.start()
     yield made
     made.destroy()

@@ -3,12 +3,22 @@
 import threading
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sam_ad_perception.core.bundler import Bundler, BundlerConfig
 from sam_ad_perception.core.health import SensorHealth
 from sam_ad_perception.core.sensors import Modality, SensorFrame
 from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
-from sam_ad_perception.nodes.health import MAX_REASONS, OK, WARN, ReasonCounter, TopicMonitor
+from sam_ad_perception.nodes.health import (
+    MAX_GAP,
+    MAX_REASONS,
+    OK,
+    WARN,
+    LossCounter,
+    ReasonCounter,
+    TopicMonitor,
+)
 
 
 def test_texts_that_differ_in_numbers_are_one_reason_and_are_logged_once_per_period():
@@ -56,7 +66,8 @@ def test_a_monitor_tells_not_received_rate_silence_and_bad_messages():
     told = monitor.diagnose(1.0, {'used': 7})
     values = dict(told.values)
     assert (told.level, told.message) == (OK, 'OK')
-    assert values == {'received': '10', 'rate_hz': '10.00', 'age_s': '0.050', 'used': '7'}
+    figures = {'received': '10', 'lost': '0', 'rate_hz': '10.00', 'age_s': '0.050', 'used': '7'}
+    assert values == figures
     told = monitor.diagnose(2.15)
     assert told.level == WARN
     assert told.message == 'Timeout: silent for 1.2 s'
@@ -111,3 +122,47 @@ def test_a_clock_that_is_off_is_reported_until_it_is_configured():
         values = dict(told.values)
         assert float(values['timing/offset_by_arrival_ms']) == 59 - 1e3 * offset_s
         assert float(values['timing/period_ms']) == 100
+
+
+@given(st.lists(st.lists(st.integers(1, MAX_GAP), max_size=20), max_size=4))
+def test_every_gap_in_the_numbers_of_a_publisher_counts_also_after_it_starts_again(runs):
+    counter = LossCounter()
+    lost = number = 0
+    for steps in runs:
+        if number:
+            counter = LossCounter()  # what a new subscription begins with
+        number, lost = 1, 0
+        counter.add(number)
+        for step in steps:
+            number += step
+            lost += step - 1
+            counter.add(number)
+        assert counter.total == lost
+        counter.add(1)  # it starts again
+        counter.add(2)
+        assert counter.total == lost
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(0, 20))
+def test_two_publishers_that_lose_nothing_are_no_loss(order, ahead):
+    counter = LossCounter()
+    numbers = {False: 1, True: 1 + ahead}
+    counter.add(numbers[True])
+    counter.add(numbers[False])
+    for which in order:
+        numbers[which] += 1
+        counter.add(numbers[which])
+    assert counter.total == 0
+
+
+def test_a_monitor_warns_of_many_lost_messages_and_counts_the_few():
+    monitor = TopicMonitor('camera', timeout=0.5)
+    for number in (7, 8, 9, 10, 11, 12, 13, 14, 15, 17):
+        monitor.tick(0.1, number)
+    told = monitor.diagnose(0.2)
+    assert (told.level, dict(told.values)['lost']) == (OK, '1')
+    for number in (18, 20, 23):
+        monitor.tick(0.3, number)
+    told = monitor.diagnose(0.4)
+    assert (told.level, told.message) == (WARN, '3 of 6 messages got lost')
+    assert dict(told.values)['lost'] == '4'

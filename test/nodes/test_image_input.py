@@ -24,8 +24,15 @@ def made(graph):
     graph.executor.add_node(node)
     heard, inputs = [], []
 
+    def hear(message, info):
+        heard.append(message)
+
     def make(transport):
-        inputs.append(ImageInput(node, 'pictures', transport, 10, heard.append))
+        inputs.append(
+            ImageInput(
+                node, 'pictures', transport, 10, lambda message, info: heard.append(message)
+            )
+        )
         return inputs[-1]
 
     yield make, heard
