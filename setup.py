@@ -34,6 +34,8 @@ EXPORT = ['onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20']
 # Training, which is run from the checkout; TensorBoard is used where it is installed, h5py and
 # hdf5plugin only for the events of MUSES.
 TRAINING = ['lightning>=2.6.4', 'pillow>=10']
+# Recordings labelled at the same time, by `sam_ad label FOLDER`.
+FLEET = ['ray>=2.40']
 TEST = ['pytest>=8', 'pytest-xdist>=3.6', 'hypothesis>=6.100', 'torchmetrics>=1.4']
 # colcon calls setup.py in a way that setuptools 80 dropped.
 DEVELOP = ['ruff>=0.9', 'mypy>=1.15', 'types-PyYAML>=6.0', 'setuptools<80', 'wheel']
@@ -113,6 +115,7 @@ setup(
     extras_require={
         'export': EXPORT,
         'training': TRAINING,
+        'fleet': FLEET,
         'test': TEST,
         'dev': DEVELOP,
         'wheels': ROS_WHEELS,

@@ -40,9 +40,10 @@ ONLY_IN = {
     'rosbags': {'bags', 'simulation'},
     'jinja2': {'reporting'},
     'lightning': {'training'},
+    'ray': {'bags'},
 }
 CORE_NEEDS = {'numpy', 'numba', 'cv2', 'yaml'}
-ENTRANCES = {'cli', 'demo', 'label_command'}  # they put the parts together
+ENTRANCES = {'cli', 'demo', 'label_command', 'label_display'}  # they put the parts together
 
 
 def part_of(file: Path) -> str:

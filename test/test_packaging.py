@@ -80,7 +80,10 @@ def test_extra_test_lets_colcon_find_pytest(setup_metadata: dict[str, Any]) -> N
 
 def test_every_third_party_import_is_declared() -> None:
     providers = importlib.metadata.packages_distributions()
-    declared = {normal(Requirement(line).name) for line in NEEDS['REQUIRES'] + NEEDS['EXPORT']}
+    declared = {
+        normal(Requirement(line).name)
+        for line in NEEDS['REQUIRES'] + NEEDS['EXPORT'] + NEEDS['FLEET']
+    }
     ros = {depend.text for depend in MANIFEST.findall('exec_depend')}
     # used where a ROS installation has them
     optional = {'cv_bridge', 'event_camera_py', 'message_filters'}
@@ -107,7 +110,7 @@ def test_constraints_cover_what_is_needed_and_hold_here() -> None:
     }
     needed = {
         normal(Requirement(line).name)
-        for line in NEEDS['REQUIRES'] + NEEDS['EXPORT'] + NEEDS['TEST']
+        for line in NEEDS['REQUIRES'] + NEEDS['EXPORT'] + NEEDS['FLEET'] + NEEDS['TEST']
     }
     assert needed <= set(bounds)
     for name in needed:

@@ -134,7 +134,7 @@ class Environment:
         self._pip('PyTorch (the largest part, some 4 GB)', self._needs['TORCH'])
         self._pip(
             'the package and what else it needs',
-            ['--no-build-isolation', '--editable', f'{ROOT}[export,training,test,dev]'],
+            ['--no-build-isolation', '--editable', f'{ROOT}[export,training,fleet,test,dev]'],
         )
         build.join()
         self._link_share()

@@ -118,8 +118,8 @@ def label_bag(
     options: LabelOptions | None = None,
     overwrite: bool = False,
     note: str = '',
-    progress: Callable[[int, int], None] | None = None,
-    on_mask: Callable[[SensorBundle, Segmentation], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    on_mask: Callable[[SensorBundle, Segmentation], object] | None = None,
 ) -> LabelReport:
     """Label a recording.
 

@@ -22,6 +22,7 @@ def test_lists_are_those_that_setuptools_reads(setup_metadata: dict[str, Any]) -
     assert setup_metadata['install_requires'] == lists['REQUIRES']
     extras = setup_metadata['extras_require']
     assert extras['export'] == lists['EXPORT']
+    assert extras['fleet'] == lists['FLEET']
     assert extras['test'] == lists['TEST']
     assert extras['dev'] == lists['DEVELOP']
     assert extras['wheels'] == lists['ROS_WHEELS']

@@ -1,0 +1,163 @@
+"""What `sam_ad label` shows while it works and when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sam_ad_perception.bags.fleet import BagJob, BagOutcome, BagProgress
+    from sam_ad_perception.bags.labelling import LabelReport
+    from sam_ad_perception.bags.topics import TopicMapping
+
+
+class LabelProgress:
+    """A progress bar with masks, masks per second and the time left, in a `with` block."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+        text = '{task.fields[masks]} masks, {task.fields[rate]:.1f}/s'
+        self._bar = Progress(
+            '{task.description}',
+            BarColumn(),
+            TaskProgressColumn(),
+            text,
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task(title, total=None, masks=0, rate=0.0)
+        self._masks = 0
+        self._start = time.monotonic()
+
+    def __enter__(self) -> LabelProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def count(self, masks: int = 1) -> None:
+        """Take more masks into account."""
+        self._masks += masks
+        rate = self._masks / max(1e-3, time.monotonic() - self._start)
+        self._bar.update(self._task, masks=self._masks, rate=rate)
+
+    def advance(self, done: float, total: float) -> None:
+        """Show how far it is."""
+        self._bar.update(self._task, completed=done, total=total)
+
+    def title(self, text: str) -> None:
+        """Show what it is about."""
+        self._bar.update(self._task, description=text)
+
+
+class FleetProgress:
+    """A progress bar over many recordings, and a line for each that ended, in a `with` block.
+
+    Args:
+        console: Where it is shown.
+        jobs: The recordings.
+    """
+
+    def __init__(self, console: Console, jobs: Sequence[BagJob]) -> None:
+        self._console = console
+        self._sizes = {job.name: job.size for job in jobs}
+        self._shares: dict[str, float] = {}
+        self._masks: dict[str, int] = {}
+        self._ended: dict[str, bool] = {}
+        self._bar = LabelProgress(console, f'0 of {len(jobs)} bags')
+
+    def __enter__(self) -> FleetProgress:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.__exit__(*exception)
+
+    def show(self, progress: BagProgress) -> None:
+        """Show how far a recording is; news of one that ended come late, and are nothing."""
+        if progress.name not in self._ended:
+            self._set(progress.name, progress.share, progress.masks)
+
+    def end(self, outcome: BagOutcome) -> BagOutcome:
+        """Show what became of a recording, and give it back."""
+        self._ended[outcome.name] = not outcome.reason
+        self._set(outcome.name, 1.0, outcome.masks)
+        failed = sum(not well for well in self._ended.values())
+        self._bar.title(f'{len(self._ended)} of {len(self._sizes)} bags, {failed} failed')
+        if outcome.reason:
+            text = f'failed: {outcome.reason}'
+        else:
+            rate = outcome.masks / max(1e-3, outcome.seconds)
+            text = f'{outcome.masks} masks in {outcome.seconds:.1f} s, {rate:.1f}/s'
+        self._console.print(
+            f'{outcome.name}: {text}', markup=False, highlight=False, soft_wrap=True
+        )
+        return outcome
+
+    def _set(self, name: str, share: float, masks: int) -> None:
+        self._bar.count(max(0, masks - self._masks.get(name, 0)))
+        self._masks[name] = masks
+        self._shares[name] = share
+        done = sum(self._sizes[n] * share for n, share in self._shares.items())
+        self._bar.advance(done, sum(self._sizes.values()))
+
+
+def print_mapping(console: Console, bag: Path, mapping: TopicMapping) -> None:
+    """Tell which topic was taken for which sensor."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table('role', 'topic', 'remark', title=escape(str(bag)), title_justify='left')
+    for row in mapping.rows():
+        table.add_row(*(escape(text) for text in row))
+    console.print(table)
+
+
+def print_report(console: Console, report: LabelReport, out: Path) -> None:
+    """Tell what came out."""
+    from rich.table import Table
+
+    table = Table('stage', 'p50', 'p95', 'p99', 'max', title='latency, ms', title_justify='left')
+    for stage, each in report.latency_ms.items():
+        values = (each.p50, each.p95, each.p99, each.max)
+        table.add_row(stage, *(f'{value:.1f}' for value in values))
+    if report.frames:
+        console.print(table)
+    lines = [f'{count} masks from {subset}' for subset, count in report.used.items()]
+    lines += [f'{n} frames dropped: {reason}' for reason, n in report.dropped.items()]
+    lines += [
+        f'{t}: {u.count} messages not used: {u.reason}' for t, u in report.unreadable.items()
+    ]
+    lines += [f'{topic} not copied: nobody defines its type' for topic in report.not_copied]
+    lines += [f'{report.frames} masks written to {out}']
+    for line in lines:  # reasons may hold brackets, which are no markup
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_ends(console: Console, ends: Sequence[BagOutcome], out: Path) -> None:
+    """Tell what became of all recordings: how many of each fate, and why some failed."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    failed = [end for end in ends if end.reason]
+    if failed:
+        table = Table('failed', 'reason')
+        for end in failed:
+            table.add_row(escape(end.name), escape(end.reason))
+        console.print(table)
+    counts = Counter(end.fate.value for end in ends)
+    fates = ', '.join(f'{count} {fate}' for fate, count in counts.items())
+    masks = sum(end.masks for end in ends)
+    console.print(
+        f'{len(ends)} bags: {fates}; {masks} masks written to {out}',
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
