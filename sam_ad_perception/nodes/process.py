@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -13,6 +14,25 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from sam_ad_perception.nodes.environment import prepare_environment
+
+# Of glibc's malloc.h: where blocks of any size come from, and when they go back to the system.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_TRIM_BYTES, _MMAP_BYTES = 2**29, 2**25
+
+
+def keep_memory() -> None:
+    """Let the process use the memory of one message again for the next.
+
+    Without this, glibc gives every large block back to the system and gets it anew, empty: the
+    pages of a 1080p image cost more than the image. One arena for all threads, because messages
+    are made by one and freed by another. Nothing happens where the C library is another.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is None:
+        return
+    mallopt(_M_ARENA_MAX, 1)
+    mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
 def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
@@ -34,6 +54,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         prepare_environment()
+        keep_memory()
         rclpy.init(args=None if args is None else [sys.argv[0], *args])
         initialized = True
         node = make()
