@@ -337,18 +337,18 @@ def open_frames(
 
 
 def resize_inputs(inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
-    """Shrink network inputs.
+    """Shrink network inputs; those that are no larger stay as they are.
 
     Args:
         inputs: (B, C, H, W) per modality.
-        size: Size `(H, W)` wanted, pixels.
+        size: Largest size `(H, W)`, pixels.
 
     Returns:
-        The inputs at that size.
+        The inputs.
     """
     resized = {}
     for name, image in inputs.items():
-        if tuple(image.shape[2:]) == size:
+        if image.shape[2] <= size[0] and image.shape[3] <= size[1]:
             resized[name] = image
         elif name == 'lidar':  # sparse: averaging with empty pixels would falsify the points
             resized[name] = F.interpolate(image, size=size, mode='nearest-exact')
