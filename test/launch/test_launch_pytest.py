@@ -26,6 +26,7 @@ from sam_ad_perception.core.serialized import read_stamp
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 LOAD_S = 90.0
+VIEWS = ('front', 'front_left', 'front_right', 'back', 'back_left', 'back_right')
 
 
 @pytest.fixture(scope='module')
@@ -148,3 +149,47 @@ def test_a_replay_makes_a_mask_of_each_image_and_ends_by_itself(replay, folder, 
     assert exit_codes == dict.fromkeys(
         ('replay_node', 'segmentation_node', 'visualization_node'), 0
     )
+
+
+@pytest.fixture
+def surround(folder):
+    """Six cameras around a vehicle, simulated for 2 s; the bag and the images of each camera."""
+    from sam_ad_perception.bags.writer import BagWriter
+    from sam_ad_perception.simulation.configuration import DriveConfig
+    from sam_ad_perception.simulation.drive import Drive
+    from sam_ad_perception.simulation.recording import record
+    from sam_ad_perception.simulation.rig import RigSensor
+
+    directions = dict(zip(VIEWS, (0.0, 55.0, -55.0, 180.0, 110.0, -110.0), strict=True))
+    rig = [
+        RigSensor(view, size=(48, 80), rate_hz=5.0, rotation=(0.0, 0.0, yaw))
+        for view, yaw in directions.items()
+    ]
+    made = Drive(DriveConfig(seed=1, duration_s=2.0, rig=(*rig, RigSensor('lidar', 'lidar'))))
+    with BagWriter(folder / 'surround') as writer:
+        counts = record(made, writer, workers=1)
+    return folder / 'surround', {view: counts[f'/{view}/image_rect'] for view in VIEWS}
+
+
+@launch_pytest.fixture
+def six_cameras(share, network, exit_codes):
+    topics = {'camera_image': '{view}/image_rect', 'camera_info': '{view}/camera_info'}
+    return described(
+        share, 'multi_camera', {**network, **topics, 'use_sim_time': 'true'}, exit_codes
+    )
+
+
+@pytest.mark.launch(fixture=six_cameras)
+def test_six_cameras_of_one_process_have_masks_each(six_cameras, folder, surround, exit_codes):
+    bag, images = surround
+    with drive(folder) as vehicle:
+        masks = {view: vehicle.listen(f'{view}/semantic/image') for view in VIEWS}
+        # Every camera keeps its recorded name: none of them is the camera of a single view.
+        vehicle.start(
+            'replay_node', str(bag), '--topic', 'camera:=', '--topic', 'camera_info:=',
+            '--rate', '0.5', '--loop',
+        )  # fmt: skip
+        assert vehicle.until(lambda: all(len(stamps) > 4 for stamps in masks.values()), LOAD_S)
+    assert all(len(masks[view]) <= images[view] for view in VIEWS)
+    yield
+    assert exit_codes == {'segmentation_node': 0}
