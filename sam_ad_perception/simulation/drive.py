@@ -89,6 +89,14 @@ class Drive:
         """Light and weather at a time, nanoseconds."""
         return self._renderer.condition(stamp_ns)
 
+    def condition_name(self, stamp_ns: int) -> str:
+        """The name of what the schedule has at a time, nanoseconds; in a tunnel `tunnel`."""
+        if self._renderer.inside_tunnel(stamp_ns) > 0.5:
+            return 'tunnel'
+        schedule, elapsed_s = self.config.schedule, (stamp_ns - self.config.start_ns) * 1e-9
+        begun = [name for start_s, name in schedule if start_s <= elapsed_s]
+        return begun[-1] if begun else schedule[0][1]
+
     def faults(self, sensor: str, stamp_ns: int) -> tuple[Fault, ...]:
         """The faults of a sensor at a true time, nanoseconds, in the order of the schedule."""
         elapsed = stamp_ns - self.config.start_ns

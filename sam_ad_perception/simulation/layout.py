@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from sam_ad_perception.simulation import assemblies as build
 from sam_ad_perception.simulation.assemblies import Parts
 from sam_ad_perception.simulation.road import LANE_WIDTH, PARKING_KERB, PLAIN_KERB, Road
+
+if TYPE_CHECKING:
+    from sam_ad_perception.simulation.tunnel import Tunnel
 
 EGO_LATERAL = -LANE_WIDTH / 2
 BEHIND, AHEAD = 60.0, 95.0
@@ -76,6 +80,7 @@ class Plan:
     weather: Weather
     items: list[Item]
     actors: list[Actor]
+    tunnel: Tunnel | None = None
 
 
 def lay_out(rng: np.random.Generator, length: float, speed: float) -> Plan:

@@ -305,9 +305,7 @@ def _truths(
 
 def _status(drive: Drive, types: Callable[[str], type], truth: GroundTruth, stamp_ns: int) -> Any:
     """The condition, and for each faulty sensor its faults, true at the time of the frame."""
-    elapsed_s = (truth.stamp_ns - drive.config.start_ns) * 1e-9
-    begun = [name for start_s, name in drive.config.schedule if start_s <= elapsed_s]
-    condition = begun[-1] if begun else drive.config.schedule[0][1]
+    condition = drive.condition_name(truth.stamp_ns)
     entries = [diagnostic_to_message(types, 'condition', 0, condition, ())]
     entries += [
         diagnostic_to_message(types, sensor, 1, ' '.join(kinds), ())

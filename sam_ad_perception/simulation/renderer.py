@@ -21,6 +21,7 @@ from sam_ad_perception.simulation.configuration import DriveConfig
 from sam_ad_perception.simulation.events import NOISE_RATE, detect_events, join, log_intensity
 from sam_ad_perception.simulation.flow import measure_flow, roll_shutter
 from sam_ad_perception.simulation.lamps import find_lamps
+from sam_ad_perception.simulation.layout import Weather
 from sam_ad_perception.simulation.lidar import COLUMNS, Sweep, measure_lidar
 from sam_ad_perception.simulation.lidar_weather import weather_sweep
 from sam_ad_perception.simulation.primitives import Primitives
@@ -29,6 +30,7 @@ from sam_ad_perception.simulation.rig import SENSORS
 from sam_ad_perception.simulation.scene import Scene
 from sam_ad_perception.simulation.shadows import map_shadows
 from sam_ad_perception.simulation.thermal import measure_thermal
+from sam_ad_perception.simulation.tunnel import condition_inside, weather_inside
 from sam_ad_perception.simulation.vehicle import VehicleMotion
 
 SUBFRAME_NS = 10_000_000
@@ -92,10 +94,17 @@ class Renderer:
         return self.motion.poses(np.array([stamp_ns - self.config.start_ns]))[0]
 
     def condition(self, stamp_ns: int) -> Condition:
-        """Light and weather at a time, nanoseconds."""
-        return condition_at(
+        """Light and weather at a time, nanoseconds; in a tunnel those that the sensors feel."""
+        outside = condition_at(
             self.config.schedule, self._elapsed_s(stamp_ns), self.config.condition_ramp_s
         )
+        inside = self.inside_tunnel(stamp_ns)
+        return condition_inside(outside, inside) if inside > 0.0 else outside
+
+    def inside_tunnel(self, stamp_ns: int) -> float:
+        """How far inside a tunnel the vehicle is, from 0 (outside) to 1."""
+        tunnel = self.scene.tunnel
+        return tunnel.share(float(self.pose(stamp_ns)[0, 3])) if tunnel is not None else 0.0
 
     def rng(self, sensor: str, stamp_ns: int, stream: int = 0) -> np.random.Generator:
         """The generator of one measurement; streams are independent of each other."""
@@ -132,10 +141,24 @@ class Renderer:
 
     def light(self, view: View, condition: Condition) -> NDArray[np.float32]:
         """(H, W, 3) float32, the light of a view that reaches the lens."""
-        weather, (x, y) = weather_under(self.scene.weather, condition), view.T_world[:2, 3]
+        weather = weather_under(self.scene.weather, condition)
+        linear = self._shade(view, weather, condition)
+        tunnel = self.scene.tunnel
+        if tunnel is not None:
+            inside = tunnel.contains(view.hits, view.camera, view.T_world, self.scene.road)
+            if inside.any():
+                lit = replace(condition, lamps=max(1.0, condition.lamps))
+                dark = self._shade(view, weather_inside(weather), lit)
+                linear[inside] = dark[inside]
+        add_fog(linear, view.hits, weather, condition, view.camera, view.T_world)
+        return linear
+
+    def _shade(self, view: View, weather: Weather, condition: Condition) -> NDArray[np.float32]:
+        """(H, W, 3) float32, the light of a view without what is in the air."""
+        x, y = view.T_world[:2, 3]
         lamps = find_lamps(view.primitives, self.pose(view.stamp_ns), condition.lamps)
         shadows = map_shadows(view.primitives, np.array(weather.sun), float(x), float(y))
-        linear = light.shade(
+        return light.shade(
             view.hits,
             view.primitives,
             shadows,
@@ -146,8 +169,6 @@ class Renderer:
             condition,
             lamps,
         )
-        add_fog(linear, view.hits, weather, condition, view.camera, view.T_world)
-        return linear
 
     def picture(self, view: View) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, what a camera makes of a view."""

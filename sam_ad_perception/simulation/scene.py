@@ -19,14 +19,15 @@ from sam_ad_perception.simulation.primitives import (
     place,
 )
 from sam_ad_perception.simulation.road import Road
+from sam_ad_perception.simulation.tunnel import Tunnel, dig
 
 BIG, SMALL = 90.0, 70.0
 """Solids beyond this distance (m) are not seen: those of buildings and trees, and all others."""
 _BIG_LABELS = (2, 8)
-STREET, FULL = 'street', 'full'
-SCENES = (STREET, FULL)
-"""Kinds of streets: the plain one, and the one with all 19 classes of Cityscapes, tighter curves
-and crossing roads."""
+STREET, FULL, TUNNEL = 'street', 'full', 'tunnel'
+SCENES = (STREET, FULL, TUNNEL)
+"""Kinds of streets: the plain one; the one with all 19 classes of Cityscapes, tighter curves and
+crossing roads; the plain one through a tunnel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,7 @@ class Scene:
     Attributes:
         road: The road.
         weather: Sun, sky, air.
+        tunnel: Where a tunnel is; None without one.
     """
 
     def __init__(self, seed: int, length: float, speed: float, kind: str = STREET) -> None:
@@ -79,8 +81,11 @@ class Scene:
         plan = lay_out(rng, length, speed)
         if kind == FULL:
             plan = enrich(plan, np.random.default_rng([seed, 9]), length, speed)
+        if kind == TUNNEL:
+            plan = dig(plan, np.random.default_rng([seed, 12]), length)
         self.road: Road = plan.road
         self.weather: Weather = plan.weather
+        self.tunnel: Tunnel | None = plan.tunnel
         self._static = _pack_items(plan.items, plan.road, rng)
         actors = plan.actors
         parts = [p for a in actors for p in a.parts]
