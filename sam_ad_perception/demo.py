@@ -1,8 +1,8 @@
-"""`sam_ad demo`: a simulated drive through the real nodes, with sensors failing on the way.
+"""`sam_ad demo`: a drive through day, tunnel and rain, with sensors that fail on the way.
 
 The demo is the user's own sequence of commands: simulate a bag, start the nodes, replay the bag
-over DDS while sensors are cut, record what the nodes publish, label the bag offline with each
-sensor taken away, and put it all on one page.
+over DDS, record what the nodes publish, label the faulty moments without their faults, and put it
+all on one page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 if TYPE_CHECKING:
-    from sam_ad_perception.reporting.page import QualityRow
+    from sam_ad_perception.core.metrics import ConfusionMatrix
+    from sam_ad_perception.modeling.segmenter import Segmenter
+    from sam_ad_perception.simulation.configuration import DriveConfig
 
 OUTPUT_TOPICS = (
     'semantic/image',
@@ -38,6 +40,16 @@ OUTPUT_TOPICS = (
 )
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
+RAIN_SHARE = 0.58
+"""When the rain begins, as a share of the drive: while the vehicle is still in the tunnel."""
+FAULT_SHARES = (
+    ('lidar', 'dropout', 0.13, 0.26),
+    ('camera', 'black', 0.45, 0.56),
+    ('thermal', 'dropout', 0.71, 0.81),
+    ('event', 'event_burst', 0.87, 0.95),
+)
+"""Sensor, kind, start and end as shares of the drive: a lidar unplugged by day, a camera black in
+the tunnel, a thermal camera that stops and an event camera that bursts in the rain."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +58,16 @@ class DemoPlan:
 
     Attributes:
         out: Folder of everything that it writes.
-        seed: Of the simulated drive; the network was not trained on seeds below 1000.
+        seed: Of the simulated drive; the networks were not trained on seeds below 1000.
         duration_s: Length of the drive, seconds.
-        model: Key in the zoo.
-        threads: Threads of the network on the CPU.
+        models: Keys in the zoo, separated by commas; empty for all that were measured.
+        threads: Threads of the networks on the CPU.
     """
 
     out: Path
     seed: int = 7
-    duration_s: float = 8.0
-    model: str = 'mle_sam_demo'
+    duration_s: float = 14.0
+    models: str = ''
     threads: int = 2
 
     @property
@@ -69,14 +81,26 @@ class DemoPlan:
         return self.out / 'labelled'
 
     @property
-    def cuts(self) -> tuple[str, ...]:
-        """Which sensor is unplugged when, as `sam_ad replay --drop` takes it."""
-        sixth = self.duration_s / 6
-        sensors = ('thermal', 'lidar', 'camera', 'event')
+    def conditions(self) -> tuple[str, ...]:
+        """Light and weather, as `sam_ad simulate --condition` takes them."""
+        return 'day', f'{RAIN_SHARE * self.duration_s:.2f}:rain'
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What goes wrong when, as `sam_ad simulate --fault` takes it."""
         return tuple(
-            f'{sensor}@{(i + 1) * sixth:.2f}-{(i + 1.6) * sixth:.2f}'
-            for i, sensor in enumerate(sensors)
+            f'{sensor}:{kind}:{start * self.duration_s:.2f}:{end * self.duration_s:.2f}'
+            for sensor, kind, start, end in FAULT_SHARES
         )
+
+    @property
+    def simulation(self) -> tuple[str, ...]:
+        """The options of `sam_ad simulate`."""
+        return (
+            '--scene=tunnel', f'--seed={self.seed}', f'--duration={self.duration_s}',
+            *(f'--condition={each}' for each in self.conditions),
+            *(f'--fault={each}' for each in self.faults),
+        )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,19 +118,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     plan = _parse(argv)
     console = Console()
-    if (plan.drive).exists():
+    begin = time.monotonic()
+    if plan.drive.exists():
         shutil.rmtree(plan.out)
     plan.out.mkdir(parents=True, exist_ok=True)
-    console.rule('1/4  simulate a drive')
-    _run_cli('simulate', str(plan.drive), f'--seed={plan.seed}', f'--duration={plan.duration_s}')
-    console.rule('2/4  replay it through the nodes, over DDS, while sensors fail')
+    console.rule('1/4  simulate a drive: day, a tunnel, rain; four sensors fail')
+    _run_cli('simulate', str(plan.drive), *plan.simulation)
+    console.rule('2/4  replay it through the nodes, over DDS')
     drive_live(plan, console)
-    console.rule('3/4  take each sensor away for the whole drive')
-    quality = rate_subsets(plan, console)
+    console.rule('3/4  label the faulty moments as they were without the faults')
+    without = label_without_faults(plan, console)
     console.rule('4/4  write the report')
-    page = write_report(plan, quality, console)
+    page = write_report(plan, without, console)
     console.print(f'\n[bold green]Look at {page}[/]', soft_wrap=True)
     console.print(f'beside it: overlay.webm, the labelled bag {plan.labelled}', soft_wrap=True)
+    console.print(f'{time.monotonic() - begin:.0f} s in all')
     return 0
 
 
@@ -117,12 +143,31 @@ def _parse(argv: Sequence[str] | None) -> DemoPlan:
     parser.add_argument(
         '--duration', type=float, default=DemoPlan.duration_s, help='of the drive, seconds'
     )
-    parser.add_argument('--model', default=DemoPlan.model, help='key in models/zoo.yaml')
+    parser.add_argument(
+        '--model',
+        default=DemoPlan.models,
+        help='keys in models/zoo.yaml, separated by commas; default: all of the routing table',
+    )
     parser.add_argument('--threads', type=int, default=os.cpu_count() or 1, help='CPU threads')
     options = parser.parse_args(argv)
-    if options.duration < 3:
-        raise ValueError(f'--duration must be 3 s or more, got {options.duration}')
-    return DemoPlan(options.out, options.seed, options.duration, options.model, options.threads)
+    if options.duration < 5:
+        raise ValueError(f'--duration must be 5 s or more, got {options.duration}')
+    plan = DemoPlan(options.out, options.seed, options.duration, options.model, options.threads)
+    return plan if plan.models else replace(plan, models=','.join(_measured_networks()))
+
+
+def routing_table() -> Path:
+    """What was measured of the small networks, on simulated drives."""
+    from sam_ad_perception.nodes.environment import share_folder
+
+    return share_folder('models') / 'routing' / 'simulated.yaml'
+
+
+def _measured_networks() -> list[str]:
+    """The networks of the routing table; those without weights are left out by the nodes."""
+    from sam_ad_perception.core.routing_table import load_routing_table
+
+    return list(dict.fromkeys(row.expert for row in load_routing_table(routing_table()).rows))
 
 
 def _run_cli(*arguments: str) -> None:
@@ -151,16 +196,18 @@ def drive_live(plan: DemoPlan, console: Console) -> None:
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     sim_time = ['--ros-args', '-p', 'use_sim_time:=true']
     in_lockstep = ['--params-file', str(share_folder('config') / 'replay.param.yaml')]
-    model = ['-p', f'model.key:={plan.model}', '-p', f'model.threads:={plan.threads}']
+    model = [
+        '-p', f'model.key:={plan.models}', '-p', f'model.threads:={plan.threads}',
+        '-p', f'model.routing_table:={routing_table()}',
+    ]  # fmt: skip
     with ExitStack() as nodes:
         nodes.enter_context(_node(plan, 'segmentation_node', [*sim_time, *in_lockstep, *model]))
         nodes.enter_context(_node(plan, 'visualization_node', sim_time))
         arguments = [str(plan.labelled), *OUTPUT_TOPICS, *sim_time]
         recorder = nodes.enter_context(_node(plan, 'recorder_node', arguments))
-        console.print('nodes started; loading the network ...')
+        console.print(f'nodes started; loading {plan.models} ...')
         _await_line(recorder, plan.out / 'logs' / 'recorder_node.log', 'recording')
-        cuts = [f'--drop={cut}' for cut in plan.cuts]
-        _run_cli('replay', str(plan.drive), '--lockstep', '--timeout=120', *cuts)
+        _run_cli('replay', str(plan.drive), '--lockstep', '--timeout=120')
 
 
 @contextmanager
@@ -199,69 +246,64 @@ def _await_line(process: subprocess.Popen[bytes], log: Path, text: str) -> None:
         time.sleep(0.1)
 
 
-def rate_subsets(plan: DemoPlan, console: Console) -> list[QualityRow]:
-    """Label the drive offline with all sensors and with each one taken away.
+def _read_plan(plan: DemoPlan) -> DriveConfig:
+    """The drive, as `sam_ad simulate` understood it."""
+    from sam_ad_perception.simulation.command import add_arguments, read_config
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return read_config(parser.parse_args(plan.simulation))
+
+
+def _make_segmenter(plan: DemoPlan) -> Segmenter:
+    from sam_ad_perception.nodes.configuration import ModelConfig, SegmentationConfig
+    from sam_ad_perception.nodes.model_loading import make_segmenter
+
+    model = ModelConfig(key=plan.models, threads=plan.threads, routing_table=str(routing_table()))
+    return make_segmenter(SegmentationConfig(model=model))
+
+
+def label_without_faults(plan: DemoPlan, console: Console) -> dict[int, ConfusionMatrix]:
+    """Render every faulty frame once more without its fault, and label it with the same networks.
 
     Args:
         plan: What was driven.
         console: Shows the progress.
 
     Returns:
-        One row per set of sensors, all sensors first.
+        Stamp, nanoseconds -> the mask against the truth.
 
     Raises:
-        ValueError: The bag cannot be labelled.
+        ValueError: A network cannot be loaded.
     """
-    from sam_ad_perception.bags.labelling import LabelOptions, label_bag
-    from sam_ad_perception.bags.reader import BagReader
-    from sam_ad_perception.bags.topics import guess_topics
-    from sam_ad_perception.core.sensors import Modality
-    from sam_ad_perception.modeling.segmenter import Segmenter
-    from sam_ad_perception.nodes.environment import share_folder
-    from sam_ad_perception.reporting.drive_log import read_drive_log, read_truth
-    from sam_ad_perception.reporting.drive_report import rate_quality
+    from sam_ad_perception.core.metrics import ConfusionMatrix
+    from sam_ad_perception.simulation.drive import Drive
 
-    models = share_folder('models')
-    segmenter = Segmenter.from_zoo(
-        models / 'zoo.yaml', plan.model, models / 'checkpoints', threads=plan.threads
-    )
+    config = _read_plan(plan)
+    faulty, well = Drive(config), Drive(replace(config, faults=()))
+    stamps = [
+        stamp_ns
+        for stamp_ns in faulty.frame_stamps('camera')
+        if any(faulty.faults(sensor, stamp_ns) for sensor in faulty.sensors)
+    ]
+    segmenter = _make_segmenter(plan)
     space = segmenter.labels
-    options = LabelOptions(copy_inputs=False, color=False, points=False)
-    truth = read_truth(plan.drive)
-    rows = []
-    sensors = (None, Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
+    found = {}
     with Progress(console=console) as progress:
-        for removed in sensors:
-            name = 'all sensors' if removed is None else f'without {removed}'
-            task = progress.add_task(name)
-            with BagReader(plan.drive) as bag:
-                # An empty topic switches a sensor off; the camera's geometry stays known.
-                overrides = {} if removed is None else {removed.value: ''}
-                mapping = guess_topics(bag.topics, overrides)
-            out = plan.out / 'subsets' / name.replace(' ', '_')
-            label_bag(
-                plan.drive,
-                out,
-                segmenter,
-                space,
-                mapping=mapping,
-                options=options,
-                progress=lambda done, total, task=task: progress.update(  # type: ignore[misc]
-                    task, completed=done, total=total
-                ),
-            )
-            log = read_drive_log(out, space, truth)
-            rows.append(rate_quality(name, log.confusion, space, log.published, len(truth)))
-            progress.console.print(f'  {name}: mIoU {100 * rows[-1].miou:.1f} %')
-    return rows
+        for stamp_ns in progress.track(stamps, description='frames'):
+            bundle, truth = well.bundle(stamp_ns)
+            (result,) = segmenter.segment([bundle])
+            found[stamp_ns] = ConfusionMatrix(len(space), space.ignore_id)
+            found[stamp_ns].update(result.mask, truth.labels)
+    return found
 
 
-def write_report(plan: DemoPlan, quality: list[QualityRow], console: Console) -> Path:
+def write_report(plan: DemoPlan, without: dict[int, ConfusionMatrix], console: Console) -> Path:
     """Write `report.html` and `overlay.webm`.
 
     Args:
         plan: What was driven.
-        quality: From `rate_subsets`.
+        without: From `label_without_faults`.
         console: Shows the progress.
 
     Returns:
@@ -275,22 +317,20 @@ def write_report(plan: DemoPlan, quality: list[QualityRow], console: Console) ->
     from sam_ad_perception.nodes.environment import share_folder
     from sam_ad_perception.reporting.drive_page import PageText, write_drive_page
 
-    spec = load_zoo(share_folder('models') / 'zoo.yaml')[plan.model]
+    zoo = load_zoo(share_folder('models') / 'zoo.yaml')
+    specs = [zoo[key] for key in plan.models.split(',')]
     text = PageText(
-        title='A drive with failing sensors',
+        title='Day, tunnel, rain: a drive with failing sensors',
+        subtitle='A simulated drive, replayed over DDS through the nodes that run on a vehicle. '
+        'A lidar is unplugged, a camera goes black, a thermal camera stops, an event camera '
+        'bursts; each time the other sensors carry on.',
         facts={
-            'network': f'{plan.model}, {spec.description}',
-            'drive': f'simulated, seed {plan.seed} (not trained on), {plan.duration_s:g} s',
-            'unplugged': ', '.join(plan.cuts),
+            'networks': '; '.join(f'{spec.key}: {spec.description}' for spec in specs),
+            'drive': f'sam_ad simulate {" ".join(plan.simulation)}',
+            'seed': f'{plan.seed}, which the networks were not trained on',
             'run': 'nodes as processes over DDS, lockstep replay; the video is that run',
             'machine': f'{platform.machine()}, {os.cpu_count()} cores, '
             f'Python {platform.python_version()}',
-        },
-        next_steps={
-            'label your own bag': 'sam_ad label BAG --out DIR',
-            'replay it through the nodes': 'sam_ad replay BAG --lockstep',
-            'start the nodes on a vehicle': 'ros2 launch sam_ad_perception perception.launch.py',
-            'train the network': 'python -m training.train training/configs/mle_sam_demo.yaml',
         },
     )
     with Progress(console=console) as progress:
@@ -299,8 +339,8 @@ def write_report(plan: DemoPlan, quality: list[QualityRow], console: Console) ->
             plan.drive,
             plan.labelled,
             plan.out,
-            LABEL_SPACES[spec.label_space],
+            LABEL_SPACES[specs[0].label_space],
             text,
-            quality=quality,
+            without=without,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )

@@ -1,22 +1,57 @@
+import argparse
+
 import pytest
 
-from sam_ad_perception.demo import DemoPlan, main
-from sam_ad_perception.nodes.replay_schedule import parse_drop
+from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.routing_table import load_routing_table
+from sam_ad_perception.demo import OUTPUT_TOPICS, DemoPlan, main, routing_table
+from sam_ad_perception.modeling.zoo import load_zoo
+from sam_ad_perception.simulation.command import add_arguments, read_config
+from sam_ad_perception.simulation.scene import TUNNEL, Scene
 
 
-@pytest.mark.parametrize('duration_s', [3.0, 8.0, 60.0])
-def test_the_demo_pulls_each_cable_once_and_lets_it_come_back(tmp_path, duration_s):
-    cuts = [parse_drop(cut) for cut in DemoPlan(tmp_path, duration_s=duration_s).cuts]
-    assert {str(cut.sensor) for cut in cuts} == {'camera', 'thermal', 'event', 'lidar'}
+def _drive(plan):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return read_config(parser.parse_args(plan.simulation))
+
+
+@pytest.mark.parametrize('duration_s', [5.0, 14.0, 60.0])
+def test_each_sensor_fails_once_alone_and_comes_back(tmp_path, duration_s):
+    config = _drive(DemoPlan(tmp_path, duration_s=duration_s))
+    faults = config.faults
+    assert {fault.sensor for fault in faults} == {'camera', 'thermal', 'event', 'lidar'}
+    assert {fault.kind for fault in faults} == {'black', 'dropout', 'event_burst'}
     last_s = 0.0
-    for cut in cuts:
-        assert last_s < cut.start_s < cut.end_s
-        last_s = cut.end_s
+    for fault in faults:
+        assert last_s < fault.start_s < fault.end_s
+        last_s = fault.end_s
     assert last_s < duration_s
+
+
+def test_the_camera_goes_black_in_the_tunnel_and_the_rain_waits_outside(tmp_path):
+    config = _drive(DemoPlan(tmp_path))
+    assert config.scene == TUNNEL
+    assert [name for _, name in config.conditions] == ['day', 'rain']
+    length = config.duration_s * config.speed_mps
+    tunnel = Scene(config.seed, length, config.speed_mps, TUNNEL).tunnel
+    black = next(fault for fault in config.faults if fault.kind == 'black')
+    rain_s = config.conditions[1][0]
+    for time_s in (black.start_s, black.end_s, rain_s):
+        assert tunnel.share(time_s * config.speed_mps) == 1.0
+    assert tunnel.share(config.faults[0].end_s * config.speed_mps) == 0.0
+
+
+def test_the_routing_table_names_networks_of_the_zoo():
+    zoo = load_zoo(routing_table().parents[1] / 'zoo.yaml')
+    table = load_routing_table(routing_table())
+    assert {row.expert for row in table.rows} <= set(zoo)
+    assert table.label_space in LABEL_SPACES
+    assert 'semantic/points' in OUTPUT_TOPICS
 
 
 def test_a_drive_too_short_to_show_anything_is_refused_before_anything_is_written(tmp_path):
     out = tmp_path / 'out'
-    with pytest.raises(ValueError, match='--duration must be 3 s or more, got 1'):
+    with pytest.raises(ValueError, match='--duration must be 5 s or more, got 1'):
         main(['--out', str(out), '--duration', '1'])
     assert not out.exists()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from sam_ad_perception.core.conversions import (
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.status import FrameStatus
+from sam_ad_perception.reporting.stamped_stream import StampedStream, find_topics
 
 MASK_TOPIC = 'semantic/image'
 STATUS_TOPIC = 'semantic/status'
-DEPTH_TOPIC = 'depth_registered/image_rect'
+TRUE_MASK_TOPIC, TRUE_STATUS_TOPIC = 'ground_truth/image', 'ground_truth/status'
+_CONDITION = 'condition'
 
 
 @dataclass(frozen=True)
@@ -32,117 +35,100 @@ class FrameLog:
 
     Attributes:
         status: What the node said of it.
-        miou: Mean IoU of its mask over the classes in truth or mask; None without truth or mask.
+        confusion: Of its mask against the truth; None without mask or truth.
+        condition: Light and weather, where the recording tells; else empty.
+        faults: For each sensor that is known to be faulty, the kinds of its faults.
     """
 
     status: FrameStatus
-    miou: float | None = None
+    confusion: ConfusionMatrix | None = None
+    condition: str = ''
+    faults: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class DriveLog:
     """A whole run.
 
     Attributes:
         frames: Ordered by stamp; every reference frame that has a status.
-        masks: Stamp, nanoseconds -> (H, W) uint8 label ids.
-        depths: Stamp, nanoseconds -> (H, W) float32, metres.
-        confusion: Over all pixels of all masks that have a truth.
     """
 
     frames: tuple[FrameLog, ...]
-    masks: Mapping[int, NDArray[np.uint8]]
-    depths: Mapping[int, NDArray[np.float32]]
-    confusion: ConfusionMatrix
 
     @property
     def published(self) -> int:
         """Number of masks."""
-        return len(self.masks)
+        return sum(frame.status.dropped is None for frame in self.frames)
+
+    @property
+    def confusion(self) -> ConfusionMatrix | None:
+        """Over all masks that have a truth; None where there is no truth."""
+        return merge_confusions(frame.confusion for frame in self.frames)
 
 
-def read_drive_log(
-    outputs: Path, space: LabelSpace, truth: Mapping[int, NDArray[np.uint8]] | None = None
-) -> DriveLog:
-    """Read a labelled bag, made live by the recorder or offline by `sam_ad label`.
+def merge_confusions(matrices: Iterable[ConfusionMatrix | None]) -> ConfusionMatrix | None:
+    """Add confusion matrices up; those that are None count nothing, None if there is no other."""
+    total: ConfusionMatrix | None = None
+    for each in matrices:
+        if each is None:
+            continue
+        if total is None:
+            total = ConfusionMatrix(each.num_classes, each.ignore_id)
+        total.merge(each)
+    return total
+
+
+def read_drive_log(inputs: Path, outputs: Path, space: LabelSpace) -> DriveLog:
+    """Read what a run made of a recording, and compare it with the truth where there is one.
 
     Args:
-        outputs: The bag; its topics may stand below a namespace.
+        inputs: The recording that went in; the simulator's hold a truth.
+        outputs: The bag that came out, made live by the recorder or offline by `sam_ad label`.
         space: Label space of its masks.
-        truth: Stamp, nanoseconds -> (H, W) uint8 true ids, where known.
 
     Returns:
         The log.
 
     Raises:
-        BagError: The bag is unreadable or holds no status.
+        BagError: A bag is unreadable, or the second one holds no status.
     """
-    statuses: dict[int, FrameStatus] = {}
-    masks: dict[int, NDArray[np.uint8]] = {}
-    depths: dict[int, NDArray[np.float32]] = {}
-    with BagReader(outputs) as bag:
-        for message in bag.messages([t.name for t in bag.topics if _kind(t.name)]):
-            content, kind = bag.deserialize(message), _kind(message.topic)
-            if kind == STATUS_TOPIC:
-                status = status_from_message(content)
-                statuses[status.stamp_ns] = status
-            elif kind == MASK_TOPIC:
-                masks[stamp_of(content)] = _pixels(content)
-            else:
-                depths[stamp_of(content)] = _pixels(content)
+    statuses = {s.stamp_ns: s for s in _read(outputs, STATUS_TOPIC, status_from_message)}
     if not statuses:
         raise BagError(f'{outputs} holds no message on {STATUS_TOPIC}')
-    return _compare([statuses[s] for s in sorted(statuses)], masks, depths, space, truth or {})
+    told = dict(_read(inputs, TRUE_STATUS_TOPIC, _truth_of))
+    frames = []
+    with ExitStack() as stack:
+        made, given = (stack.enter_context(BagReader(path)) for path in (outputs, inputs))
+        masks = StampedStream(made, MASK_TOPIC, read_pixels)
+        truths = StampedStream(given, TRUE_MASK_TOPIC, read_pixels)
+        for stamp_ns in sorted(statuses):
+            known = dict(told.get(stamp_ns, {}))
+            confusion = None
+            truth = truths.at(stamp_ns)
+            mask = None if truth is None else masks.at(stamp_ns)
+            if mask is not None and truth is not None:
+                confusion = ConfusionMatrix(len(space), space.ignore_id)
+                confusion.update(mask, truth)
+            condition = known.pop(_CONDITION, '')
+            frames.append(FrameLog(statuses[stamp_ns], confusion, condition, known))
+    return DriveLog(tuple(frames))
 
 
-def read_truth(inputs: Path, topic: str = '/ground_truth/image') -> dict[int, NDArray[np.uint8]]:
-    """Read the true labels that the simulator wrote.
-
-    Args:
-        inputs: A simulated bag.
-        topic: Topic of the label images.
-
-    Returns:
-        Stamp, nanoseconds -> (H, W) uint8 ids; empty where the bag has no such topic.
-
-    Raises:
-        BagError: The bag is unreadable.
-    """
-    with BagReader(inputs) as bag:
-        contents = (bag.deserialize(message) for message in bag.messages([topic]))
-        return {stamp_of(content): _pixels(content) for content in contents}
-
-
-def _kind(topic: str) -> str | None:
-    """Which of the topics above a name means, whatever its namespace."""
-    for kind in (MASK_TOPIC, STATUS_TOPIC, DEPTH_TOPIC):
-        if topic == kind or topic.endswith(f'/{kind}'):
-            return kind
-    return None
-
-
-def _pixels(message: Any) -> NDArray[Any]:
+def read_pixels(message: Any) -> NDArray[Any]:
+    """The pixels of an image message, raw or compressed, which outlive the message."""
     compressed = hasattr(message, 'format')
     array, _ = compressed_to_array(message) if compressed else image_to_array(message)
-    # The array is a view of the message; the log outlives it.
-    return array.copy()
+    return np.array(array)
 
 
-def _compare(
-    statuses: list[FrameStatus],
-    masks: dict[int, NDArray[np.uint8]],
-    depths: dict[int, NDArray[np.float32]],
-    space: LabelSpace,
-    truth: Mapping[int, NDArray[np.uint8]],
-) -> DriveLog:
-    total = ConfusionMatrix(len(space), space.ignore_id)
-    frames: list[FrameLog] = []
-    for status in statuses:
-        frame = FrameLog(status)
-        if status.stamp_ns in masks and status.stamp_ns in truth:
-            single = ConfusionMatrix(len(space), space.ignore_id)
-            for matrix in (single, total):
-                matrix.update(masks[status.stamp_ns], truth[status.stamp_ns])
-            frame = replace(frame, miou=single.miou())
-        frames.append(frame)
-    return DriveLog(tuple(frames), masks, depths, total)
+def _read(path: Path, name: str, read: Callable[[Any], Any]) -> list[Any]:
+    """All messages of the topics that end with a name."""
+    with BagReader(path) as bag:
+        topics = find_topics(bag, name)
+        return [read(bag.deserialize(message)) for message in bag.messages(topics)]
+
+
+def _truth_of(message: Any) -> tuple[int, dict[str, str]]:
+    """Stamp, and what the simulator knows: the condition, and the faults of each sensor."""
+    return stamp_of(message), {str(entry.name): str(entry.message) for entry in message.status}

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import jinja2
 
+from sam_ad_perception.reporting import palette
+from sam_ad_perception.reporting.fault_table import FaultRow
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -16,19 +19,21 @@ class Moment:
 
     Attributes:
         title: When, and what was special.
+        text: What the node said of it.
         pictures: Caption -> PNG or JPEG bytes, in display order.
     """
 
     title: str
+    text: str
     pictures: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
 class QualityRow:
-    """Quality of one set of sensors over the same frames.
+    """Quality of some masks of the drive.
 
     Attributes:
-        name: What was available, e.g. `without lidar`.
+        name: Which masks, e.g. `rain, no fault`.
         miou: Mean IoU over the classes present, in [0, 1].
         iou: Class name -> IoU in [0, 1], or None where the class does not occur.
         frames: Number of masks that were compared.
@@ -54,29 +59,37 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page shows.
+    """Everything that the page shows; what is empty is left out.
 
     Attributes:
         title: Heading.
-        facts: Short facts under the heading (network, drive, machine, versions).
+        subtitle: Below it.
+        headline: Caption -> figure, in large type.
+        timeline: Inline SVG, see `timeline.draw_timeline`.
         video: WebM bytes, or None.
-        timeline: Inline SVG.
+        video_seconds: Time in the drive of each picture of the video, seconds.
+        sensors: Name -> `#rrggbb` in the timeline.
+        faults: What each fault did.
         moments: Pictures side by side.
-        quality: First row is the reference (all sensors); empty without truth.
+        quality: Quality by condition; the first row is the whole drive.
         latency: Percentiles per stage.
         legend: Class name -> `#rrggbb`.
-        next_steps: Caption -> command.
+        facts: Name -> short fact, at the end.
     """
 
     title: str
-    facts: Mapping[str, str]
     timeline: str
+    subtitle: str = ''
+    headline: Mapping[str, str] = field(default_factory=dict)
+    video: bytes | None = None
+    video_seconds: Sequence[float] = ()
+    sensors: Mapping[str, str] = field(default_factory=dict)
+    faults: Sequence[FaultRow] = ()
     moments: Sequence[Moment] = ()
     quality: Sequence[QualityRow] = ()
     latency: Sequence[LatencyRow] = ()
     legend: Mapping[str, str] = field(default_factory=dict)
-    next_steps: Mapping[str, str] = field(default_factory=dict)
-    video: bytes | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_page(report: Report) -> str:
@@ -97,7 +110,10 @@ def render_page(report: Report) -> str:
     )
     environment.filters['image_uri'] = _image_uri
     environment.filters['video_uri'] = lambda data: _data_uri(data, 'video/webm')
-    environment.filters['percent'] = lambda x: '–' if x is None else f'{100 * x:.1f}'
+    environment.filters['percent'] = lambda x: '\u2013' if x is None else f'{100 * x:.1f}'
+    environment.filters['ms'] = lambda x: '\u2013' if x is None else f'{x:.0f} ms'
+    environment.filters['words'] = lambda text: text.replace('_', ' ')
+    environment.globals.update(missing=palette.MISSING, noted=palette.NOTED)
     return environment.get_template('page.html.j2').render(report=report)
 
 

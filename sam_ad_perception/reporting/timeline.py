@@ -1,43 +1,47 @@
-"""A timeline of a drive as inline SVG: which sensor was used when, quality and latency below."""
+"""A timeline of a drive as inline SVG: conditions, faults, sensors, network, gate, mIoU, latency.
+
+Above each other, so that one look down tells what a fault did.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Callable, Sequence
 
-from sam_ad_perception.core.status import FrameStatus, total_latency_ms
-from sam_ad_perception.reporting.drive_log import FrameLog
+from sam_ad_perception.core.status import FrameStatus, total_latency_ms, without_figures
+from sam_ad_perception.reporting import palette
+from sam_ad_perception.reporting.chart import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Axis,
+    Bar,
+    draw_bars,
+    draw_curve,
+    draw_label,
+    draw_scale,
+    draw_seconds,
+    draw_stack,
+)
+from sam_ad_perception.reporting.drive_log import FrameLog, merge_confusions
 
-WIDTH = 960
-LABEL_WIDTH = 120
-ROW_HEIGHT = 22
-CURVE_HEIGHT = 70
-USED = '#2e7d32'
-MISSING = '#c62828'
-NOT_SEEN = '#bdbdbd'
+ROW, BAR, GAP = 22, 17, 14
+SCALE = 46
+"""Room for the values of a scale, pixels."""
+GATE_HEIGHT, MIOU_HEIGHT, LATENCY_HEIGHT = 70, 80, 60
+SMOOTHED_FRAMES = 5
+"""The bold curve of mIoU is that of so many frames before and after, together."""
 
-
-@dataclass(frozen=True)
-class _Axis:
-    """Maps stamps to horizontal positions."""
-
-    start_ns: int
-    end_ns: int
-
-    def position(self, stamp_ns: int) -> float:
-        """Pixel column of a stamp."""
-        span = max(self.end_ns - self.start_ns, 1)
-        return LABEL_WIDTH + (WIDTH - LABEL_WIDTH - 10) * (stamp_ns - self.start_ns) / span
+_Look = Callable[[FrameLog], tuple[str, str, str] | None]
+"""Colour, tooltip and text of a frame in a row; None: nothing there."""
 
 
 def draw_timeline(frames: Sequence[FrameLog], sensors: Sequence[str]) -> str:
-    """Draws one row per sensor, then mIoU (where truth is known) and latency over time.
+    """Draw a run.
 
     Args:
         frames: Time-ordered log of the reference frames.
-        sensors: Rows, in this order.
+        sensors: One row each, in this order.
 
     Returns:
         An `<svg>` element; every bar carries its reason as a tooltip.
@@ -47,112 +51,151 @@ def draw_timeline(frames: Sequence[FrameLog], sensors: Sequence[str]) -> str:
     """
     if not frames:
         raise ValueError('a timeline needs at least one frame, got none')
-    period_ns = _median_period(frames)
-    axis = _Axis(frames[0].status.stamp_ns, frames[-1].status.stamp_ns + period_ns)
-    parts: list[str] = []
-    y = 4
-    for sensor in sensors:
-        parts.append(_label(sensor, y + 15))
-        parts.extend(_sensor_bars(frames, sensor, axis, period_ns, y))
-        y += ROW_HEIGHT
-    miou = [(f.status.stamp_ns, f.miou * 100) for f in frames if f.miou is not None]
-    if miou:
-        y += 8
-        parts.append(_curve('mIoU %', miou, axis, y, 100.0, '#1565c0'))
-        y += CURVE_HEIGHT
-    latency = [
-        (f.status.stamp_ns, total_latency_ms(f.status.latency_ms))
-        for f in frames
-        if f.status.dropped is None
-    ]
-    if latency:
-        y += 8
-        top = max(value for _, value in latency) * 1.1
-        parts.append(_curve('latency ms', latency, axis, y, top, '#6a1b9a'))
-        y += CURVE_HEIGHT
-    parts.append(_seconds(axis, y))
-    height = y + 24
+    axis = _axis(frames)
+    rows: list[tuple[str, _Look]] = []
+    if any(frame.condition for frame in frames):
+        rows.append(('condition', _condition))
+    if any(frame.faults for frame in frames):
+        rows.append(('fault', _fault))
+    rows += [(sensor, _sensor(sensor)) for sensor in sensors]
+    networks = list(dict.fromkeys(f.status.expert for f in frames if f.status.expert))
+    rows.append(('network', _network(networks)))
+    y, parts = 6.0, []
+    for name, look in rows:
+        parts += [draw_label(name, y + 13), draw_bars(_bars(frames, look, axis), axis, y, BAR)]
+        y += ROW
+    curves, y = _curves(frames, sensors, axis, y)
+    height = y + 26
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="timeline of the sensors">'
-        + ''.join(parts)
-        + '</svg>'
+        f'<svg id="timeline" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
+        f'aria-label="timeline of the drive" data-left="{LEFT}" data-right="{WIDTH - RIGHT}" '
+        f'data-span="{axis.span_s:.3f}">'
+        + draw_seconds(axis, y, 2)
+        + ''.join(parts + curves)
+        + f'<line id="playhead" x1="{LEFT}" x2="{LEFT}" y1="0" y2="{y:.0f}"/></svg>'
     )
 
 
-def _median_period(frames: Sequence[FrameLog]) -> int:
+def _axis(frames: Sequence[FrameLog]) -> Axis:
     gaps = sorted(b.status.stamp_ns - a.status.stamp_ns for a, b in itertools.pairwise(frames))
-    return gaps[len(gaps) // 2] if gaps else 100_000_000
+    period_ns = gaps[len(gaps) // 2] if gaps else 100_000_000
+    return Axis(frames[0].status.stamp_ns, frames[-1].status.stamp_ns + period_ns)
 
 
-def _label(text: str, y: float) -> str:
-    return f'<text x="0" y="{y:.0f}" class="row">{escape(text)}</text>'
-
-
-def _sensor_bars(
-    frames: Sequence[FrameLog], sensor: str, axis: _Axis, period_ns: int, y: float
-) -> list[str]:
-    """Merges equal neighbours into one bar, so that a long drive stays a small picture."""
-    bars: list[str] = []
-    start = 0
+def _bars(frames: Sequence[FrameLog], look: _Look, axis: Axis) -> list[Bar]:
+    """Equal neighbours become one bar, so that a long drive stays a small picture."""
+    bars, start = [], 0
+    looks = [look(frame) for frame in frames]
+    same = [seen and (seen[0], without_figures(seen[1]), seen[2]) for seen in looks]
     stamps = [frame.status.stamp_ns for frame in frames]
-    states = [_state(frame.status, sensor) for frame in frames]
     for i in range(1, len(frames) + 1):
-        if i < len(frames) and states[i] == states[start]:
+        if i < len(frames) and same[i] == same[start]:
             continue
-        end_ns = stamps[i] if i < len(frames) else stamps[-1] + period_ns
-        x0, x1 = axis.position(stamps[start]), axis.position(end_ns)
-        color, why = states[start]
-        bars.append(
-            f'<rect x="{x0:.1f}" y="{y}" width="{max(x1 - x0, 0.5):.1f}" '
-            f'height="{ROW_HEIGHT - 4}" fill="{color}"><title>{escape(sensor)}: {escape(why)}'
-            '</title></rect>'
-        )
+        seen = looks[start]
+        if seen is not None:
+            end_ns = stamps[i] if i < len(frames) else axis.end_ns
+            bars.append(Bar(stamps[start], end_ns, *seen))
         start = i
     return bars
 
 
+def _condition(frame: FrameLog) -> tuple[str, str, str] | None:
+    if not frame.condition:
+        return None
+    return palette.condition_color(frame.condition), frame.condition, frame.condition
+
+
+def _fault(frame: FrameLog) -> tuple[str, str, str] | None:
+    if not frame.faults:
+        return None
+    text = ', '.join(f'{sensor} {kind}' for sensor, kind in frame.faults.items())
+    return palette.MISSING, text.replace('_', ' '), text.replace('_', ' ')
+
+
+def _sensor(sensor: str) -> _Look:
+    def look(frame: FrameLog) -> tuple[str, str, str]:
+        color, why = _state(frame.status, sensor)
+        return color, f'{sensor}: {why}', ''
+
+    return look
+
+
 def _state(status: FrameStatus, sensor: str) -> tuple[str, str]:
     if sensor in status.used:
-        return USED, 'used'
+        if sensor in status.notes:
+            return palette.NOTED, f'used, but {status.notes[sensor]}'
+        return palette.SENSORS.get(sensor, palette.UNKNOWN), 'used'
     if status.dropped is not None:
-        return MISSING, f'no mask: {status.dropped}'
+        return palette.MISSING, f'no mask: {status.dropped}'
     if sensor in status.missing:
-        return MISSING, status.missing[sensor]
-    return NOT_SEEN, 'not part of this run'
+        return palette.MISSING, status.missing[sensor]
+    return palette.UNKNOWN, f'not used: {status.reason or "not part of this run"}'
 
 
-def _curve(
-    name: str,
-    values: Sequence[tuple[int, float]],
-    axis: _Axis,
-    y: float,
-    top: float,
-    color: str,
-) -> str:
-    base = y + CURVE_HEIGHT - 6
-    scale = (CURVE_HEIGHT - 12) / max(top, 1e-9)
-    points = ' '.join(
-        f'{axis.position(stamp):.1f},{base - value * scale:.1f}' for stamp, value in values
-    )
-    right = WIDTH - 10
-    return (
-        _label(name, y + 14)
-        + f'<text x="{LABEL_WIDTH - 4}" y="{base - top * scale + 8:.1f}" class="tick" '
-        f'text-anchor="end">{top:.0f}</text>'
-        + f'<text x="{LABEL_WIDTH - 4}" y="{base:.1f}" class="tick" text-anchor="end">0</text>'
-        + f'<line x1="{LABEL_WIDTH}" x2="{right}" y1="{base:.1f}" y2="{base:.1f}" class="axis"/>'
-        + f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/>'
-    )
+def _network(networks: Sequence[str]) -> _Look:
+    def look(frame: FrameLog) -> tuple[str, str, str]:
+        if frame.status.dropped is not None:
+            return palette.MISSING, f'no mask: {frame.status.dropped}', 'no mask'
+        expert = frame.status.expert
+        color = palette.NETWORKS[networks.index(expert) % len(palette.NETWORKS)]
+        return color, expert, expert
+
+    return look
 
 
-def _seconds(axis: _Axis, y: float) -> str:
-    span_s = (axis.end_ns - axis.start_ns) / 1e9
-    step = next(s for s in (1, 2, 5, 10, 30, 60, 300, 1800, 7200, 86400) if span_s / s <= 14)
-    ticks: list[str] = []
-    for second in range(0, int(span_s) + 1, step):
-        x = axis.position(axis.start_ns + second * 1_000_000_000)
-        ticks.append(
-            f'<text x="{x:.1f}" y="{y + 16:.0f}" class="tick" text-anchor="middle">'
-            f'{second} s</text>'
-        )
-    return ''.join(ticks)
+def _curves(
+    frames: Sequence[FrameLog], sensors: Sequence[str], axis: Axis, y: float
+) -> tuple[list[str], float]:
+    """Gate, mIoU and latency, each where there is something to show, and where they end."""
+    parts: list[str] = []
+    masked = [frame for frame in frames if frame.status.dropped is None]
+
+    def open_chart(name: str, height: float, top: float, unit: str) -> None:
+        parts.append(draw_label(name, y + height / 2 + 4, SCALE))
+        parts.append(draw_scale(y, height, top, unit))
+
+    gates = [(frame.status.stamp_ns, frame.status.gate) for frame in masked]
+    if any(gate for _, gate in gates):
+        y += GAP
+        colors = {s: palette.SENSORS.get(s, palette.UNKNOWN) for s in sensors}
+        open_chart('gate', GATE_HEIGHT, 100, ' %')
+        parts.append(draw_stack(gates, colors, axis, y, GATE_HEIGHT))
+        y += GATE_HEIGHT
+    single = [(f.status.stamp_ns, 100 * f.confusion.miou()) for f in frames if f.confusion]
+    if single:
+        y += GAP
+        open_chart('mIoU', MIOU_HEIGHT, 100, ' %')
+        parts.append(draw_curve(single, axis, y, MIOU_HEIGHT, 100, '#9db4cf', 1.0))
+        parts.append(draw_curve(_smoothed(frames), axis, y, MIOU_HEIGHT, 100, '#1f4e8c', 2.2))
+        y += MIOU_HEIGHT
+    latency = [(f.status.stamp_ns, total_latency_ms(f.status.latency_ms)) for f in masked]
+    if latency:
+        y += GAP
+        top = _round_up(max(value for _, value in latency))
+        open_chart('latency', LATENCY_HEIGHT, top, ' ms')
+        parts.append(draw_curve(latency, axis, y, LATENCY_HEIGHT, top, '#7b4a9e', 1.4))
+        y += LATENCY_HEIGHT
+    return parts, y
+
+
+def _smoothed(frames: Sequence[FrameLog]) -> list[tuple[int, float]]:
+    """Mean IoU over the pixels of neighbouring frames together, percent."""
+    values = []
+    for i, frame in enumerate(frames):
+        if frame.confusion is None:
+            continue
+        window = frames[max(i - SMOOTHED_FRAMES, 0) : i + SMOOTHED_FRAMES + 1]
+        merged = merge_confusions(each.confusion for each in window)
+        assert merged is not None, 'the window holds the frame itself'
+        values.append((frame.status.stamp_ns, 100 * merged.miou()))
+    return values
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, 50 and so on."""
+    scale = 1.0
+    while True:
+        for step in (1.0, 2.0, 5.0):
+            if value <= step * scale:
+                return step * scale
+        scale *= 10.0

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.metrics import ConfusionMatrix
+from sam_ad_perception.core.status import FrameStatus
+from sam_ad_perception.reporting.drive_log import read_drive_log
+from sam_ad_perception.reporting.fault_table import rate_faults
+from sam_ad_perception.reporting.figures import (
+    headline,
+    make_legend,
+    rate_conditions,
+    rate_latency,
+    rate_quality,
+)
+
+SPACE = LABEL_SPACES['cityscapes']
+
+
+def test_latency_percentiles_are_those_of_numpy(run):
+    rows = {row.stage: row for row in rate_latency(run.statuses)}
+    expected = np.percentile([100.0 + 10 * i for i in range(8)], (50, 95, 99))
+    found = rows['network'].p50, rows['network'].p95, rows['network'].p99
+    assert found == pytest.approx(tuple(expected))
+    assert rows['total'].p50 == pytest.approx(expected[0] + 10.0)
+
+
+def test_a_measured_total_is_not_added_up_again():
+    status = FrameStatus(0, 'demo', ('camera',), latency_ms={'network': 80.0, 'total': 95.0})
+    rows = {row.stage: row.p50 for row in rate_latency([status])}
+    assert rows == {'network': 80.0, 'total': 95.0}
+
+
+def test_quality_is_told_apart_by_condition_and_fault(run):
+    log = read_drive_log(run.inputs, run.outputs, SPACE)
+    rows = {row.name: row for row in rate_conditions(log.frames, SPACE)}
+    counts = {name: (row.frames, row.expected) for name, row in rows.items()}
+    assert counts == {
+        'whole drive': (8, 8), 'day, no fault': (2, 2), 'night, no fault': (3, 3),
+        'during faults': (3, 3),
+    }  # fmt: skip
+    assert rows['whole drive'].miou == pytest.approx(log.confusion.miou())
+
+
+def test_the_headline_tells_masks_gap_and_faults(run):
+    log = read_drive_log(run.inputs, run.outputs, SPACE)
+    told = headline(log, rate_faults(log.frames), rate_latency(run.statuses))
+    assert told['masks'] == '8 / 8'
+    assert told['longest gap'] == '100 ms'
+    assert told['faults noticed'] == '2 / 2'
+
+
+def test_rows_and_legend_know_the_classes_that_occur():
+    confusion = ConfusionMatrix(len(SPACE), SPACE.ignore_id)
+    truth = np.array([[0, 0, 1, 1]], np.uint8)
+    confusion.update(np.array([[0, 0, 1, 0]], np.uint8), truth)
+    row = rate_quality('all', confusion, SPACE, 8, 9)
+    assert row.miou == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert row.iou['car'] is None
+    assert set(make_legend(SPACE, confusion)) == {'road', 'sidewalk'}
+    assert len(make_legend(SPACE, None)) == len(SPACE)
