@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace, apply_mapping, mapping
+from sam_ad_perception.core.sensors import SensorBundle
 from sam_ad_perception.simulation.conditions import check_schedule
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from sam_ad_perception.simulation.scene import STREET
@@ -20,6 +21,7 @@ from training.datasets.simulated import LABEL_SPACE
 SIMULATED = 'simulated'
 HELD_BACK_SEEDS = range(100)
 DRIVE_S = 20.0
+BEFORE_NS = (200_000_000, 100_000_000)
 
 
 class EvaluationData(Protocol):
@@ -128,13 +130,32 @@ class HeldBackDrives:
         Returns:
             The frame.
         """
+        drive, stamp_ns = self._place(index)
+        bundle, truth = drive.bundle(stamp_ns)
+        config = drive.config
+        time_s = (stamp_ns - config.start_ns) * 1e-9
+        name = f'{config.seed}@{time_s:.3f}s {config.condition}'
+        return LabelledFrame(name, bundle, truth.labels, config.condition)
+
+    def read_before(self, index: int) -> list[SensorBundle]:
+        """Render what the sensors saw just before a frame.
+
+        Args:
+            index: Of the frame, from 0.
+
+        Returns:
+            Bundles at a distance of 0.1 s each, the oldest first.
+        """
+        drive, stamp_ns = self._place(index)
+        return [drive.bundle(stamp_ns - ago)[0] for ago in BEFORE_NS]
+
+    def _place(self, index: int) -> tuple[Drive, int]:
+        """The drive of a frame, and its stamp."""
         number, place = divmod(index, len(self.conditions))
         seed, condition = self.seeds[number % len(self.seeds)], self.conditions[place]
         time_s = np.random.default_rng(number).uniform(0.2, DRIVE_S - 0.2)
         config = DriveConfig(seed, DRIVE_S, scene=self.scene, condition=condition)
-        bundle, truth = Drive(config).bundle(config.start_ns + int(time_s * 1e9))
-        name = f'{seed}@{time_s:.3f}s {condition}'
-        return LabelledFrame(name, bundle, truth.labels, condition)
+        return Drive(config), config.start_ns + int(time_s * 1e9)
 
 
 class LabelledSplit:

@@ -90,12 +90,13 @@ class GridCeiling:
     logits.
 
     Args:
+        key: Its name in the tables.
         grid: Rows and columns of the network's logits.
         classes: Number of classes.
     """
 
-    def __init__(self, grid: tuple[int, int], classes: int) -> None:
-        self.key = f'ceiling of a {grid[0]} x {grid[1]} grid'
+    def __init__(self, key: str, grid: tuple[int, int], classes: int) -> None:
+        self.key = key
         self.grid = grid
         self.classes = classes
 
@@ -113,12 +114,16 @@ class GridCeiling:
 class VehicleSystem:
     """Health checks, router and networks together, as a vehicle runs them.
 
-    Each frame is the first one of its drive: frames of a data set do not follow each other.
+    Frames of a data set do not follow each other: each is the first one of its drive, unless
+    `before` says what its sensors saw until then.
 
     Args:
         key: Its name in the tables.
         segmenter: What the vehicle runs.
         space: The data set's classes.
+
+    Attributes:
+        before: What the health checks see before each frame, from now on.
 
     Raises:
         ValueError: No table relates a network's classes to the data set's.
@@ -127,12 +132,15 @@ class VehicleSystem:
     def __init__(self, key: str, segmenter: Segmenter, space: LabelSpace) -> None:
         self.key = key
         self.segmenter = segmenter
+        self.before: Sequence[SensorBundle] = ()
         for expert in segmenter.experts.values():
             expert.speak(space)
 
     def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
         """Segment one frame, see `System`."""
         self.segmenter.reset()
+        for bundle in self.before:
+            self.segmenter.health.check(keep_sensors(bundle, setting.subset))
         bundle = keep_sensors(frame.bundle, setting.subset)
         (result,) = self.segmenter.segment_each([bundle], [False])  # without its depth image
         if isinstance(result, SegmentationError):

@@ -392,9 +392,8 @@ def test_the_ceiling_of_a_grid_is_that_of_torch(night_and_day):
         known.permute(2, 0, 1)[None].float(), (80, 128), mode='area'
     )
     expected = torch.nn.functional.interpolate(shares, (400, 640), mode='bilinear').argmax(1)
-    ceiling = GridCeiling((80, 128), 19)
-    assert ceiling.key == 'ceiling of a 80 x 128 grid'
+    ceiling = GridCeiling('ceiling', (80, 128), 19)
     mask = ceiling.answer(night_and_day[0], Setting(SENSORS), 0).mask
     assert (mask == expected[0].numpy()).mean() > 0.9999
-    whole = GridCeiling((400, 640), 19).answer(night_and_day[0], Setting(SENSORS), 0).mask
+    whole = GridCeiling('whole', (400, 640), 19).answer(night_and_day[0], Setting(SENSORS), 0).mask
     assert (whole == night_and_day[0].labels)[night_and_day[0].labels != 255].all()
