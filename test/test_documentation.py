@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from sam_ad_perception.nodes.topics import MASK_COMPRESSED
+from tools import documentation
 from tools.documentation import (
+    DOCUMENTS,
     Topic,
     config_nodes,
     config_type,
@@ -29,8 +31,21 @@ TOPICS = documented_topics(README)
 ROS_OWN = re.compile(r'/rosout|/parameter_events|/clock|/\w+/transition_event')
 
 
-def test_parameter_tables_are_those_of_the_code() -> None:
-    assert with_tables(README) == README, 'run .venv/bin/python -m tools.documentation'
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.parent.name)
+def test_tables_are_those_of_the_code_and_of_the_measurements(document: Path) -> None:
+    text = document.read_text()
+    assert with_tables(text) == text, 'run .venv/bin/python -m tools.documentation'
+
+
+def test_results_are_put_between_their_marks(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(documentation, 'RESULTS', tmp_path)
+    (tmp_path / 'mine.md').write_text('| a |\n')
+    text = 'Before\n<!-- results:mine -->\nold\n<!-- /results -->\nafter'
+    made = with_tables(text)
+    assert made == text.replace('old', '| a |')
+    assert with_tables(made) == made
+    with pytest.raises(FileNotFoundError, match='none.md'):
+        with_tables(text.replace('mine', 'none'))
 
 
 @pytest.mark.parametrize('node', config_nodes())

@@ -1,9 +1,11 @@
-"""Writes parameter tables and parameter files from the code: `python -m tools.documentation`.
+"""Writes what code and measurements say into documents: `python -m tools.documentation`.
 
 `config/NODE.param.yaml` holds every parameter of a node at its default, described.
 
 A table stands between `<!-- parameters:NODE -->` and `<!-- /parameters -->`. A topic table,
 between `<!-- topics:NODE -->` and `<!-- /topics -->`, is written by hand and compared by a test.
+Between `<!-- results:NAME -->` and `<!-- /results -->` stands `benchmarks/results/NAME.md`, which
+the command that it names has measured.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from sam_ad_perception.core.parameters import Parameter, leaves
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
+DOCUMENTS = (README, ROOT / 'models/README.md')
 CONFIG = ROOT / 'config'
+RESULTS = ROOT / 'benchmarks/results'
 _PARAMETERS = re.compile(r'(<!-- parameters:(\w+) -->\n)(.*?)(<!-- /parameters -->)', re.DOTALL)
+_RESULTS = re.compile(r'(<!-- results:(\w+) -->\n)(.*?)(<!-- /results -->)', re.DOTALL)
 _TOPICS = re.compile(r'<!-- topics:(\w+) -->\n(.*?)<!-- /topics -->', re.DOTALL)
 
 
@@ -105,12 +110,19 @@ def parameter_table(config: type[Any]) -> str:
 
 
 def with_tables(text: str) -> str:
-    """A document with every parameter table written anew."""
+    """A document with every parameter table and every block of results written anew.
+
+    Raises:
+        OSError: There are no such results.
+    """
 
     def written(match: re.Match[str]) -> str:
         return match[1] + parameter_table(config_type(match[2])) + match[4]
 
-    return _PARAMETERS.sub(written, text)
+    def measured(match: re.Match[str]) -> str:
+        return match[1] + (RESULTS / f'{match[2]}.md').read_text() + match[4]
+
+    return _RESULTS.sub(measured, _PARAMETERS.sub(written, text))
 
 
 def documented_nodes(text: str) -> set[str]:
@@ -179,8 +191,9 @@ def _yaml_value(value: object) -> str:
 
 
 def main() -> int:
-    """Rewrite README.md and the parameter files; return the exit status."""
-    README.write_text(with_tables(README.read_text()))
+    """Rewrite the documents and the parameter files; return the exit status."""
+    for document in DOCUMENTS:
+        document.write_text(with_tables(document.read_text()))
     for node in config_nodes():
         path = CONFIG / f'{node}.param.yaml'
         path.write_text(parameter_file(node, config_type(node)))
