@@ -44,7 +44,7 @@ def test_results_are_put_between_their_marks(tmp_path, monkeypatch) -> None:
     made = with_tables(text)
     assert made == text.replace('old', '| a |')
     assert with_tables(made) == made
-    with pytest.raises(FileNotFoundError, match='none.md'):
+    with pytest.raises(FileNotFoundError, match='none'):
         with_tables(text.replace('mine', 'none'))
 
 
