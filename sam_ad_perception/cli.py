@@ -163,6 +163,13 @@ def doctor(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def bench(argv: Sequence[str]) -> int:
+    """Measure what runs the network fastest here."""
+    from sam_ad_perception.bench import main as run
+
+    return run(argv)
+
+
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'demo': ('simulate a drive, run the nodes on it, and write a report', demo),
     'simulate': ('write a simulated drive with ground truth as a bag', simulate),
@@ -172,6 +179,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'doctor': ('check installation, machine, weights and live topics', doctor),
     'models': ('list the networks and the state of their weights', models),
     'weights': ('fetch the official SAM and SAM 2.1 weights', weights),
+    'bench': ('measure on this machine which backend runs the network fastest', bench),
     'export': ('write a network as ONNX, one file per set of sensors', export),
 }
 

@@ -43,7 +43,13 @@ ONLY_IN = {
     'ray': {'bags'},
 }
 CORE_NEEDS = {'numpy', 'numba', 'cv2', 'yaml'}
-ENTRANCES = {'cli', 'demo', 'label_command', 'label_display'}  # they put the parts together
+ENTRANCES = {
+    'bench',
+    'cli',
+    'demo',
+    'label_command',
+    'label_display',
+}  # they put the parts together
 
 
 def part_of(file: Path) -> str:

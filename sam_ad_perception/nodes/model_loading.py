@@ -71,9 +71,8 @@ def load_model(config: SegmentationConfig, tell: Callable[[str], object]) -> Loa
         tell(f'without {key}: {why}')
     segmenter.build(tell)
     bundle = sample_bundle()
-    for key in segmenter.experts:
-        tell(f'warming up {key}')
-        segmenter.warm_up(bundle.camera)
+    tell(f'warming up {", ".join(segmenter.experts)}')
+    segmenter.warm_up(bundle.camera)
     segmenter.segment([bundle])
     warm_up_depth()
     segmenter.reset()
