@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sam_ad_perception.bags.fleet import BagJob, BagOutcome, FleetTask
     from sam_ad_perception.bags.labelling import LabelOptions
     from sam_ad_perception.bags.ray_fleet import RayOptions
+    from sam_ad_perception.bags.topics import TopicMapping
+    from sam_ad_perception.modeling.segmenter import Segmenter
     from sam_ad_perception.nodes.configuration import ModelConfig, SegmentationConfig
 
 INSTALL_RAY = 'pip install sam_ad_perception[fleet]'
@@ -42,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
     bags = find_bags(options.bag, options.out) if options.bag.is_dir() else []
     if is_one_bag(options.bag, bags):
         return _label_bag(options, work, console)
+    if options.report:
+        raise ValueError(f'--report is of one recording, got the folder {options.bag}')
     return _label_fleet(options, work, bags, console)
 
 
@@ -115,7 +119,44 @@ def _label_bag(options: argparse.Namespace, work: _Work, console: Console) -> in
             on_mask=lambda bundle, result: progress.count(),
         )
     print_report(console, report, options.out)
+    if options.report and report.frames:
+        _write_page(options, work, segmenter, mapping, console)
     return 0 if report.frames else 1
+
+
+def _write_page(
+    options: argparse.Namespace,
+    work: _Work,
+    segmenter: Segmenter,
+    mapping: TopicMapping,
+    console: Console,
+) -> None:
+    """Write the report of one recording beside its labelled bag."""
+    from sam_ad_perception.bags.bundles import BundleOptions
+    from sam_ad_perception.reporting.drive_page import PageText, write_drive_page
+
+    chosen = work.options
+    text = PageText(
+        f'Masks of {options.bag.name}',
+        facts={'recording': str(options.bag), 'networks': ', '.join(segmenter.experts)},
+    )
+    with LabelProgress(console, 'drawing') as progress:
+
+        def show(done: int, total: int) -> None:
+            progress.advance(done, total)
+            progress.count()
+
+        page = write_drive_page(
+            options.bag,
+            options.out,
+            options.out,
+            segmenter.labels,
+            text,
+            mapping=mapping,
+            options=BundleOptions(chosen.bundler, chosen.calibration, chosen.own_centre),
+            progress=show,
+        )
+    console.print(f'report: {page}', markup=False, highlight=False, soft_wrap=True)
 
 
 def _label_fleet(
@@ -293,6 +334,11 @@ def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
         ('points', 'write semantic/points'),
     ):
         parser.add_argument(f'--{name}', action=switch, default=True, help=text)
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='of one recording: also write report.html at --out, with video and timeline',
+    )
     return parser.parse_args(argv)
 
 

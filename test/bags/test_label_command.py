@@ -57,6 +57,27 @@ def test_the_parameter_file_of_the_node_is_taken(run, write_drive, tmp_path):
     assert "unknown parameter 'bundler.sinc.thermal'" in told
 
 
+def test_a_report_stands_beside_the_labelled_bag(run, write_drive):
+    code, out, told = run(write_drive(5), '--report')
+    assert code == 0
+    assert f'report: {out / "report.html"}' in told
+    page = (out / 'report.html').read_text()
+    for part in ('data:video/webm', 'id="timeline"', 'Masks of drive', 'labelled cloud', 'p95'):
+        assert part in page
+    assert 'Quality against the ground truth' not in page
+    with BagReader(out) as bag:  # the page does not hinder reading the bag
+        assert len(list(bag.messages(['/semantic/image']))) == 5
+
+
+def test_a_report_of_a_folder_is_refused(run, write_drive, tmp_path):
+    write_drive(1, name='bags/a')
+    write_drive(1, name='bags/b')
+    code, out, told = run(tmp_path / 'bags', '--report')
+    assert code == 2
+    assert '--report is of one recording' in told
+    assert not out.exists()
+
+
 def test_an_existing_result_is_replaced_only_on_demand(run, write_drive):
     bag = write_drive(1)
     assert run(bag)[0] == 0
