@@ -266,7 +266,8 @@ class Segmentation:
         stamp_ns: The bundle's stamp.
         camera: The view.
         mask: (H, W) uint8 label ids; 255 is unlabeled.
-        confidence: (H, W) uint8, probability of the chosen label times 255.
+        confidence: (H, W) uint8, probability of the chosen label times 255; (0, 0) where nobody
+            wanted it.
         expert: Zoo key of the network that made the mask.
         reason: Why this network and these sensors, in one sentence.
         used: Sensors that entered the network.

@@ -148,18 +148,20 @@ class ExpertNetwork:
         self._tell(f'torch runs {self.spec.key}, because the backend cannot: {err}')
 
     def decode(
-        self, logits: NDArray[np.float32], camera: CameraModel
+        self, logits: NDArray[np.float32], camera: CameraModel, *, confident: bool = True
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Make a mask of logits.
 
         Args:
             logits: (classes, h, w) float32.
             camera: The view.
+            confident: Whether the confidence is wanted.
 
         Returns:
-            (H, W) uint8 label ids of the output's label space, (H, W) uint8 confidence.
+            (H, W) uint8 label ids of the output's label space; (H, W) uint8 confidence, or
+            (0, 0) where it is not wanted.
         """
-        mask, confidence = mask_from_logits(logits, camera)
+        mask, confidence = mask_from_logits(logits, camera, confident=confident)
         return (mask if self._ids is None else self._ids[mask]), confidence
 
     def warm_up(self, camera: CameraModel) -> None:

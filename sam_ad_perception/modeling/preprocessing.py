@@ -16,7 +16,7 @@ from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
 from sam_ad_perception.modeling.representations import check_cloud
-from sam_ad_perception.modeling.upsampling import upsample_argmax
+from sam_ad_perception.modeling.upsampling import upsample_argmax, upsample_labels
 from sam_ad_perception.modeling.view_rendering import (
     BadFrameError,
     RenderContext,
@@ -107,7 +107,7 @@ def lidar_depth(bundle: SensorBundle, config: DepthConfig | None = None) -> Dept
 
 
 def mask_from_logits(
-    logits: NDArray[np.float32], camera: CameraModel
+    logits: NDArray[np.float32], camera: CameraModel, *, confident: bool = True
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Upsample logits to the camera's size and take the best class, in one pass.
 
@@ -117,9 +117,11 @@ def mask_from_logits(
     Args:
         logits: (classes, h, w) float32, at most 254 classes.
         camera: The view.
+        confident: Whether the probabilities are wanted: they take most of the time.
 
     Returns:
-        Label ids (H, W) uint8, and the probability of each times 255, rounded, (H, W) uint8.
+        Label ids (H, W) uint8; and the probability of each times 255, rounded, (H, W) uint8, or
+        (0, 0) where it is not wanted.
 
     Raises:
         ValueError: The logits have another shape or dtype.
@@ -129,6 +131,9 @@ def mask_from_logits(
             f'logits must be (classes, h, w) float32, got {logits.shape} {logits.dtype}'
         )
     mask = np.empty(camera.size, np.uint8)
-    confidence = np.empty(camera.size, np.uint8)
-    upsample_argmax(np.ascontiguousarray(logits), mask, confidence)
+    confidence = np.empty(camera.size if confident else (0, 0), np.uint8)
+    if confident:
+        upsample_argmax(np.ascontiguousarray(logits), mask, confidence)
+    else:
+        upsample_labels(np.ascontiguousarray(logits), mask)
     return mask, confidence

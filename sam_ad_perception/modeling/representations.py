@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.area_resize import shrink_picture
 from sam_ad_perception.core.depth import rasterize
 from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.sensors import CameraModel, SensorFrame
@@ -65,12 +66,10 @@ class Rgb:
     ) -> NDArray[np.float32]:
         """See `Representation.render`."""
         image = image_of(frame, ('uint8',), 3)
-        shrink = image.shape[0] > view.height or image.shape[1] > view.width
-        resized = cv2.resize(
-            image,
-            (view.width, view.height),
-            interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR,
-        )
+        if image.shape[0] > view.height or image.shape[1] > view.width:
+            resized = shrink_picture(image, view.size)
+        else:
+            resized = np.asarray(cv2.resize(image, (view.width, view.height)), np.uint8)
         std = np.asarray(self.std, np.float32)
         scaled = resized.astype(np.float32) * (1 / 255 / std) - np.asarray(self.mean) / std
         return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)

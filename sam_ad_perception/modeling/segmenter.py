@@ -215,19 +215,24 @@ class Segmenter:
         return results
 
     def segment_each(
-        self, bundles: Sequence[SensorBundle], depth: Sequence[bool] | None = None
+        self,
+        bundles: Sequence[SensorBundle],
+        depth: Sequence[bool] | None = None,
+        confidence: Sequence[bool] | None = None,
     ) -> list[Segmentation | SegmentationError]:
         """Segment bundles, so that one without a mask does not spoil the others.
 
         Args:
             bundles: Any number of bundles, for example one per camera.
             depth: For each, whether its depth image is wanted; all are where None.
+            confidence: Likewise for the confidence of its mask.
 
         Returns:
             For each bundle, in order, its result or the error that says why there is none.
         """
         results: list[Segmentation | SegmentationError | None] = [None] * len(bundles)
         wanted = [True] * len(bundles) if depth is None else depth
+        confident = [True] * len(bundles) if confidence is None else confidence
         plans: dict[int, _Plan] = {}
         batches: dict[Choice, list[int]] = {}
         for index, bundle in enumerate(bundles):
@@ -244,7 +249,10 @@ class Segmenter:
             network_s = time.perf_counter() - start
             self._latencies.note(choice, network_s, time.monotonic())
             for row, i in enumerate(indices):
-                result = self._result(plans[i], output, logits[row], row, network_s)
+                mask_s = time.perf_counter()
+                made = expert.decode(logits[row], plans[i].bundle.camera, confident=confident[i])
+                mask_s = time.perf_counter() - mask_s
+                result = self._result(plans[i], output, made, row, network_s, mask_s)
                 results[i] = self._with_depth(result, plans[i]) if wanted[i] else result
         return [result for result in results if result is not None]
 
@@ -330,14 +338,14 @@ class Segmenter:
         self,
         plan: _Plan,
         output: Prediction,
-        logits: NDArray[np.float32],
+        made: tuple[NDArray[np.uint8], NDArray[np.uint8]],
         row: int,
         network_s: float,
+        mask_s: float,
     ) -> Segmentation:
-        start = time.perf_counter()
         bundle, prepared = plan.bundle, plan.prepared
-        mask, confidence = self.experts[plan.choice.expert].decode(logits, bundle.camera)
-        latency_s = {**plan.early_s, 'network': network_s, 'mask': time.perf_counter() - start}
+        mask, confidence = made
+        latency_s = {**plan.early_s, 'network': network_s, 'mask': mask_s}
         used = tuple(Modality(name) for name in output.modalities)
         gate: dict[Modality, float] = {}
         if output.gate is not None:

@@ -295,9 +295,11 @@ class SegmentationNode(LifecycleNode):
     def _segment(self, model: LoadedModel, jobs: list[Job]) -> Sequence[Segmentation | Exception]:
         """Segment all; where that raises, one after the other, to find whose fault it is."""
         bundles = [job.bundle for job in jobs]
-        depth = [job.view.outputs.depth_wanted for job in jobs]
+        outputs = [job.view.outputs for job in jobs]
+        depth = [each.depth_wanted for each in outputs]
+        confidence = [each.confidence_wanted for each in outputs]
         try:
-            return model.segmenter.segment_each(bundles, depth)
+            return model.segmenter.segment_each(bundles, depth, confidence)
         except Exception as err:
             # torch is loaded by now, see `model_loading`.
             from sam_ad_perception.modeling.devices import is_lost

@@ -62,6 +62,11 @@ class SegmentationOutputs:
         """Whether anybody listens to the depth image or what belongs to it."""
         return any(_listened(each) for each in (self._depth, self._measured, self._depth_info))
 
+    @property
+    def confidence_wanted(self) -> bool:
+        """Whether anybody listens to the confidence."""
+        return _listened(self._confidence)
+
     def publish_labels(self, labels: LabelSpace) -> None:
         """Publish the names of the ids, latched.
 
@@ -101,7 +106,7 @@ class SegmentationOutputs:
             (self._confidence, result.confidence),
             (self._mask, result.mask),
         ):
-            if _listened(publisher):
+            if pixels.size and _listened(publisher):
                 publisher.publish(
                     array_to_image(message_type, pixels, 'mono8', stamp_ns, frame_id)
                 )

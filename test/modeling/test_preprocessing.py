@@ -65,11 +65,16 @@ def test_mask_equals_interpolation_then_argmax(bundle, grid, size, spread):
     np.testing.assert_array_equal(mask[clear], expected.numpy()[clear])
     assert mask.dtype == confidence.dtype == np.uint8
     assert np.abs(confidence - 255 * best.numpy()).max() <= 1.0
+    alone, nothing = mask_from_logits(logits[0].numpy(), camera, confident=False)
+    np.testing.assert_array_equal(alone[clear], expected.numpy()[clear])
+    assert (alone.dtype, nothing.size) == (np.uint8, 0)
 
 
 def test_equal_logits_take_the_first_class_with_equal_share(bundle):
-    mask, confidence = mask_from_logits(np.zeros((4, 8, 8), np.float32), bundle.camera)
+    zeros = np.zeros((4, 8, 8), np.float32)
+    mask, confidence = mask_from_logits(zeros, bundle.camera)
     assert not mask.any()
+    assert not mask_from_logits(zeros, bundle.camera, confident=False)[0].any()
     assert set(np.unique(confidence)) == {64}  # 255 / 4, rounded
 
 

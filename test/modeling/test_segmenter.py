@@ -61,6 +61,12 @@ def test_depth_is_made_for_those_who_want_it(segmenter, bundle):
     np.testing.assert_array_equal(without.mask, wanted.mask)
 
 
+def test_confidence_is_made_for_those_who_want_it(segmenter, bundle):
+    without, wanted = segmenter.segment_each([bundle, bundle], confidence=[False, True])
+    assert (without.confidence.size, wanted.confidence.shape) == (0, wanted.mask.shape)
+    assert (without.mask == wanted.mask).mean() > 0.999
+
+
 def test_mask_is_that_of_the_network(segmenter, spec, network, bundle):
     (result,) = segmenter.segment([bundle])
     inputs = prepare_bundle(bundle, spec.inputs, spec.input_size).inputs
