@@ -50,6 +50,8 @@ class FusionSpec:
             `integrated` is the average alone, without a gate, and `weighted` the weighted sum
             alone: the first two rows of the paper's ablation.
         hidden: Hidden width of the gate's MLP per level, finest level first.
+        mask_absent: Whether absent modalities are left out of encoder, average and gate. Without
+            it they take part as images of zeros, which shows what the masking is worth.
 
     Raises:
         ValueError: A field is out of range.
@@ -58,6 +60,7 @@ class FusionSpec:
     top_k: int = 2
     combination: str = 'mean'
     hidden: tuple[int, int, int] = (32, 64, 128)
+    mask_absent: bool = True
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -127,6 +130,7 @@ class GatedFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.combination = spec.combination
+        self.mask_absent = spec.mask_absent
         self.gates = nn.ModuleList()
         if spec.combination != 'integrated':
             for count, hidden in zip(channels, spec.hidden, strict=True):
@@ -266,15 +270,30 @@ class MleSam(SegmentationNetwork):
             ValueError: No modality, an unregistered one, or one with a wrong shape.
         """
         self._check(inputs)
+        given = tuple(name for name in self.modalities if name in inputs)
+        if not self.fusion.mask_absent:
+            inputs = self._fill(inputs)
         present = tuple(name for name in self.modalities if name in inputs)
         fine, middle, deep = self.encoder([(name, inputs[name]) for name in present])
         high_res = self.decoder.project(fine, middle, present)
         fused, gate = self.fusion([*high_res, deep], present)
         logits = self.decoder.segment(fused, present, self._prompt(fused[2]))
+        if given != present:
+            gate = gate[:, :, [present.index(name) for name in given]]
         aux = None
         if with_aux and self.aux_head is not None:
             aux = self.aux_head(fused, (logits.shape[-2], logits.shape[-1]))
-        return MleSamOutput(logits, aux, gate, present)
+        return MleSamOutput(logits, aux, gate, given)
+
+    def _fill(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add images of zeros for the modalities that are absent."""
+        like = next(iter(inputs.values()))
+        return {
+            name: inputs[name]
+            if name in inputs
+            else like.new_zeros((like.shape[0], channels, *like.shape[-2:]))
+            for name, channels in self.modalities.items()
+        }
 
     def _check(self, inputs: Mapping[str, Tensor]) -> None:
         if not inputs:

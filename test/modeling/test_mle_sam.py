@@ -73,6 +73,25 @@ def test_a_subset_depends_on_nothing_of_the_absent(network, inputs, subset):
     assert torch.equal(before.gate, after.gate)
 
 
+def test_without_masking_an_absent_modality_is_an_image_of_zeros(spec, network, inputs):
+    fusion = dataclasses.replace(spec.arguments.fusion, mask_absent=False)
+    arguments = dataclasses.replace(spec.arguments, fusion=fusion)
+    unmasked = build_model(dataclasses.replace(spec, arguments=arguments)).eval()
+    unmasked.load_state_dict(network.state_dict())
+    subset = ('thermal', 'lidar')
+    chosen = {name: inputs[name] for name in subset}
+    zeros = {n: x if n in subset else torch.zeros_like(x) for n, x in inputs.items()}
+    with torch.no_grad():
+        output, expected, masked = unmasked(chosen), network(zeros), network(chosen)
+    assert torch.equal(output.logits, expected.logits)
+    assert torch.equal(output.aux_logits, expected.aux_logits)
+    assert output.modalities == subset
+    assert torch.equal(output.gate, expected.gate[:, :, [1, 3]])
+    assert not torch.allclose(output.logits, masked.logits, atol=1e-3)
+    with torch.no_grad():
+        assert torch.equal(unmasked(inputs).logits, network(inputs).logits)
+
+
 def test_the_order_of_inputs_does_not_matter(network, inputs):
     backwards = {name: inputs[name] for name in reversed(NAMES)}
     with torch.no_grad():
