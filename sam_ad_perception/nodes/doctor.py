@@ -123,7 +123,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return look_at_topics(options.seconds, options.namespace, renamed)
 
         checks.append(check_topics)
-    return run_checks(checks, lambda finding: console.print(make_row(finding)))
+    states: list[str] = []
+
+    def tell(finding: Finding) -> None:
+        states.append(finding.state)
+        console.print(make_row(finding))
+
+    code = run_checks(checks, tell)
+    console.print(f'{states.count(FAIL)} broken, {states.count(WARN)} to look at')
+    return code
 
 
 def _remapping(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:

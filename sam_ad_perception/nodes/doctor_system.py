@@ -30,11 +30,11 @@ OPTIONAL = {
     'launch_ros': ('ros2 launch and the launch files', 'comes with a ROS 2 installation'),
     'message_filters': (
         'policy approximate of synchronizer_node',
-        'apt install ros-$ROS_DISTRO-message-filters',
+        'apt install ros-{distribution}-message-filters, beside a ROS 2 installation',
     ),
     'event_camera_py': (
         'decoding of libcaer_cmp event packets',
-        'apt install ros-$ROS_DISTRO-event-camera-py',
+        'apt install ros-{distribution}-event-camera-py, beside a ROS 2 installation',
     ),
     'onnxscript': ('export of networks to ONNX', 'pip install onnx onnxscript'),
 }
@@ -117,6 +117,9 @@ def check_ros() -> Iterator[Finding]:
             f'{rmw}: only Fast DDS is tested',
             'RMW_IMPLEMENTATION=rmw_fastrtps_cpp',
         )
+    domain = os.environ.get('ROS_DOMAIN_ID') or '0'
+    reach = os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') or 'SUBNET'
+    yield Finding('discovery', OK, f'ROS_DOMAIN_ID {domain}, range {reach}; drivers need the same')
     absent = [name for name in INTERFACES if importlib.util.find_spec(name) is None]
     if absent:
         yield Finding('messages', FAIL, f'missing: {", ".join(absent)}', 'make setup builds them')
@@ -237,7 +240,10 @@ def check_torch() -> Iterator[Finding]:
     if not report.gpus:
         built = report.cuda and f'none that torch (CUDA {report.cuda}) can use'
         text = f'{built or "torch is built without CUDA"}: networks run on the CPU'
-        yield Finding('GPU', NOTE, text, 'nvidia-smi shows the driver')
+        mend = (
+            'with an NVIDIA GPU: nvidia-smi shows whether its driver is installed and new enough'
+        )
+        yield Finding('GPU', NOTE, text, mend)
 
 
 def check_onnx_runtime() -> Iterator[Finding]:
@@ -260,7 +266,9 @@ def check_onnx_runtime() -> Iterator[Finding]:
 
 def check_optional_parts() -> Iterator[Finding]:
     """Look for parts that are used where they are installed."""
-    for name, (use, source) in OPTIONAL.items():
+    distribution = os.environ.get('ROS_DISTRO', 'jazzy')
+    for name, (use, origin) in OPTIONAL.items():
+        source = origin.format(distribution=distribution)
         if importlib.util.find_spec(name) is None:
             yield Finding(name, NOTE, f'not installed: no {use}', source)
         else:
@@ -280,7 +288,7 @@ def look_at_weights(zoo: Path | None, checkpoint_dir: Path | None) -> Iterator[F
         checkpoint_dir: Folder of checkpoints, None for the one that the nodes would take.
 
     Yields:
-        One finding per entry.
+        One finding per network that is here or spoilt, and one for all that are absent alike.
     """
     from sam_ad_perception.modeling.model_table import checkpoint_state
     from sam_ad_perception.modeling.zoo import load_zoo
@@ -289,17 +297,20 @@ def look_at_weights(zoo: Path | None, checkpoint_dir: Path | None) -> Iterator[F
     path, folder = model_files(
         ModelConfig(zoo=str(zoo or ''), checkpoint_dir=str(checkpoint_dir or ''))
     )
+    absent: dict[tuple[str, str], list[str]] = {}
     for key, spec in load_zoo(path).items():
         state = checkpoint_state(spec.checkpoint, folder)
-        name = f'weights {key}'
         if state.startswith('here'):
-            yield Finding(name, OK, f'{spec.checkpoint.file}, {state}')
+            yield Finding('weights', OK, f'{key}: {spec.checkpoint.file}, {state}')
         elif state == 'wrong file':
             mend = 'remove it and fetch it again'
-            yield Finding(name, FAIL, f'{folder / spec.checkpoint.file}: wrong sha256', mend)
+            wrong = f'{key}: {folder / spec.checkpoint.file}: wrong sha256'
+            yield Finding('weights', FAIL, wrong, mend)
         else:
             mend = spec.checkpoint.note or spec.backbone.note
-            yield Finding(name, NOTE, state, mend)
+            absent.setdefault((state, mend), []).append(key)
+    for (state, mend), keys in absent.items():
+        yield Finding('weights', NOTE, f'{", ".join(keys)}: {state}', mend)
 
 
 def _ros_runs() -> bool:

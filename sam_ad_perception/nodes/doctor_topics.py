@@ -11,7 +11,13 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 
 from sam_ad_perception.core.conversions import stamp_of
 from sam_ad_perception.core.sensors import Modality
@@ -32,6 +38,7 @@ KINDS = {
 }
 MAX_CLOCK_ERROR_S = 0.5
 """Beyond this, stamps and the machine's clock do not belong together."""
+OUR_NODES = {'segmentation', 'visualization', 'depth_projection', 'synchronizer', 'recorder'}
 
 
 @dataclass
@@ -58,11 +65,11 @@ def look_at_topics(
         renamed: Where a topic (by the name that the nodes use) has another one.
 
     Yields:
-        Findings per sensor, and on the transforms.
+        Findings per sensor, on the transforms, and on the connections of running nodes.
     """
     own_context = not rclpy.ok()
     if own_context:
-        rclpy.init()
+        rclpy.init(args=[])  # the command line is no list of remappings for ROS
     rules = [('-r', f'{topic}:={name}') for topic, name in (renamed or {}).items()]
     node = Node(
         'sam_ad_doctor',
@@ -75,6 +82,7 @@ def look_at_topics(
         for modality, topic in SENSOR_TOPICS.items():
             yield from _judge_sensor(node, modality, topic, heard)
         yield from _judge_transforms(node)
+        yield from _judge_connections(node)
     finally:
         node.destroy_node()
         if own_context:
@@ -173,16 +181,15 @@ def _judge_clock(what: str, name: str, heard: Heard) -> Finding:
     age = statistics.median(ages)
     span = heard.arrivals[-1] - heard.arrivals[0]
     rate = f'{(len(ages) - 1) / span:.1f} Hz' if span > 0 else '1 message'
-    text = f'{name}: {rate}, stamps {1e3 * age:.0f} ms old on arrival'
     if abs(age) <= MAX_CLOCK_ERROR_S:
-        return Finding(what, OK, text)
-    if abs(age) > 86400:
-        text = f'{name}: {rate}, stamps are {age:.0f} s away from this clock'
+        return Finding(what, OK, f'{name}: {rate}, stamps {1e3 * age:.0f} ms old on arrival')
+    side = 'behind' if age > 0 else 'ahead of'
     return Finding(
         what,
         WARN,
-        text,
-        'a bag or simulator: use_sim_time; else PTP or NTP, or bundler.sync.<sensor>.offset_s',
+        f'{name}: {rate}, but its stamps are {abs(age):.1f} s {side} the clock of this machine',
+        'a bag or simulator: use_sim_time:=true; a driver: let PTP or NTP set its clock, or set '
+        f'bundler.sync.{what}.offset_s: {-age:.1f}',
     )
 
 
@@ -219,3 +226,31 @@ def _judge_transforms(node: Node) -> Iterator[Finding]:
             )
         else:
             yield Finding('transforms', OK, f'/tf_static of {info.node_name}')
+
+
+def _judge_connections(node: Node) -> Iterator[Finding]:
+    """Say which of the package's nodes run, and with whom they cannot talk."""
+    running = sorted(set(node.get_node_names()) & OUR_NODES)
+    if not running:
+        yield Finding('nodes', NOTE, 'none of this package runs in this ROS domain')
+        return
+    yield Finding('nodes', OK, f'{", ".join(running)} in this ROS domain')
+    for topic, _ in node.get_topic_names_and_types():
+        readers = node.get_subscriptions_info_by_topic(topic)
+        for writer in node.get_publishers_info_by_topic(topic):
+            for reader in readers:
+                if not {writer.node_name, reader.node_name} & OUR_NODES:
+                    continue
+                fit, why = qos_check_compatible(writer.qos_profile, reader.qos_profile)
+                if fit == QoSCompatibility.ERROR:
+                    yield _mismatch(topic, writer.node_name, reader.node_name, why)
+
+
+def _mismatch(topic: str, writer: str, reader: str, why: str) -> Finding:
+    """Tell of a publisher and a subscription whose QoS keeps them apart."""
+    if reader in OUR_NODES and 'reliable' in why.lower():
+        mend = f'set qos.reliability to best_effort in the parameters of {reader}'
+    else:
+        mend = f'let {reader} ask for no more than {writer} offers'
+    reason = why.removeprefix('ERROR: ').strip(' ;').lower()
+    return Finding('QoS', FAIL, f'{topic}: nothing gets from {writer} to {reader}: {reason}', mend)

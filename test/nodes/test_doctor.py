@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from sam_ad_perception.core.conversions import camera_to_message
@@ -59,12 +60,14 @@ def test_segment_litter_is_counted_only_where_no_ros_runs(tmp_path, monkeypatch)
 
 def test_wrong_checkpoint_fails_and_an_absent_one_is_a_note(tmp_path: Path) -> None:
     (tmp_path / 'mle_sam_demo.safetensors').write_bytes(b'not the file')
-    found = {f.what: f for f in doctor_system.look_at_weights(None, tmp_path)}
-    assert found['weights mle_sam_demo'].state == FAIL
-    assert 'wrong sha256' in found['weights mle_sam_demo'].text
-    assert found['weights ad_sam'].state == NOTE
-    here = {f.what: f.state for f in doctor_system.look_at_weights(None, None)}
-    assert here['weights mle_sam_demo'] == OK
+    found = list(doctor_system.look_at_weights(None, tmp_path))
+    (spoilt,) = (f for f in found if f.text.startswith('mle_sam_demo:'))
+    assert spoilt.state == FAIL
+    assert 'wrong sha256' in spoilt.text
+    (absent,) = (f for f in found if ' ad_sam,' in f.text)
+    assert (absent.state, absent.mend) == (NOTE, 'no weights of this network are published')
+    here = {f.text.split(':')[0]: f.state for f in doctor_system.look_at_weights(None, None)}
+    assert here['mle_sam_demo'] == OK
 
 
 def test_broken_check_is_a_finding_and_the_others_still_run() -> None:
@@ -96,7 +99,10 @@ def told(graph, vehicle_type, start, ros_domain):
     thermal = node.create_publisher(image, '/car/thermal/image_rect', 5)
     node.create_publisher(image, '/car/points', 5)
     node.create_publisher(message_type('tf2_msgs/msg/TFMessage'), '/tf_static', volatile)
-    end = time.monotonic() + 60
+    reader = rclpy.create_node('segmentation', context=graph.context, namespace='/car')
+    reader.create_subscription(image, 'camera/image_rect', lambda message: None, 5)  # reliable
+    reader.create_subscription(image, 'thermal/image_rect', lambda message: None, 5)
+    end = time.monotonic() + 120
     while process.running:
         assert time.monotonic() < end, process.output
         now_ns = time.time_ns()
@@ -104,6 +110,7 @@ def told(graph, vehicle_type, start, ros_domain):
         geometry.publish(camera_to_message(message_type, sensors.camera('camera'), now_ns))
         thermal.publish(sensors.image('thermal', now_ns - HOUR_NS))
         graph.spin(0.05)
+    reader.destroy_node()
     assert process.process.returncode == 1, process.output
     return [' '.join(line.split()) for line in process.output.splitlines()]
 
@@ -123,8 +130,17 @@ def test_healthy_camera_is_ok_with_rate_and_age(told) -> None:
 def test_clock_that_is_an_hour_off_is_told(told) -> None:
     line = line_with(told, '/car/thermal/image_rect:', 'Hz')
     assert line.startswith('warn thermal')
-    age_ms = int(line.split('stamps ')[1].split(' ms')[0])
-    assert 3_600_000 <= age_ms < 3_605_000
+    offset_s = float(line.split('stamps are ')[1].split(' s behind')[0])
+    assert 3600 <= offset_s < 3605
+    line_with(told, 'or set bundler.sync.thermal.offset_s: -360')
+
+
+def test_a_reader_that_asks_for_more_than_a_driver_offers_is_told(told) -> None:
+    line_with(told, 'ok nodes', 'segmentation in this ROS domain')
+    line = line_with(told, 'FAIL QoS')
+    assert '/car/camera/image_rect: nothing gets from observer to segmentation' in line
+    assert 'best effort publisher and reliable subscription' in line
+    line_with(told, '-> set qos.reliability to best_effort in the parameters of segmentation')
 
 
 def test_missing_geometry_absent_sensor_and_wrong_type_are_told(told) -> None:
