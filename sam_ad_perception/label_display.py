@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from sam_ad_perception.bags.labelling import LabelReport
     from sam_ad_perception.bags.topics import TopicMapping
 
+_FATES = {
+    'duplicate': 'another one with the same header.stamp came before',
+    'late': 'header.stamp is older than what had been labelled when they came',
+    'overflow': 'too many came between two frames of the leading sensor',
+    'flushed': 'header.stamp of a later one went back',
+}
+
 
 class LabelProgress:
     """A progress bar with masks, masks per second and the time left, in a `with` block."""
@@ -96,6 +103,7 @@ class FleetProgress:
         else:
             rate = outcome.masks / max(1e-3, outcome.seconds)
             text = f'{outcome.masks} masks in {outcome.seconds:.1f} s, {rate:.1f}/s'
+            text += f' ({outcome.remark})' if outcome.remark else ''
         self._console.print(
             f'{outcome.name}: {text}', markup=False, highlight=False, soft_wrap=True
         )
@@ -131,7 +139,9 @@ def print_report(console: Console, report: LabelReport, out: Path) -> None:
     if report.frames:
         console.print(table)
     lines = [f'{count} masks from {subset}' for subset, count in report.used.items()]
+    lines += [f'{n} masks without {why}' for why, n in report.missing.items()]
     lines += [f'{n} frames dropped: {reason}' for reason, n in report.dropped.items()]
+    lines += _lost_frames(report)
     lines += [
         f'{t}: {u.count} messages not used: {u.reason}' for t, u in report.unreadable.items()
     ]
@@ -139,6 +149,18 @@ def print_report(console: Console, report: LabelReport, out: Path) -> None:
     lines += [f'{report.frames} masks written to {out}']
     for line in lines:  # reasons may hold brackets, which are no markup
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _lost_frames(report: LabelReport) -> list[str]:
+    """Say which frames came to nothing because of their stamps."""
+    lines = []
+    for name, count in report.counters.items():
+        sensor, _, fate = name.partition('.')
+        if fate in _FATES and count:
+            lines.append(f'{count} frames of {sensor} not used: {_FATES[fate]}')
+    if jumps := report.counters['time_jumps']:
+        lines.append(f'stamps went back {jumps} times: what waited was used with what there was')
+    return lines
 
 
 def print_ends(console: Console, ends: Sequence[BagOutcome], out: Path) -> None:

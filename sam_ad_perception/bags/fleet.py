@@ -61,6 +61,7 @@ class BagOutcome:
         masks: So many were written.
         seconds: So long it took.
         reason: Why it failed.
+        remark: What went wrong although it was labelled.
     """
 
     name: str
@@ -68,6 +69,7 @@ class BagOutcome:
     masks: int = 0
     seconds: float = 0.0
     reason: str = ''
+    remark: str = ''
 
 
 @dataclass(frozen=True)
@@ -251,9 +253,14 @@ def label_one(job: BagJob, task: FleetTask, segmenter: Segmenter, tell: Tell) ->
         return failed(f'{type(err).__name__}: {err}')
     if not report.frames:
         shutil.rmtree(job.out)
-        why = next(iter(report.dropped), 'it has no frame of a sensor that could lead')
+        unread = [f'{topic}: {each.reason}' for topic, each in report.unreadable.items()]
+        why = next(iter([*report.dropped, *unread]), 'no sensor that could lead has a frame')
         return failed(f'no mask came out: {why}')
-    return BagOutcome(job.name, Fate.LABELLED, report.frames, time.monotonic() - start)
+    remark = '; '.join(
+        f'{count} frames dropped: {reason}' for reason, count in report.dropped.items()
+    )
+    seconds = time.monotonic() - start
+    return BagOutcome(job.name, Fate.LABELLED, report.frames, seconds, remark=remark)
 
 
 def label_serially(jobs: Iterable[BagJob], task: FleetTask, tell: Tell) -> Iterator[BagOutcome]:

@@ -97,6 +97,7 @@ class LabelReport:
         unreadable: By topic.
         not_copied: Topics whose type nobody defines, so that a copy would be unreadable.
         counters: Of the bundler.
+        missing: Masks without a sensor that was recorded, by sensor and reason.
     """
 
     frames: int
@@ -106,6 +107,7 @@ class LabelReport:
     unreadable: Mapping[str, Unreadable]
     not_copied: tuple[str, ...]
     counters: Mapping[str, int]
+    missing: Mapping[str, int]
 
 
 def label_bag(
@@ -263,6 +265,8 @@ class _Run:
         self._frames = 0
         self._dropped: Counter[str] = Counter()
         self._used: Counter[str] = Counter()
+        self._missing: Counter[str] = Counter()
+        self._recorded = {m for m, topics in mapping.sensors.items() if topics.data}
         self._latency: dict[str, list[float]] = defaultdict(list)
 
     def prepare(self) -> None:
@@ -330,6 +334,7 @@ class _Run:
             dict(self.feed.unreadable),
             tuple(self._not_copied),
             self.feed.bundler.counters,
+            dict(self._missing.most_common()),
         )
 
     def _segment(self, bundle: SensorBundle) -> _Outcome:
@@ -348,6 +353,9 @@ class _Run:
             self._latency[stage].append(1e3 * seconds)
         self._frames += 1
         self._used['+'.join(result.used)] += 1
+        for modality, why in result.missing.items():
+            if modality in self._recorded:
+                self._missing[f'{modality}: {without_figures(why)}'] += 1
         result = replace(result, stamp_ns=stamp_ns)
         return _Outcome(summarize_segmentation(result), (bundle, result))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from sam_ad_perception.bags.reader import STORAGE_SUFFIXES
+from sam_ad_perception.bags.reader import STORAGE_SUFFIXES, WHOLE_FILE_SUFFIXES
 from sam_ad_perception.bags.writer import read_note
 
 INPUT = 'input'
@@ -38,8 +38,8 @@ def storage_files(bag: Path) -> list[Path]:
     """
     if bag.is_file():
         return [bag]
-    names = tuple(suffix + end for suffix in STORAGE_SUFFIXES for end in ('', '.zstd', '.lz4'))
-    return sorted(file for file in bag.iterdir() if file.name.endswith(names))
+    suffixes = STORAGE_SUFFIXES + WHOLE_FILE_SUFFIXES
+    return sorted(file for file in bag.iterdir() if file.name.endswith(suffixes))
 
 
 def identify(bag: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from rosbags.interfaces import Connection, MessageDefinitionFormat, Qos, QosDurability
 from rosbags.interfaces.typing import Typesdict
-from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import TypesysError, get_types_from_idl, get_types_from_msg
 
 from sam_ad_perception.bags.type_store import make_typestore
@@ -21,6 +21,9 @@ from sam_ad_perception.bags.type_store import make_typestore
 T = TypeVar('T')
 
 STORAGE_SUFFIXES = ('.mcap', '.db3')
+WHOLE_FILE_SUFFIXES = tuple(s + end for s in STORAGE_SUFFIXES for end in ('.zstd', '.lz4'))
+"""Of files that rosbag2 has compressed as a whole."""
+_ZSTD = b'\x28\xb5\x2f\xfd'
 
 
 class BagError(ValueError):
@@ -171,6 +174,11 @@ class BagReader:
             return self.typestore.deserialize_cdr(message.data, message.type)
         # rosbags lets through whatever numpy, struct and slicing raise on damaged bytes
         except Exception as err:
+            if message.data[:4] == _ZSTD:
+                raise BagError(
+                    f'{message.topic}: each message is compressed by zstd, which only the '
+                    'metadata.yaml of the recording tells: put it beside its files'
+                ) from err
             raise BagError(
                 f'{message.topic}: a message of {len(message.data)} bytes is not a '
                 f'{message.type} ({err})'
@@ -268,6 +276,8 @@ def _sources(path: Path) -> list[Path]:
     if not path.exists():
         raise BagError(f'{path} does not exist')
     if path.is_file():
+        if path.name.endswith(WHOLE_FILE_SUFFIXES):
+            raise BagError(f'{path} is compressed as a whole: name its folder, or unpack it')
         if path.suffix not in STORAGE_SUFFIXES:
             raise BagError(f'{path} is not a bag: expected a folder, or one of {STORAGE_SUFFIXES}')
         return [path]
@@ -281,6 +291,11 @@ def _sources(path: Path) -> list[Path]:
         if compressed:
             return [path]
     files = [file for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES]
+    packed = [file.name for file in path.iterdir() if file.name.endswith(WHOLE_FILE_SUFFIXES)]
+    if packed and not files:
+        raise BagError(
+            f'{path} has no metadata.yaml, without which {packed[0]} cannot be read: unpack it'
+        )
     if not files:
         raise BagError(f'{path} is not a bag: it holds no file of {STORAGE_SUFFIXES}')
     return sorted(files, key=lambda file: [int(n) for n in re.findall(r'\d+', file.stem)])
@@ -300,6 +315,11 @@ def _guard(path: Path, read: Callable[[], T]) -> T:
         return read()
     except (BagError, MemoryError):
         raise
-    # sqlite, zstd, lz4, struct, yaml, and rosbags' own: there is no common ancestor
+    except ReaderError as err:
+        # An MCAP file that was not closed lacks its end.
+        cut = 'end magic' in str(err)
+        advice = ' Was it cut short? `mcap recover` saves what is there.' if cut else ''
+        raise BagError(f'{path} cannot be read: {err}{advice}') from err
+    # sqlite, zstd, lz4, struct, yaml: there is no common ancestor
     except Exception as err:
-        raise BagError(f'{path} cannot be read: {err}') from err
+        raise BagError(f'{path} is damaged and cannot be read: {err}') from err
