@@ -21,6 +21,7 @@ import cv2  # noqa: E402  (after the settings above)
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from benchmarks._results import save_results  # noqa: E402
 from sam_ad_perception.core.alignment import (  # noqa: E402
     SamplingMap,
     estimate_surface,
@@ -152,6 +153,7 @@ def main() -> None:
     times = measure_times(rig, image)
     print(f'{seeds} streets x {len(BASELINES)} rigs with a baseline of 20 cm; pixels of 640x512')
     print(f'{"":32}{"median":>10}{"worst rig":>12}{"mean":>8}{"p95":>8}{"ms":>8}')
+    rows = []
     for name, parts in residuals.items():
         both = np.concatenate(parts)
         worst = max(float(np.median(part)) for part in parts)
@@ -159,6 +161,16 @@ def main() -> None:
             f'{name:32}{np.median(both):>10.2f}{worst:>12.2f}{both.mean():>8.2f}'
             f'{np.percentile(both, 95):>8.2f}{times[name]:>8.2f}'
         )
+        rows.append(
+            {
+                'way': name,
+                'median_px': float(np.median(both)),
+                'worst_rig_px': worst,
+                'p95_px': float(np.percentile(both, 95)),
+                'ms': times[name],
+            }
+        )
+    save_results('alignment', rows)
 
 
 if __name__ == '__main__':

@@ -1,11 +1,11 @@
 """What runs a network fastest: torch as it is, torch.compile, bfloat16, int8, ONNX Runtime.
 
-python -m benchmarks.backends [--threads 1 2] [--backends torch onnx ...] [--json FILE] [KEY ...]
+python -m benchmarks.backends [--threads 1 2] [--backends torch onnx ...] [KEY ...]
 A key may carry an input size, as in mle_sam_demo@192x320. Each network runs on a simulated frame
 of four 640x400 sensors. `ms` is wall time, best of --repeats; `CPU ms` is processor time, which a
 busy machine inflates less; `x` is CPU time of torch eager over it. `mask` is the share of pixels
 with the class of torch eager. `frame ms` is a whole frame: health, alignment, network, mask.
-`limit` is the network's operations over the rate at which this machine multiplies matrices now.
+`limit` is what the network's operations and bytes take at the measured rates, in float32.
 Networks without a checkpoint have random weights: their masks are as hard to match as any.
 """
 
@@ -13,30 +13,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import os
-import platform
 import re
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks._results import save_results
 from sam_ad_perception.core.health_config import HealthConfig
+from sam_ad_perception.core.measurement import best_ms, describe_machine
 from sam_ad_perception.core.sensors import SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
-from sam_ad_perception.modeling.backends import BackendConfig, Deployed, TorchBackend
+from sam_ad_perception.modeling.backends import BackendConfig, TorchBackend
 from sam_ad_perception.modeling.checkpoints import load_checkpoint
 from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.preprocessing import PreparedBundle
+from sam_ad_perception.modeling.hardware_limits import count_work, measure_rates
 from sam_ad_perception.modeling.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
@@ -102,17 +96,6 @@ def plain_layers(network: torch.nn.Module) -> set[str]:
     }
 
 
-def best_ms(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Wall and CPU milliseconds of the fastest call, each by itself."""
-    wall = cpu = float('inf')
-    for _ in range(repeats):
-        start, cpu_start = time.perf_counter(), time.process_time()
-        call()
-        cpu = min(cpu, time.process_time() - cpu_start)
-        wall = min(wall, time.perf_counter() - start)
-    return wall * 1e3, cpu * 1e3
-
-
 def race(
     plain: Callable[[], object], call: Callable[[], object], repeats: int
 ) -> tuple[float, float, float]:
@@ -125,25 +108,6 @@ def race(
     return wall, cpu, plain_cpu / cpu
 
 
-def matrix_rate() -> float:
-    """Operations per second of one thread of this machine, multiplying fp32 matrices."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    a, b = torch.randn(2, 1024, 1024)
-    _, cpu_ms = best_ms(lambda: a @ b, 10)
-    torch.set_num_threads(threads)
-    return 2 * 1024**3 / (cpu_ms * 1e-3)
-
-
-def count_operations(expert: ExpertNetwork, item: PreparedBundle) -> int:
-    """Operations of one pass in convolutions, products and attention."""
-    images = [torch.from_numpy(image[None]) for image in item.inputs.values()]
-    deployed = Deployed(expert.network, tuple(item.inputs), mean=expert.spec.mean_of_heads)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        deployed(*images)
-    return counter.get_total_flops()
-
-
 def measure(
     key: str, arguments: argparse.Namespace, bundle: SensorBundle, console: Console
 ) -> Iterator[Row]:
@@ -151,11 +115,11 @@ def measure(
     spec = find_spec(key)
     plain = make_expert(spec, 'torch', None)
     item = plain.prepare(bundle, tuple(spec.inputs), ThermalRanges())
-    operations, limit_ms = count_operations(plain, item), 0.0
+    work = count_work(plain, item)
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         expected = plain.run([item])[1].argmax(1)
-        limit_ms = operations / matrix_rate() * 1e3
+        limit_ms = work.limit_ms(measure_rates())
         for way in arguments.backends:
             with console.status(f'{key}, {threads} threads, {way}'):
                 try:
@@ -179,34 +143,6 @@ def measure(
             yield Row(key, threads, way, *row, problem)
 
 
-def save(rows: list[Row], path: Path) -> None:
-    """Write the rows with the machine, the versions and the commit."""
-    commit = subprocess.run(
-        ['git', 'rev-parse', '--short', 'HEAD'], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    facts = {
-        'machine': platform.machine(),
-        'processor': processor(),
-        'cores': os.cpu_count(),
-        'load': round(os.getloadavg()[0], 1),
-        'python': platform.python_version(),
-        'versions': {name: version(name) for name in ('torch', 'onnxruntime', 'numpy')},
-        'commit': commit,
-        'command': ' '.join(['python -m benchmarks.backends', *sys.argv[1:]]),
-        'rows': [dataclasses.asdict(row) for row in rows],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts, indent=1) + '\n', encoding='utf-8')
-
-
-def processor() -> str:
-    """Name of the processor (Linux)."""
-    for line in Path('/proc/cpuinfo').read_text().splitlines():
-        if line.startswith('model name'):
-            return line.partition(':')[2].strip()
-    return platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('keys', nargs='*', metavar='KEY[@HxW]', default=KEYS)
@@ -214,17 +150,14 @@ def main() -> None:
     parser.add_argument('--backends', nargs='+', choices=WAYS, default=WAYS)
     parser.add_argument('--repeats', type=int, default=10)
     parser.add_argument('--cache', type=Path, help='folder of exported graphs')
-    parser.add_argument('--json', type=Path, help='also write the rows here')
     arguments = parser.parse_args()
     console, rows = Console(), []
     with console.status('simulating a frame'):
         bundle, _ = Drive(DriveConfig()).bundle(STAMP_NS)
-    table = Table(
-        title=f'{processor()}, fp32 torch eager is 1x, load {os.getloadavg()[0]:.1f} at the start'
-    )
+    table = Table(title=f'{describe_machine()} at the start; fp32 torch eager is 1x')
     for name in ('network', 'threads', 'backend'):
         table.add_column(name)
-    for name in ('ms', 'CPU ms', 'x', 'mask, %', 'limit, CPU ms', 'frame, ms', 'masks/s'):
+    for name in ('ms', 'CPU ms', 'x', 'mask, %', 'limit, ms', 'frame, ms', 'masks/s'):
         table.add_column(name, justify='right')
     for key in arguments.keys:
         for row in measure(key, arguments, bundle, console):
@@ -234,8 +167,7 @@ def main() -> None:
             cells += [f'{row.frame_ms:.0f}', f'{1000 / row.frame_ms:.1f}']
             way = f'{row.way} ({row.problem})' if row.problem else row.way
             table.add_row(row.network, str(row.threads), way, *cells)
-        if arguments.json:
-            save(rows, arguments.json)
+        save_results('backends', rows)
     console.print(table)
 
 

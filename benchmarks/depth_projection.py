@@ -28,6 +28,7 @@ import cv2  # noqa: E402  (after the settings above)
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from benchmarks._results import compare, save_results  # noqa: E402
 from sam_ad_perception.core.depth import (  # noqa: E402
     DepthConfig,
     rasterize,
@@ -204,6 +205,12 @@ def print_table(times: dict[str, float]) -> None:
         print('  Open3D is not installed')
 
 
+def rows_of(title: str, times: dict[str, float]) -> list[dict[str, object]]:
+    """One row per candidate; ours are held against themselves."""
+    ours = times['ours']
+    return [compare(f'{title}: {n}', 'ms', ours, n, ms) for n, ms in times.items()]
+
+
 def print_agreement(points: NDArray[np.float32]) -> None:
     """How far the results are those of OpenCV and Open3D."""
     still = SensorFrame(Modality.LIDAR, 0, 'lidar', PointCloud(points))
@@ -228,6 +235,7 @@ def measure(arguments: argparse.Namespace) -> None:
     if not arguments.all_cores:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         cv2.setNumThreads(1)
+    rows: list[dict[str, object]] = []
     print(f'{arguments.points} points into 1920x1080, {cores} core{"s" if cores > 1 else ""}')
     for title, points in (
         ('360 degree sweep, a quarter of it in view', sweep(arguments.points)),
@@ -236,7 +244,9 @@ def measure(arguments: argparse.Namespace) -> None:
         print(f'{title}, best of {arguments.rounds} rounds:')
         calls = candidates(points)
         if not arguments.all_cores:
-            print_table(best_ms(calls, arguments.rounds, time.process_time))
+            times = best_ms(calls, arguments.rounds, time.process_time)
+            rows += rows_of(title, times)
+            print_table(times)
             print_agreement(points)
             continue
         with ThreadPoolExecutor(cores) as pool:
@@ -245,7 +255,10 @@ def measure(arguments: argparse.Namespace) -> None:
                 for name, call in calls.items()
             }
             times = best_ms(loaded, max(arguments.rounds // 4, 3), time.perf_counter)
-        print_table({n: ms if n == 'Open3D' else ms / (4 * cores) for n, ms in times.items()})
+        times = {n: ms if n == 'Open3D' else ms / (4 * cores) for n, ms in times.items()}
+        rows += rows_of(title, times)
+        print_table(times)
+    save_results(f'depth_projection_{"all_cores" if arguments.all_cores else "one_core"}', rows)
 
 
 def main() -> None:

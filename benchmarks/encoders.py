@@ -22,6 +22,7 @@ from rich.table import Table
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
+from benchmarks._results import compare, save_results
 from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamVitSpec
 from sam_ad_perception.modeling.sam_vit import SamVit, resize_position
 
@@ -95,7 +96,7 @@ def _peak_bytes() -> int:
     return int(re.search(r'VmHWM:\s+(\d+) kB', status).group(1)) * 1024  # type: ignore[union-attr]
 
 
-def compare(arguments: argparse.Namespace) -> None:
+def compare_sides(arguments: argparse.Namespace) -> None:
     results, outputs = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for side in SIDES:
@@ -132,6 +133,12 @@ def compare(arguments: argparse.Namespace) -> None:
     )
     Console().print(table)
     print(f'relative difference of the outputs {float(error):.1e}')
+    what = f'SAM {arguments.size} at {height}x{width} on {arguments.device}'
+    rows = [
+        compare(f'{what}, {key}', key, ours, 'official', results['official'][key])
+        for key, ours in results['ours'].items()
+    ]
+    save_results('encoders', [*rows, {'what': 'relative difference', 'ours': float(error)}])
 
 
 def main() -> None:
@@ -147,7 +154,7 @@ def main() -> None:
     if arguments.side:
         print(json.dumps(measure(arguments)))
     else:
-        compare(arguments)
+        compare_sides(arguments)
 
 
 if __name__ == '__main__':

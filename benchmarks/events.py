@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import _event_peers as peers
+from benchmarks._results import compare, save_results
 from sam_ad_perception.bags.type_store import make_typestore
 from sam_ad_perception.core.event_buffer import EventBuffer
 from sam_ad_perception.core.event_encoding import encode_packet, warm_up
@@ -173,24 +175,24 @@ def cut(events: Events, first: int, last: int) -> Events:
     return Events(*(column[first:last] for column in columns), SIZE)
 
 
-def measure(step: Step, budget_s: float) -> Iterator[tuple[str, str, str, str, str]]:
+def measure(step: Step, budget_s: float) -> Iterator[dict[str, Any]]:
     """Time a step and its peers; one row for each."""
     result = step.own()
     own = step.count / best_seconds(step.own, budget_s) / 1e6
-    name = step.name
+    unit = 'million events/s'
     for peer, make in step.peers.items():
         try:
             work = make()
         except ImportError:
-            yield name, f'{own:.0f}', peer, 'not installed', ''
+            yield compare(step.name, unit, own) | {'peer': peer}
         else:
             theirs = work()
             if not math.isnan(theirs) and abs(theirs - result) > 1e-3 * abs(result) + 1:
                 raise RuntimeError(f'{peer} does not do the same: {theirs} instead of {result}')
             rate = step.count / best_seconds(work, budget_s) / 1e6
-            yield name, f'{own:.0f}', peer, f'{rate:.3g}', f'{own / rate:.3g}'
+            yield compare(step.name, unit, own, peer, rate)
     if not step.peers:
-        yield name, f'{own:.0f}', '', '', ''
+        yield compare(step.name, unit, own)
 
 
 def main() -> None:
@@ -222,11 +224,17 @@ def main() -> None:
         *image_steps(recent, f'of 30 ms, {recent.x.size / 1e3:.0f} k'),
         window,
     ]
+    rows: list[dict[str, Any]] = []
     for step in steps:
         for row in measure(step, arguments.budget):
-            table.add_row(*row)
+            rows.append(row)
+            theirs = ('',) * 2 if 'peer' not in row else ('not installed', '')
+            if 'theirs' in row:
+                theirs = (f'{row["theirs"]:.3g}', f'{row["ratio"]:.3g}')
+            table.add_row(row['what'], f'{row["ours"]:.0f}', row.get('peer', ''), *theirs)
         table.add_section()
     Console(width=100).print(table)
+    save_results('events', rows)
 
 
 if __name__ == '__main__':

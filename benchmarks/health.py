@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks._results import save_results
 from sam_ad_perception.core.health import HealthMonitor
 from sam_ad_perception.core.health_judgement import HealthKind
 from sam_ad_perception.core.health_measures import event_density, measure_cloud, measure_image
@@ -199,8 +201,8 @@ def best_ms(work: Callable[[], object]) -> float:
     return min(times) / 1e6
 
 
-def time_table() -> Table:
-    """What the figures of one frame cost."""
+def measure_times() -> dict[str, float]:
+    """What the figures of one frame cost, milliseconds."""
     rng = np.random.default_rng(0)
     colour = cv2.resize(rng.integers(0, 256, (270, 480, 3), dtype=np.uint8), (1920, 1080))
     warmth = rng.integers(28000, 31000, (512, 640)).astype(np.uint16)
@@ -223,17 +225,22 @@ def time_table() -> Table:
     def flip() -> None:
         colour[:, :, :] ^= 1
 
-    table = Table('step', 'ms', title='time per frame')
     steps: dict[str, Callable[[], object]] = {
         'measure a 1920x1080 colour image': partial(measure_image, colour),
         'measure a 640x512 16-bit thermal image': partial(measure_image, warmth),
         'measure a cloud of 131,072 points': partial(measure_cloud, cloud),
         'measure 300,000 events': partial(event_density, flood, 30_000_000, 30_000_000),
     }
-    for name, work in steps.items():
-        table.add_row(name, f'{best_ms(work):.3f}')
+    times = {name: best_ms(work) for name, work in steps.items()}
     check()
-    table.add_row('check a 1920x1080 frame, all in all', f'{best_ms(check) - best_ms(flip):.3f}')
+    return times | {'check a 1920x1080 frame, all in all': best_ms(check) - best_ms(flip)}
+
+
+def time_table(times: Mapping[str, float]) -> Table:
+    """One row per step."""
+    table = Table('step', 'ms', title='time per frame')
+    for name, value in times.items():
+        table.add_row(name, f'{value:.3f}')
     return table
 
 
@@ -245,7 +252,8 @@ def main() -> None:
     parser.add_argument('--data', type=Path, default=Path('../shared/data'))
     arguments = parser.parse_args()
     console = Console()
-    console.print(time_table())
+    times = measure_times()
+    console.print(time_table(times))
     if arguments.data.is_dir():
         console.print(recorded_table(arguments.data))
     drives: dict[str, dict[tuple[Modality, str], Score]] = {}
@@ -256,6 +264,12 @@ def main() -> None:
             for key, score in scores.items():
                 known[key] = known.get(key, Score(0, 0, 0, 0)) + score
     console.print(fault_table(drives))
+    rows: list[Any] = [
+        {'condition': condition, 'sensor': str(sensor), 'fault': fault, **asdict(score)}
+        for condition, scores in drives.items()
+        for (sensor, fault), score in scores.items()
+    ]
+    save_results('health', [*rows, *({'step': n, 'ms': ms} for n, ms in times.items())])
     total = sum((s for scores in drives.values() for s in scores.values()), Score(0, 0, 0, 0))
     console.print(
         f'{100 * total.detected / total.faulty:.1f} % of {total.faulty} faulty frames detected, '

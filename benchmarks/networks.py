@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks._results import save_results
 from sam_ad_perception.modeling.lora import merge_lora
 from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
 
@@ -200,6 +201,7 @@ def main() -> None:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         results[key] = json.loads(done.stdout)
     console.print(network_table(results, arguments))
+    save_results('networks', [{'network': k, **figures} for k, figures in results.items()])
     sensors = {key: figures for key, figures in results.items() if 'sensors' in figures}
     if sensors:
         console.print(sensor_table(sensors, arguments))

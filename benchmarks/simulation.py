@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks._results import save_results
 from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from sam_ad_perception.simulation.recording import record
@@ -56,11 +57,21 @@ def main() -> None:
     measure(DriveConfig(seed=3, duration_s=0.2, condition='night+rain'), 1)  # compiles
     print(f'camera frames per second, recorded; {cores} cores, target 5 on 2 cores')
     print(f'{"condition":12} {"processes":>9} {"frames/s":>9} {"frames/s of processor time":>27}')
+    rows = []
     for condition in ('day', 'night+rain'):
         for workers in sorted({1, cores}):
             config = DriveConfig(seed=3, duration_s=options.duration, condition=condition)
             frames, wall_s, used_s = measure(config, workers)
             print(f'{condition:12} {workers:9d} {frames / wall_s:9.1f} {frames / used_s:27.1f}')
+            rows.append(
+                {
+                    'condition': condition,
+                    'processes': workers,
+                    'frames_per_s': frames / wall_s,
+                    'frames_per_processor_s': frames / used_s,
+                }
+            )
+    save_results('simulation', rows)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """How fast commands and nodes start, and how long a cold and a warm start take to the first mask.
 
-python -m benchmarks.startup [--repeats 3] [--json FILE]
+python -m benchmarks.startup [--repeats 3]
 Each start is a process of its own. `--help` of the CLI shows what a user waits for at the prompt;
 importing a node's main module is what comes before its first line of log. depth_projection_node
 and synchronizer_node, which run no network, are to start under 1.5 s. A warm start finds its files
@@ -18,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks._results import save_results
 
 ROOT = Path(__file__).parents[1]
 LIGHT = ('depth_projection_node', 'synchronizer_node')
@@ -106,7 +108,6 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--model', default='mle_sam_demo')
     parser.add_argument('--drop', action='store_true', help='drop the page cache for the cold one')
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     arguments = parser.parse_args()
     console, starts = Console(), []
     helps = (
@@ -142,10 +143,7 @@ def main() -> None:
         for step, seconds in start.steps.items():
             table.add_row(f'  {step}', '', f'{seconds:.2f}')
     console.print(table)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        facts = {'load': os.getloadavg()[0], 'starts': [asdict(start) for start in starts]}
-        arguments.json.write_text(json.dumps(facts, indent=1) + '\n', encoding='utf-8')
+    save_results('startup', starts)
 
 
 if __name__ == '__main__':

@@ -29,6 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks._results import save_results
 from sam_ad_perception.core.synchronizer import Synchronizer
 from sam_ad_perception.core.synchronizer_config import SensorConfig
 from sam_ad_perception.core.synchronizer_types import Outcome, SyncedSet
@@ -266,6 +267,7 @@ def main() -> None:
     peer = find_peer()
     columns = 'bundles', 'wrong', 'p99 ms', 'mean us', 'worst us', 'worst seen us'
     table = Table('case', 'synchronizer', *columns)
+    rows = []
     for name, (arrivals, offsets) in cases(arguments.seconds).items():
         frames = sum(a.key == 'camera' for a in arrivals)
         results = []
@@ -274,12 +276,22 @@ def main() -> None:
             results.append(play(arrivals, ours))
             if unaccounted := ours.unaccounted():
                 raise SystemExit(f'{name}: {unaccounted} reference frames are unaccounted for')
-        table.add_row(name, 'ours', *figures(frames, results))
+        cells = figures(frames, results)
+        table.add_row(name, 'ours', *cells)
+        rows.append(
+            {'case': name, 'synchronizer': 'ours', **dict(zip(columns, cells, strict=True))}
+        )
         for queue in arguments.queue if peer is not None else ():
             result = play(arrivals, MessageFilters(peer, queue), arguments.limit)
             done = f', first {len(result.costs)} of {len(arrivals)}' if result.left else ''
-            table.add_row('', f'message_filters, queue {queue}{done}', *figures(frames, [result]))
+            cells, who = figures(frames, [result]), f'message_filters, queue {queue}{done}'
+            table.add_row('', who, *cells)
+            rows.append(
+                {'case': name, 'synchronizer': who, **dict(zip(columns, cells, strict=True))}
+            )
     Console(width=130).print(table)
+    names = ('case', 'synchronizer', *columns)
+    save_results('synchronizer', [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def figures(frames: int, results: list[Result]) -> list[str]:

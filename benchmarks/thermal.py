@@ -21,6 +21,7 @@ import cv2  # noqa: E402  (after the settings above)
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from benchmarks._results import save_results  # noqa: E402
 from sam_ad_perception.core.sensors import Modality  # noqa: E402
 from sam_ad_perception.core.thermal import (  # noqa: E402
     FixedRange,
@@ -104,6 +105,18 @@ def main() -> None:
             f'{name:32}{max(steps[name]):>12.2f} %{np.median(contrast[name]):>14.1f} %'
             f'{1e3 * best[name]:>12.2f}'
         )
+    save_results(
+        'thermal',
+        [
+            {
+                'way': name,
+                'largest_step_percent': max(steps[name]),
+                'contrast_percent': float(np.median(contrast[name])),
+                'ms': 1e3 * best[name],
+            }
+            for name in steps
+        ],
+    )
 
 
 if __name__ == '__main__':
