@@ -88,6 +88,23 @@ def shared_files() -> list[Path]:
     return sorted(file for pattern in patterns for file in ROOT.glob(pattern) if file.is_file())
 
 
+def ros_script(venv: Path) -> str:
+    """A shell script that lets a sourced ROS 2 find the package: `ros2 launch` and `ros2 run`.
+
+    ROS's own tools run outside the virtual environment: they find the executables there, and the
+    launch files import the package from the checkout.
+    """
+    return '\n'.join(
+        [
+            '# Source it after the ROS 2 installation.',
+            f'export AMENT_PREFIX_PATH="{venv}${{AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}}"',
+            f'export PYTHONPATH="{ROOT}${{PYTHONPATH:+:$PYTHONPATH}}"',
+            f'export PATH="{venv}/bin:$PATH"',
+            '',
+        ]
+    )
+
+
 def stamp(env: Mapping[str, str]) -> str:
     """What the environment was made from, as text; equal text means nothing to do."""
     sources = ('setup.py', 'constraints.txt', 'interfaces', 'tools')
@@ -140,6 +157,7 @@ class Environment:
         self._link_share()
         if self._ros != 'wheels':
             self._write_start_up_hook()
+            (VENV / 'ros.sh').write_text(ros_script(VENV))
         modules = 'cv2, numba, rclpy, sam2, segment_anything, torch, torchvision, rosbags'
         messages = ', '.join(package.name for package in packages(ROOT / 'interfaces'))
         statement = f'import {modules}, {messages}, {PACKAGE}'

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tools.environment import ROOT, lacking, requirements, ros_distribution
+from tools.environment import ROOT, lacking, requirements, ros_distribution, ros_script
 from tools.interfaces import build_environment, correct_exported_paths, digest
 from tools.progress import Display, StepError, brief
 
@@ -58,6 +58,25 @@ def test_sourced_ros_needs_its_own_interpreter() -> None:
 )
 def test_distribution(env: dict[str, str], found: str) -> None:
     assert ros_distribution(env) == found
+
+
+def test_a_shell_that_sources_the_script_lets_ros_find_the_package(tmp_path: Path) -> None:
+    script = tmp_path / 'ros.sh'
+    script.write_text(ros_script(tmp_path))
+    shown = 'echo "$AMENT_PREFIX_PATH $PYTHONPATH $PATH"'
+    for before, after in (('', ''), ('/opt/ros/jazzy', ':/opt/ros/jazzy')):
+        done = subprocess.run(
+            ['sh', '-euc', f'. {script}; {shown}'],
+            env={'AMENT_PREFIX_PATH': before, 'PYTHONPATH': before, 'PATH': '/usr/bin'},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == [
+            f'{tmp_path}{after}',
+            f'{ROOT}{after}',
+            f'{tmp_path}/bin:/usr/bin',
+        ]
 
 
 def test_make_without_python_says_what_to_install() -> None:
