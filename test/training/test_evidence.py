@@ -12,6 +12,7 @@ from rich.console import Console
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.routing_table import load_routing_table
 from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from training import ablation
 from training import evidence as command
 from training.checkpoint import export_weights
 from training.evaluation_data import HeldBackDrives
@@ -242,3 +243,18 @@ def test_a_tie_is_no_lead_and_no_miss():
     faulty = Comparison('no lidar', 'day', 50.0, 50.06, 'wide', 50.0)
     targets = hold_targets(evidence, [near, faulty])
     assert [np.round(each.missed_by, 2) for each in targets] == [0, 0.06, 0]
+
+
+def test_networks_of_an_ablation_are_put_side_by_side(job, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        'sys.argv',
+        ['ablation', job.networks[0], '--zoo', str(DEBUG), '--frames', '1', '--conditions', 'fog',
+         '--workers', '1', '--out', str(tmp_path)],
+    )  # fmt: skip
+    threads = torch.get_num_threads()
+    ablation.main()
+    torch.set_num_threads(threads)
+    assert 'mean of 15' in capsys.readouterr().out
+    made = json.loads((tmp_path / 'ablation.json').read_text())
+    assert len([row for row in made['miou'][SUBSETS] if row['system'] == 'debug']) == 15
+    assert (tmp_path / 'ablation.md').read_text().count('\n| ') == 17
