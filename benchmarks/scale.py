@@ -1,0 +1,204 @@
+"""How the cost of a frame grows with pixels, points, sensors and cameras.
+
+python -m benchmarks.scale [--repeats 5] [--threads 1] [--input 96 160]
+One thing grows at a time; the rest is a simulated frame of 640x400. The demo network runs at a
+small input, so that it does not hide the rest. `power` is the slope of the logarithms over the
+larger half: 1 is linear, and what grows is paid for once where it is less. Cameras run as one
+batch in one process, with one network. Writes benchmarks/results/scale.json and scale.html.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks._results import RESULTS, save_results
+from benchmarks.backends import find_spec, make_expert
+from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.measurement import describe_machine
+from sam_ad_perception.core.sensors import Modality, PointCloud, SensorBundle
+from sam_ad_perception.modeling.segmenter import Segmenter
+from sam_ad_perception.simulation.drive import DriveConfig
+from sam_ad_perception.simulation.sample_frames import sample_frames, spread_points
+
+SIZES = ((480, 640), (720, 1280), (1080, 1920), (1536, 2048), (2160, 3840))
+POINTS = (16_384, 65_536, 131_072, 262_144, 1_048_576)
+CAMERAS = (1, 2, 4, 8)
+SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
+WIDTH, HEIGHT, MARGIN = 460, 300, 46
+COLOURS = ('#4e79a7', '#f28e2b', '#59a14f', '#e15759', '#b07aa1', '#222222')
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size of one thing.
+
+    Attributes:
+        grows: What grows.
+        size: To how much.
+        stages_ms: Least time of each stage, summed over the cameras, and of the whole `frame`.
+    """
+
+    grows: str
+    size: float
+    stages_ms: dict[str, float]
+
+
+def grow_pixels(bundle: SensorBundle) -> Iterator[tuple[float, list[SensorBundle]]]:
+    """Camera images from 0.3 to 8 megapixels."""
+    frame = bundle.frames[Modality.CAMERA]
+    for height, width in SIZES:
+        view = scale_camera(bundle.camera, (height, width))
+        image = cv2.resize(np.asarray(frame.data), (width, height))
+        larger = replace(frame, data=image, camera=view)
+        frames = {**bundle.frames, Modality.CAMERA: larger}
+        yield height * width / 1e6, [replace(bundle, camera=view, frames=frames)]
+
+
+def grow_points(bundle: SensorBundle) -> Iterator[tuple[float, list[SensorBundle]]]:
+    """Sweeps of 16 thousand to a million points."""
+    frame = bundle.frames[Modality.LIDAR]
+    assert isinstance(frame.data, PointCloud)
+    for count in POINTS:
+        larger = replace(frame, data=spread_points(frame.data, count))
+        frames = {**bundle.frames, Modality.LIDAR: larger}
+        yield count / 1e3, [replace(bundle, frames=frames)]
+
+
+def grow_sensors(bundle: SensorBundle) -> Iterator[tuple[float, list[SensorBundle]]]:
+    """One sensor, two, and so on."""
+    for count in range(1, len(SENSORS) + 1):
+        frames = {m: bundle.frames[m] for m in SENSORS[:count]}
+        missing = dict.fromkeys(SENSORS[count:], 'not asked for')
+        yield count, [replace(bundle, frames=frames, missing=missing)]
+
+
+def grow_cameras(bundle: SensorBundle) -> Iterator[tuple[float, list[SensorBundle]]]:
+    """One camera, two, and so on, each with its own thermal camera, events and lidar."""
+    for count in CAMERAS:
+        views = [replace(bundle.camera, frame_id=f'camera{i}') for i in range(count)]
+        yield count, [replace(bundle, camera=view) for view in views]
+
+
+GROWTHS: dict[str, Callable[[SensorBundle], Iterator[tuple[float, list[SensorBundle]]]]] = {
+    'camera, megapixels': grow_pixels,
+    'sweep, thousand points': grow_points,
+    'sensors': grow_sensors,
+    'cameras': grow_cameras,
+}
+
+
+def measure(segmenter: Segmenter, bundles: Sequence[SensorBundle], repeats: int) -> dict:
+    """Least milliseconds of each stage and of all."""
+    stages: dict[str, float] = {}
+    for number in range(repeats + 1):  # the first one warms up
+        segmenter.reset()  # else the same frame again is that of a frozen sensor
+        start = time.perf_counter()
+        results = segmenter.segment(bundles)
+        spent = {'frame': 1e3 * (time.perf_counter() - start)}
+        for result in results:
+            for stage, seconds in result.latency_s.items():
+                share = 1 if stage != 'network' else len(results)
+                spent[stage] = spent.get(stage, 0.0) + 1e3 * seconds / share
+        if number:
+            stages = {s: min(ms, stages.get(s, ms)) for s, ms in spent.items()}
+    return stages
+
+
+def power(points: Sequence[Point], stage: str) -> float:
+    """Slope of the logarithms from the middle to the largest."""
+    first, last = points[len(points) // 2 - 1], points[-1]
+    if stage not in first.stages_ms:
+        return float('nan')
+    ratio = last.stages_ms[stage] / max(first.stages_ms[stage], 1e-6)
+    return float(np.log(ratio) / np.log(last.size / first.size))
+
+
+def make_table(grows: str, points: Sequence[Point]) -> Table:
+    """One row per stage, one column per size."""
+    sizes = [f'{point.size:.3g}' for point in points]
+    table = Table('ms', *sizes, 'power', title=f'what a frame takes by {grows}')
+    for stage in points[-1].stages_ms:
+        cells = (f'{point.stages_ms.get(stage, 0):.1f}' for point in points)
+        table.add_row(stage, *cells, f'{power(points, stage):.2f}')
+    return table
+
+
+def draw(grows: str, points: Sequence[Point]) -> str:
+    """A plot of all stages, both axes logarithmic, as SVG."""
+    stages = list(points[-1].stages_ms)
+    x = np.log10([point.size for point in points])
+    high = np.log10(max(max(point.stages_ms.values()) for point in points))
+    low = high - 3.5
+
+    def place(column: float, ms: float) -> str:
+        across = (column - x[0]) / (x[-1] - x[0]) * (WIDTH - 2 * MARGIN) + MARGIN
+        share = (np.clip(np.log10(max(ms, 1e-9)), low, high) - low) / (high - low)
+        return f'{across:.1f},{HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN):.1f}'
+
+    parts = [f'<text x="{MARGIN}" y="16">{grows}; ms</text>']
+    for column, point in zip(x, points, strict=True):
+        across = place(column, 10**low).partition(',')[0]
+        parts.append(f'<text x="{across}" y="{HEIGHT - 24}">{point.size:.3g}</text>')
+    for decade in range(int(np.ceil(low)), int(np.floor(high)) + 1):
+        down = place(x[0], 10.0**decade).partition(',')[2]
+        parts.append(f'<text x="2" y="{down}">{10.0**decade:g}</text>')
+        parts.append(f'<path d="M{MARGIN},{down} H{WIDTH - MARGIN}" stroke="#ddd"/>')
+    for number, stage in enumerate(stages):
+        colour = COLOURS[number % len(COLOURS)]
+        line = ' '.join(
+            place(column, point.stages_ms[stage])
+            for column, point in zip(x, points, strict=True)
+            if stage in point.stages_ms
+        )
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(
+            f'<text x="{MARGIN + 66 * number}" y="{HEIGHT - 6}" fill="{colour}">{stage}</text>'
+        )
+    return f'<svg width="{WIDTH}" height="{HEIGHT}">{"".join(parts)}</svg>'
+
+
+def main() -> None:
+    """Measure, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--input', type=int, nargs=2, default=(96, 160), metavar=('H', 'W'))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    height, width = arguments.input
+    segmenter = Segmenter(
+        [make_expert(find_spec(f'mle_sam_demo@{height}x{width}'), 'torch', None)]
+    )
+    (bundle,) = sample_frames(DriveConfig(duration_s=1.0), 1, SENSORS)
+    console, series = Console(), {}
+    for grows, grow in GROWTHS.items():
+        with console.status(grows):
+            series[grows] = [
+                Point(grows, size, measure(segmenter, bundles, arguments.repeats))
+                for size, bundles in grow(bundle)
+            ]
+        console.print(make_table(grows, series[grows]))
+    save_results('scale', [point for points in series.values() for point in points])
+    plots = ''.join(draw(grows, points) for grows, points in series.items())
+    page = RESULTS / 'scale.html'
+    page.write_text(
+        '<!doctype html><meta charset="utf-8"><title>Cost against size</title>'
+        '<style>body{font:12px sans-serif}svg{margin:8px}</style>'
+        f'<p>{describe_machine()}, {arguments.threads} threads, network at {height}x{width}</p>'
+        f'{plots}\n',
+        encoding='utf-8',
+    )
+    console.print(f'plots in {page}', highlight=False, soft_wrap=True)
+
+
+if __name__ == '__main__':
+    main()
