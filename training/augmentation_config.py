@@ -59,6 +59,8 @@ class AugmentationConfig:
         scales: Least and greatest size of a frame before a piece of the network's input size is
             cut out of it, relative to that size; what is missing around a smaller frame is
             unlabeled.
+        piece: Size `(H, W)` of that piece, pixels, where it is to be another one: a smaller piece
+            takes less time. Empty for the network's input size.
         flip: Probability that a frame is mirrored.
         colour: Probability that the camera's colours are changed.
         brightness: Of these, the greatest change of the brightness, as a share.
@@ -76,6 +78,7 @@ class AugmentationConfig:
 
     vary: bool = True
     scales: tuple[float, float] = (1.0, 1.0)
+    piece: tuple[int, ...] = ()
     flip: float = 0.0
     colour: float = 0.0
     brightness: float = 0.3
@@ -89,6 +92,8 @@ class AugmentationConfig:
     def __post_init__(self) -> None:
         if not 0 < self.scales[0] <= self.scales[1]:
             raise ValueError(f'scales must be positive and rising, got {self.scales}')
+        if self.piece and (len(self.piece) != 2 or min(self.piece) < 1):
+            raise ValueError(f'piece must be (H, W) in pixels or empty, got {self.piece}')
         for name in ('flip', 'colour', 'blur', 'brightness', 'contrast', 'saturation'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must be in [0, 1], got {getattr(self, name)}')
@@ -100,13 +105,26 @@ class AugmentationConfig:
         if not 0 <= self.hue <= 0.5:
             raise ValueError(f'hue must be in [0, 0.5], got {self.hue}')
 
+    def piece_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size `(H, W)` of the piece that is cut out, pixels, for a network's input size."""
+        return (self.piece[0], self.piece[1]) if self.piece else size
+
     @property
     def sensors(self) -> set[str]:
         """The sensors that are to fail."""
         return {*self.faults, *self.corruption.sensors}
 
     @property
+    def repeats(self) -> bool:
+        """Whether images come again as they were, or mirrored."""
+        corruption = self.corruption
+        shares = [self.colour, self.blur, *self.faults.values()]
+        for kind in (corruption.drop, corruption.noise, corruption.blackout, corruption.jitter):
+            shares += kind.values()
+        return not (self.vary or self.piece or self.scales != (1.0, 1.0) or max(shares) > 0)
+
+    @property
     def of_frames(self) -> bool:
         """Whether single frames are changed, which rendered ones cannot be."""
         shares = (self.flip, self.colour, self.blur, *self.faults.values())
-        return self.scales != (1.0, 1.0) or max(shares) > 0
+        return bool(self.piece) or self.scales != (1.0, 1.0) or max(shares) > 0

@@ -48,7 +48,7 @@ def draw_cut(config: AugmentationConfig, size: tuple[int, int], rng: np.random.G
 
     Args:
         config: What is drawn from.
-        size: `(H, W)` of the piece, pixels.
+        size: `(H, W)` of the network's input, to which the scale relates, pixels.
         rng: Source of randomness.
 
     Returns:
@@ -57,7 +57,7 @@ def draw_cut(config: AugmentationConfig, size: tuple[int, int], rng: np.random.G
     low, high = np.log(config.scales)
     scale = float(np.exp(rng.uniform(low, high)))
     scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    room = [have - want for have, want in zip(scaled, size, strict=True)]
+    room = [have - want for have, want in zip(scaled, config.piece_of(size), strict=True)]
     top, left = (int(rng.integers(min(r, 0), max(r, 0) + 1)) for r in room)
     return Cut(scaled, top, left, bool(rng.random() < config.flip))
 

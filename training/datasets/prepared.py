@@ -65,7 +65,7 @@ class PreparedFrames:
             rng: Source of the changes; None changes nothing.
 
         Returns:
-            The batch. Changed frames have labels at the network's input size, others at their
+            The batch. Changed frames have labels at the size of their inputs, others at their
             own.
 
         Raises:
@@ -98,4 +98,5 @@ class PreparedFrames:
         scaled = cv2.resize(
             labels, (cut.size[1], cut.size[0]), interpolation=cv2.INTER_NEAREST_EXACT
         )
-        return take_cut(inputs, torch.from_numpy(np.asarray(scaled, np.uint8)), cut, size)
+        piece = self.augmentation.piece_of(size)
+        return take_cut(inputs, torch.from_numpy(np.asarray(scaled, np.uint8)), cut, piece)
