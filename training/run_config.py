@@ -20,6 +20,9 @@ class MachineConfig:
             a CPU knows bf16 only.
         checkpoint_blocks: Recompute the encoder's blocks in the backward pass instead of keeping
             their activations: less memory, a third more time.
+        features: Folder where the output of a frozen SAM encoder (AD-SAM's) is kept, one file per
+            image, so that it is computed once; for runs whose augmentation mirrors frames and
+            does nothing else. Empty computes it in each step.
         readers: Processes that read frames; 0 reads in a thread, which does where frames are
             rendered already.
 
@@ -32,6 +35,7 @@ class MachineConfig:
     nodes: int = 1
     precision: str = '32'
     checkpoint_blocks: bool = False
+    features: str = ''
     readers: int = 0
 
     def __post_init__(self) -> None:

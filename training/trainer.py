@@ -22,6 +22,7 @@ from training.checkpoint import export_weights, load_run, save_run
 from training.config import TrainConfig
 from training.datasets.frames import Batch
 from training.failures import TrainingError
+from training.features import remember_features
 from training.losses import total_loss
 from training.machine import checkpoint_blocks, open_fabric
 from training.networks import build_network, find_entry, learns_codes
@@ -69,6 +70,8 @@ class Trainer:
         network = build(self.spec, config, self.console)
         self._check_processes(network)
         self.network = seed_dropout(network).to(self.fabric.device)
+        if config.machine.features:
+            remember_features(self.network, Path(config.machine.features), config.augmentation)
         self.average = WeightAverage(self.network, config.optimizer.ema)
         if config.machine.checkpoint_blocks and not checkpoint_blocks(self.network):
             raise ValueError(f'{config.model} has no blocks that could be recomputed')
