@@ -9,6 +9,7 @@ from pathlib import Path
 from sam_ad_perception.simulation.conditions import CONDITIONS
 from sam_ad_perception.simulation.configuration import DriveConfig
 from sam_ad_perception.simulation.faults import KINDS, parse_fault
+from sam_ad_perception.simulation.gallery import check_suffix
 from sam_ad_perception.simulation.render_pool import EXTRA_TRUTH
 from sam_ad_perception.simulation.rig import load_rig
 from sam_ad_perception.simulation.scene import SCENES, STREET
@@ -55,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--gallery',
         type=Path,
-        metavar='PNG',
-        help='also draw this street in every condition and with every fault',
+        metavar='FILE',
+        help='also draw this street in every condition and with every fault, as .png or .jpg',
     )
     parser.add_argument(
         '--workers', type=int, help='processes that render; default: one per processor, at most 8'
@@ -76,6 +77,8 @@ def read_config(options: argparse.Namespace) -> DriveConfig:
         ValueError: A value is refused.
         OSError: The rig cannot be read.
     """
+    if options.gallery:
+        check_suffix(options.gallery)
     return DriveConfig(
         seed=options.seed,
         duration_s=options.duration,

@@ -22,18 +22,37 @@ TILE = (200, 320)
 """Rows and columns of one picture."""
 _REACH = 40.0
 _COLUMNS = 4
+SUFFIXES = ('.png', '.jpg')
+_JPEG_QUALITY = 35
 _FAULT_SPAN_NS = 30_000_000
 
 
 def write_gallery(path: Path, config: DriveConfig) -> None:
-    """Writes `make_gallery` as a PNG.
+    """Writes `make_gallery`.
+
+    Args:
+        path: The file, one of `SUFFIXES`.
+        config: See `make_gallery`.
 
     Raises:
+        ValueError: The file has another suffix.
         OSError: It cannot be written.
     """
+    check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode('.png', make_gallery(config)[..., ::-1])
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    _, data = cv2.imencode(path.suffix, make_gallery(config)[..., ::-1], options)
     path.write_bytes(data.tobytes())
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a name that says of no kind of picture.
+
+    Raises:
+        ValueError: It does not end in one of `SUFFIXES`.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f'gallery must end in {" or ".join(SUFFIXES)}, got {path}')
 
 
 def make_gallery(config: DriveConfig, elapsed_s: float = 1.6) -> Picture:

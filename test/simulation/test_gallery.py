@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from sam_ad_perception.core.sensors import Events, PointCloud
 from sam_ad_perception.simulation.conditions import CONDITIONS
@@ -28,6 +29,16 @@ def test_gallery_has_a_row_per_condition_and_a_tile_per_fault(tmp_path: Path) ->
     for i, a in enumerate(cells):
         for b in cells[i + 1 :]:
             assert np.abs(a.astype(int) - b).mean() > 2
+
+
+def test_gallery_is_as_small_as_its_name_says(tmp_path: Path) -> None:
+    config = DriveConfig(seed=3, size=(64, 96), thermal_size=(32, 48), event_size=(32, 48))
+    for name in ('gallery.png', 'gallery.jpg'):
+        write_gallery(tmp_path / name, config)
+    exact, close = (cv2.imread(str(tmp_path / name)) for name in ('gallery.png', 'gallery.jpg'))
+    assert np.abs(exact.astype(int) - close).mean() < 10
+    with pytest.raises(ValueError, match=r'gallery must end in \.png or \.jpg, got'):
+        write_gallery(tmp_path / 'gallery.gif', config)
 
 
 def test_events_and_points_are_drawn_where_they_are() -> None:
