@@ -1,12 +1,13 @@
 """Everything that a vehicle sends, for minutes: what becomes of each frame, how long it takes.
 
-    python -m benchmarks.load [--minutes 10] [--camera-rate 30]
+    python -m benchmarks.load [--seconds 600] [--camera-rate 30]
 
 A 1920x1080 camera, a 640x512 thermal and a 640x480 event camera at 30 Hz and a lidar of 131072
 points at 10 Hz, each a process over DDS, drive the segmentation node with the smallest network.
-Every camera frame must end as a mask or as a drop with its reason; masks come in order; the memory
-of the node does not grow. Beside it, in the same run: a bare rclpy node that receives the same
-images and answers with masks of the same size, see `benchmarks.echo`.
+Every camera frame must end as a mask, as a drop with its reason, or as one that the node counted
+as lost in DDS; masks come in order; the memory of the node does not grow. Beside it, in the same
+run: a bare rclpy node that receives the same images and answers with masks of the same size, see
+`benchmarks.echo`. At 10 Hz (`--camera-rate 10`) the two compare without waiting for a processor.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks._results import compare, save_results
 from benchmarks.vehicle import Vehicle, drive, write_smallest_network
 from benchmarks.vehicle_content import SENSORS, render_content
 from sam_ad_perception.core.status import FrameStatus
@@ -33,7 +36,7 @@ from sam_ad_perception.core.status import without_figures as kind_of
 
 SIZES = {'size': (1080, 1920), 'thermal_size': (512, 640), 'event_size': (480, 640)}
 POINTS = 131072
-LIDAR_RATE_HZ = 10.0
+CAMERA_RATE_HZ, LIDAR_RATE_HZ = 30.0, 10.0
 TARGET_MS = 40.0
 ALLOWED_GROWTH = 0.02
 TICKS_PER_S = os.sysconf('SC_CLK_TCK')
@@ -58,10 +61,11 @@ class Report:
 
     Attributes:
         seconds: Length of the observation.
-        sent: Camera frames that were sent since the first answer.
+        sent: Camera frames that were sent between two looks at /diagnostics.
         masks: Those that became masks.
         drops: Those that were dropped, by reason.
-        lost: Those of which nothing was heard.
+        unheard: Those of which nothing was heard.
+        lost: Camera frames that the node itself counted as lost on the way meanwhile.
         disorder: Masks whose stamp was not newer than the one before.
         stages_ms: Latency of each stage, milliseconds per mask.
         own_ms: From the arrival in the node to the mask, less the network and the wait for other
@@ -80,6 +84,7 @@ class Report:
     sent: int = 0
     masks: int = 0
     drops: Counter[str] = field(default_factory=Counter)
+    unheard: int = 0
     lost: int = 0
     disorder: int = 0
     stages_ms: dict[str, list[float]] = field(default_factory=dict)
@@ -94,15 +99,17 @@ class Report:
     litter: list[str] = field(default_factory=list)
 
     @property
-    def accounted(self) -> int:
-        """Frames that became a mask or a drop."""
-        return self.masks + self.drops.total()
+    def unaccounted(self) -> int:
+        """Frames of which nobody says what became; one on its way at either look may be one."""
+        return self.unheard - self.lost
 
     def growth(self, name: str) -> float:
-        """By how much the memory grew from the first third to the last, as a share."""
-        figures = [getattr(each, name) for each in self.memory]
-        third = max(len(figures) // 3, 1)
-        return float(np.median(figures[-third:]) / np.median(figures[:third]) - 1)
+        """By how much the memory grew, as a share: the line of least squares through all looks."""
+        figures = np.array([getattr(each, name) for each in self.memory])
+        if len(figures) < 2:
+            return 0.0
+        slope, start = np.polyfit(np.linspace(0, 1, len(figures)), figures, 1)
+        return float(slope / start)
 
 
 def read_memory(pid: int) -> Memory:
@@ -141,6 +148,7 @@ def observe(vehicle: Vehicle, name: str, seconds: float, period_s: float) -> Rep
     heard.masks.clear()
     heard.statuses.clear()
     heard.problems.clear()
+    heard.lost.clear()
     if not vehicle.until(lambda: heard.masks, 30.0):
         raise RuntimeError(f'{name} makes no masks:\n{part.log.read_text()[-2000:]}')
     report, begin_s = Report(seconds), read_cpu_s(part.process.pid)
@@ -162,10 +170,14 @@ def observe(vehicle: Vehicle, name: str, seconds: float, period_s: float) -> Rep
 def _account(report: Report, vehicle: Vehicle, sent: list[int]) -> None:
     """Fill a report from what was heard."""
     heard = vehicle.heard
-    first_ns = heard.masks[0][1]
+    first_ns, last_ns = heard.masks[0][1], sent[-1]
+    looks = [look for look in heard.lost if look[0] <= last_ns]
+    if len(looks) > 1:
+        (first_ns, lost_before), (last_ns, lost) = looks[0], looks[-1]
+        report.lost = lost - lost_before
     masks = {stamp: 1e3 * age for _, stamp, age in heard.masks}
     statuses = {status.stamp_ns: status for _, status in heard.statuses}
-    frames = [stamp for stamp in sent if stamp >= first_ns]
+    frames = [stamp for stamp in sent if first_ns <= stamp <= last_ns]
     report.sent = len(frames)
     for stamp in frames:
         status = statuses.get(stamp)
@@ -174,7 +186,7 @@ def _account(report: Report, vehicle: Vehicle, sent: list[int]) -> None:
         elif status is not None and status.dropped is not None:
             report.drops[kind_of(status.dropped)] += 1
         else:
-            report.lost += 1
+            report.unheard += 1
     report.disorder = sum(b[1] <= a[1] for a, b in pairwise(heard.masks))
     report.age_ms = list(masks.values())
     report.problems = sorted({text for _, text in heard.problems})
@@ -213,7 +225,7 @@ def run_load(
         vehicle.start('segmentation_node', '--ros-args', *network)
         vehicle.start('placement')
         start_sensors(vehicle, camera_rate)
-        vehicle.await_masks(90.0)
+        vehicle.await_masks(300.0)
         vehicle.run(warm_up_s)
         return observe(vehicle, 'segmentation_node', seconds, period_s)
 
@@ -230,13 +242,17 @@ def run_peer(folder: Path, seconds: float, camera_rate: float) -> Report:
 
 def print_report(console: Console, report: Report, peer: Report | None) -> None:
     """Print what came of the frames, the latency and the memory."""
-    console.print(
-        f'{report.sent} camera frames sent in {report.seconds:.0f} s: {report.masks} masks, '
-        f'{report.drops.total()} dropped with a reason, {report.lost} unheard of; '
-        f'{report.disorder} masks out of order'
-    )
+    balance = Table(title=f'camera frames of {report.seconds:.0f} s', show_header=False)
+    balance.add_column()
+    balance.add_column(justify='right')
+    balance.add_row('sent', str(report.sent))
+    balance.add_row('became masks', str(report.masks))
     for reason, count in report.drops.most_common():
-        console.print(f'  {count} dropped: {reason}')
+        balance.add_row(f'dropped: {reason}', str(count))
+    balance.add_row('lost in DDS, counted by the node', str(report.lost))
+    balance.add_row('unaccounted', str(report.unaccounted))
+    balance.add_row('masks out of order', str(report.disorder))
+    console.print(balance)
     for text in report.problems:
         console.print(f'  [red]{text}[/]')
     table = Table(title='latency, ms per mask')
@@ -254,12 +270,13 @@ def print_report(console: Console, report: Report, peer: Report | None) -> None:
             table.add_row(name, *(f'{figure:.1f}' for figure in figures))
     console.print(table)
     if peer is not None:
-        console.print(f'peer: {peer.sent} frames sent, {peer.masks} answered, {peer.lost} not')
+        console.print(f'peer: {peer.sent} frames sent, {peer.masks} answered, {peer.unheard} not')
     last = report.memory[-1]
     console.print(
-        f'memory {last.total_mb:.0f} MB, {last.own_mb:.0f} MB of it the heap; grown by '
-        f'{report.growth("total_mb"):+.1%} and {report.growth("own_mb"):+.1%} (allowed '
-        f'{ALLOWED_GROWTH:.0%}); {report.cpu:.2f} processors'
+        f'memory {last.total_mb:.0f} MB, {last.own_mb:.0f} MB of it the heap; after the warm-up '
+        f'grown by {report.growth("total_mb"):+.1%} and {report.growth("own_mb"):+.1%} (line '
+        f'through {len(report.memory)} looks, allowed {ALLOWED_GROWTH:.0%}); '
+        f'{report.cpu:.2f} processors'
     )
     console.print(
         f'left {report.leave_s:.2f} s after SIGTERM with exit code {report.exit_code}, '
@@ -271,16 +288,51 @@ def print_report(console: Console, report: Report, peer: Report | None) -> None:
     )
 
 
+def rows_of(report: Report, peer: Report | None) -> list[dict[str, Any]]:
+    """The figures of a run as rows of a table of results."""
+    counts = {
+        'frames sent': report.sent,
+        'masks': report.masks,
+        **{f'dropped: {reason}': count for reason, count in report.drops.most_common()},
+        'lost in DDS, counted by the node': report.lost,
+        'unaccounted': report.unaccounted,
+        'masks out of order': report.disorder,
+    }
+    rows = [compare(what, 'frames', count) for what, count in counts.items()]
+    times = {**report.stages_ms, 'in the node, less network and waiting': report.own_ms}
+    for percent in (50, 99):
+        rows += [
+            compare(f'{what}, p{percent}', 'ms', float(np.percentile(values, percent)))
+            for what, values in times.items()
+        ]
+        what = f'stamp to mask, less network and waiting, p{percent}'
+        ours = float(np.percentile(report.rest_ms, percent))
+        if peer is None:
+            rows.append(compare(what, 'ms', ours))
+        else:
+            theirs = float(np.percentile(peer.age_ms, percent))
+            rows.append(compare(what, 'ms', ours, 'bare rclpy echo', theirs))
+    return [
+        *rows,
+        compare('observed', 's', report.seconds),
+        compare('memory', 'MB', report.memory[-1].total_mb),
+        compare('growth of memory after the warm-up', '%', 100 * report.growth('total_mb')),
+        compare('growth of the heap after the warm-up', '%', 100 * report.growth('own_mb')),
+        compare('processors', 'cores', report.cpu),
+        compare('processor time per frame', 'ms', 1e3 * report.cpu * report.seconds / report.sent),
+        compare('SIGTERM to end', 's', report.leave_s),
+    ]
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--minutes', type=float, default=10.0)
-    parser.add_argument('--seconds', type=float, help='instead of minutes')
-    parser.add_argument('--camera-rate', type=float, default=30.0)
-    parser.add_argument('--warm-up', type=float, default=20.0, help='seconds')
+    parser.add_argument('--seconds', type=float, default=600.0)
+    parser.add_argument('--camera-rate', type=float, default=CAMERA_RATE_HZ)
+    parser.add_argument('--warm-up', type=float, default=60.0, help='seconds')
     parser.add_argument('--peer-seconds', type=float, default=15.0, help='0 for none')
     options = parser.parse_args()
-    seconds = options.seconds or 60 * options.minutes
+    seconds = options.seconds
     console = Console(width=None if sys.stdout.isatty() else 120)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -289,10 +341,11 @@ def main() -> None:
         rate, peer = options.camera_rate, None
         if options.peer_seconds:
             peer = run_peer(folder, options.peer_seconds, rate)
-        period_s = min(10.0, seconds / 6)
+        period_s = min(5.0, seconds / 6)
         report = run_load(folder, seconds, rate, warm_up_s=options.warm_up, period_s=period_s)
     console.print(f'load of the machine: {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors')
     print_report(console, report, peer)
+    save_results('load' if rate == CAMERA_RATE_HZ else f'load_{rate:g}_hz', rows_of(report, peer))
 
 
 if __name__ == '__main__':

@@ -159,13 +159,13 @@ class Heard:
         masks: (arrival, steady seconds; stamp, ns; age at the arrival, seconds) of each mask.
         statuses: (arrival, the status) of each reference frame.
         problems: (arrival, text) of each ERROR on /diagnostics.
-        received: Camera images that perception received, as it says itself.
+        lost: (time, ns; camera images lost on the way) of each /diagnostics, as perception says.
     """
 
     masks: list[tuple[float, int, float]] = field(default_factory=list)
     statuses: list[tuple[float, FrameStatus]] = field(default_factory=list)
     problems: list[tuple[float, str]] = field(default_factory=list)
-    received: int = 0
+    lost: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Vehicle:
@@ -307,8 +307,8 @@ class Vehicle:
             ]
             for each in message.status:
                 for pair in each.values:
-                    if each.name.endswith(': camera') and pair.key == 'received':
-                        self.heard.received = int(pair.value)
+                    if each.name.endswith(': camera') and pair.key == 'lost':
+                        self.heard.lost.append((stamp_of(message), int(pair.value)))
 
         image, array = map(
             message_type, ('sensor_msgs/msg/Image', 'diagnostic_msgs/msg/DiagnosticArray')

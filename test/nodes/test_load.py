@@ -16,9 +16,11 @@ def test_each_frame_of_a_full_size_vehicle_is_accounted_for(ros_domain, tmp_path
     assert report.masks > 0
     assert report.disorder == 0
     assert report.problems == []
-    assert report.accounted + report.lost == report.sent
-    # A slow machine loses some on the way: the topic is best effort, as on a vehicle.
+    assert report.masks + report.drops.total() + report.unheard == report.sent
+    # A slow machine loses some on the way: the topic is best effort, as on a vehicle. The node
+    # counts them; what is on its way at the first look or at the last may be missing or double.
     assert report.lost <= 0.2 * report.sent
+    assert abs(report.unaccounted) <= 6
     assert report.exit_code == 0
     assert report.leave_s < 5.0
     assert not report.litter
