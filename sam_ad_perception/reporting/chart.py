@@ -11,7 +11,7 @@ from sam_ad_perception.reporting.palette import text_on
 WIDTH, LEFT, RIGHT = 1120, 104, 12
 _LETTER = 6.4
 """Width of a letter of a bar's text, pixels."""
-_STEPS_S = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 7200, 14400, 43200, 86400)
+_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 7200, 14400, 43200, 86400)
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,11 @@ def draw_seconds(axis: Axis, y: float, top: float) -> str:
     """Draw the axis of time at `y`, and its lines up to `top`."""
     step = next((s for s in _STEPS_S if axis.span_s / s <= 20), _STEPS_S[-1])
     parts = []
-    for second in range(0, int(axis.span_s) + 1, step):
-        x = axis.position(axis.start_ns + second * 1_000_000_000)
+    for i in range(int(axis.span_s / step + 1e-6) + 1):
+        x = axis.position(axis.start_ns + round(i * step * 1e9))
         parts.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{y + 4:.1f}" class="axis"/>'
             f'<text x="{x:.1f}" y="{y + 18:.1f}" class="tick" text-anchor="middle">'
-            f'{second} s</text>'
+            f'{i * step:g} s</text>'
         )
     return ''.join(parts)

@@ -34,8 +34,22 @@ from sam_ad_perception.reporting.pictures import (
 from sam_ad_perception.reporting.point_view import picture_points
 
 OVERLAY_ALPHA = 0.55
-_CELL = TILE[0] + CAPTION_HEIGHT
 _BLANK = (17, 20, 25)
+
+
+def fit_tile(mask_size: tuple[int, int], sensors: int) -> tuple[int, int]:
+    """Size of a tile with the aspect of the masks, and room for a bar per sensor.
+
+    Args:
+        mask_size: `(H, W)` of the masks, pixels.
+        sensors: How many sensors there are.
+
+    Returns:
+        `(H, W)`, pixels; both are even, as videos want it.
+    """
+    width = TILE[1]
+    height = round(width * mask_size[0] / mask_size[1])
+    return int(np.clip(height, 70 + 18 * sensors, 200)) // 2 * 2, width
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +84,14 @@ class Dashboard:
         sensors: Which have a tile, in this order.
         with_truth: Whether the true labels have a tile.
         with_cloud: Whether the labelled cloud has a tile.
+        tile: `(H, W)` of a small picture, pixels.
     """
 
     space: LabelSpace
     sensors: Sequence[Modality] = field(default_factory=tuple)
     with_truth: bool = False
     with_cloud: bool = True
+    tile: tuple[int, int] = TILE
 
     def tiles(self, view: FrameView) -> list[Tile]:
         """The mask, each sensor, the cloud and the truth, as pictures of their own."""
@@ -95,22 +111,23 @@ class Dashboard:
             the truth and the figures.
         """
         columns = max(1, -(-len(self.sensors) // 2))
-        width = (2 + columns) * TILE[1]
-        canvas = np.full((3 * _CELL, width, 3), _BLANK, np.uint8)
-        put_tile(canvas[: 2 * _CELL, : 2 * TILE[1]], self._mask(view))
+        height, side = self.tile
+        cell, width = height + CAPTION_HEIGHT, (2 + columns) * side
+        canvas = np.full((3 * cell, width, 3), _BLANK, np.uint8)
+        put_tile(canvas[: 2 * cell, : 2 * side], self._mask(view))
         if self.sensors:
-            sheet = compose_tiles([self._sensor(view, m) for m in self.sensors], columns)
-            canvas[: len(sheet), 2 * TILE[1] :] = sheet
-        below = canvas[2 * _CELL :]
+            pictures = [self._sensor(view, m) for m in self.sensors]
+            sheet = compose_tiles(pictures, columns, self.tile)
+            canvas[: len(sheet), 2 * side :] = sheet
+        below = canvas[2 * cell :]
         left = 0
         if self.with_truth:
-            put_tile(below[:, : TILE[1]], self._truth(view))
-            left = TILE[1]
+            put_tile(below[:, :side], self._truth(view))
+            left = side
         if self.with_cloud:
-            span = width - TILE[1] - left
-            cloud = self._cloud(view, (TILE[0], span))
-            put_tile(below[:, left : left + span], cloud)
-        _write_figures(below[:, width - TILE[1] :], view, self.sensors)
+            span = width - side - left
+            put_tile(below[:, left : left + span], self._cloud(view, (height, span)))
+        _write_figures(below[:, width - side :], view, self.sensors)
         return canvas
 
     def _mask(self, view: FrameView) -> Tile:

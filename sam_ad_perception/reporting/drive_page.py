@@ -20,7 +20,7 @@ from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.sensors import Modality, SensorBundle
 from sam_ad_perception.core.synchronizer_config import to_ns
 from sam_ad_perception.reporting import palette
-from sam_ad_perception.reporting.dashboard import Dashboard, FrameView
+from sam_ad_perception.reporting.dashboard import Dashboard, FrameView, fit_tile
 from sam_ad_perception.reporting.drive_log import (
     MASK_TOPIC,
     TRUE_MASK_TOPIC,
@@ -38,7 +38,7 @@ from sam_ad_perception.reporting.figures import (
 )
 from sam_ad_perception.reporting.page import Moment, Report, render_page
 from sam_ad_perception.reporting.pictures import Video, encode_jpeg
-from sam_ad_perception.reporting.stamped_stream import StampedStream
+from sam_ad_perception.reporting.stamped_stream import StampedStream, find_topics
 from sam_ad_perception.reporting.timeline import draw_timeline
 
 PAGE_NAME, VIDEO_NAME = 'report.html', 'overlay.webm'
@@ -102,7 +102,13 @@ def write_drive_page(
     with BagReader(inputs) as bag:
         mapping = mapping or guess_topics(bag.topics)
     sensors = [m for m in Modality if m in mapping.sensors and mapping.sensors[m].data]
-    board = Dashboard(space, sensors, log.confusion is not None, Modality.LIDAR in sensors)
+    board = Dashboard(
+        space,
+        sensors,
+        log.confusion is not None,
+        Modality.LIDAR in sensors,
+        fit_tile(_mask_size(outputs), len(sensors)),
+    )
     pictures = _Pictures(log, board, Video(folder / VIDEO_NAME, _video_rate_hz(log)))
     pictures.draw(inputs, outputs, mapping, options or BundleOptions(), progress)
     statuses = [frame.status for frame in log.frames]
@@ -198,6 +204,15 @@ class _Pictures:
             for sensor, kind in view.frame.faults.items():
                 title += f', {sensor}: {kind.replace("_", " ")}'
             self.moments.append(Moment(title, view.frame.status.message, pictures))
+
+
+def _mask_size(outputs: Path) -> tuple[int, int]:
+    """`(H, W)` of the first mask, pixels; that of a common camera where there is none."""
+    with BagReader(outputs) as bag:
+        for message in bag.messages(find_topics(bag, MASK_TOPIC)):
+            mask = bag.deserialize(message)
+            return read_pixels(mask).shape[:2]
+    return 400, 640
 
 
 def _read_cloud(message: Any) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
