@@ -2,7 +2,7 @@
 
 from sam_ad_perception.nodes.launch_description import INPUTS, SWITCHES, describe_node
 
-PARAMETERS = ('model', 'zoo', 'checkpoint_dir', 'device', 'calibration', *SWITCHES)
+PARAMETERS = ('model', 'zoo', 'checkpoint_dir', 'device', 'calibration', 'views', *SWITCHES)
 
 
 def generate_launch_description():

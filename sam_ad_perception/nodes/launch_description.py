@@ -45,6 +45,7 @@ PARAMETERS = {
     'checkpoint_dir': ('model.checkpoint_dir', 'Folder of checkpoints'),
     'device': ('model.device', 'Where the network runs: cpu or cuda:0'),
     'calibration': ('calibration', 'File of transforms and geometry that no topic brings'),
+    'views': ('views', 'Cameras by name, separated by commas; {view} in a topic is each of them'),
     'synchronizer_policy': ('policy', 'deadline or approximate'),
     **SWITCHES,
 }
@@ -53,7 +54,6 @@ PARAMETERS = {
 OTHERS = {
     'namespace': ('', 'In front of every relative topic and of the nodes.'),
     'use_sim_time': ('false', 'Take the time from /clock: for bags and simulators.'),
-    'views': ('', 'Names of several cameras, separated by commas: {view} in a topic is each.'),
 }
 """Launch argument -> default, description."""
 
@@ -187,15 +187,14 @@ def overrides(given: Mapping[str, str]) -> dict[str, object]:
     Raises:
         ValueError: A switch is neither true nor false.
     """
-    found: dict[str, object] = {
-        PARAMETERS[name][0]: is_true(name, value) if name in SWITCHES else value
-        for name, value in given.items()
-        if name in PARAMETERS and value
-    }
+    found: dict[str, object] = {}
+    for name, value in given.items():
+        if name in SWITCHES and value:
+            found[SWITCHES[name][0]] = is_true(name, value)
+        elif name in PARAMETERS and value:
+            found[PARAMETERS[name][0]] = views_of(given) if name == 'views' else value
     if is_true('use_sim_time', given['use_sim_time']):
         found['use_sim_time'] = True
-    if given['views']:
-        found['views'] = views_of(given)
     return found
 
 
@@ -227,7 +226,7 @@ def views_of(given: Mapping[str, str]) -> list[str]:
     Returns:
         Their names.
     """
-    return [view.strip() for view in given['views'].split(',')]
+    return [view.strip() for view in given.get('views', '').split(',')]
 
 
 def remappings(given: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -102,7 +102,7 @@ def test_a_node_file_remaps_exactly_the_inputs_of_its_node(name):
     _, inputs, _ = described(name)
     assert {launch_description.INPUTS[each][0] for each in inputs} == INPUTS[name]
     targets = {each: f'elsewhere/{each}' for each in inputs}
-    found = dict(remappings({'views': '', **targets}))
+    found = dict(remappings(targets))
     images = {topic for topic in INPUTS[name] if topic.endswith('image_rect')}
     assert set(found) == INPUTS[name] | {f'{topic}/compressed' for topic in images}
     for topic in images:
@@ -115,10 +115,11 @@ def test_a_node_file_sets_parameters_that_exist(name):
     for argument in described(name)[2]:
         parameter = known[launch_description.PARAMETERS[argument][0]]
         assert parameter.type is (bool if argument in launch_description.SWITCHES else str)
+        assert isinstance(parameter.default, tuple) == (argument == 'views')
 
 
 def test_arguments_left_empty_leave_the_parameter_file_alone():
-    given = dict.fromkeys((*launch_description.PARAMETERS, 'views'), '')
+    given = dict.fromkeys(launch_description.PARAMETERS, '')
     assert overrides({**given, 'use_sim_time': 'false'}) == {}
     told = {'model': 'ad_sam', 'use_event': 'False', 'use_depth': 'true', 'use_sim_time': 'true'}
     assert overrides({**given, **told}) == {
@@ -276,7 +277,7 @@ def declared():
 def test_launch_reads_the_arguments_of_a_node_file(name, declared):
     _, inputs, parameters = described(name)
     params = f'{name}_params_file'
-    others = ('namespace', params, 'use_sim_time', 'views')
+    others = ('namespace', params, 'use_sim_time')
     found = declared(name)
     assert set(found) == {*inputs, *parameters, *others}
     assert {found[each] for each in inputs} == INPUTS[name]
