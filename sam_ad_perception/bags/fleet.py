@@ -108,7 +108,8 @@ def find_bags(folder: Path, leave_out: Path | None = None) -> list[Path]:
     number at the end are the parts of one; any others are a recording each.
 
     Args:
-        folder: Where they lie; links are followed, hidden folders are not looked into.
+        folder: Where they lie; links are followed, each folder is looked into once, hidden ones
+            not at all.
         leave_out: A folder that is not looked into.
 
     Returns:
