@@ -6,10 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -56,40 +52,10 @@ def label(argv: Sequence[str]) -> int:
 
 
 def simulate(argv: Sequence[str]) -> int:
-    """Simulate a drive into a recording; see `sam_ad simulate --help`."""
-    options = _parse_simulate(argv)
-    from rich.console import Console
+    """Simulate a drive into a recording, or many into a folder to train on."""
+    from sam_ad_perception.simulate_command import main as run
 
-    from sam_ad_perception.bags.writer import BagWriter
-    from sam_ad_perception.simulation.command import count_workers, read_config
-    from sam_ad_perception.simulation.drive import Drive
-    from sam_ad_perception.simulation.recording import record
-
-    console = Console(stderr=True)
-    config = read_config(options)
-    drive = Drive(config)
-    with (
-        BagWriter(options.out, overwrite=options.overwrite) as writer,
-        _progress(console, 'simulating') as progress,
-    ):
-        counts = record(
-            drive,
-            writer,
-            encoding=options.events,
-            workers=count_workers(options),
-            extra=options.truth,
-            progress=lambda share: progress(round(1000 * share), 1000),
-        )
-    for topic, count in counts.items():
-        console.print(f'{count:6d} {topic}', highlight=False)
-    console.print(f'written to {options.out}', highlight=False, soft_wrap=True)
-    if options.gallery:
-        from sam_ad_perception.simulation.gallery import write_gallery
-
-        with console.status('drawing the gallery'):
-            write_gallery(options.gallery, config)
-        console.print(f'drawn in {options.gallery}', highlight=False, soft_wrap=True)
-    return 0
+    return run(argv)
 
 
 def replay(argv: Sequence[str]) -> int:
@@ -172,7 +138,7 @@ def bench(argv: Sequence[str]) -> int:
 
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'demo': ('simulate a drive, run the nodes on it, and write a report', demo),
-    'simulate': ('write a simulated drive with ground truth as a bag', simulate),
+    'simulate': ('write simulated drives with ground truth, as a bag or to train on', simulate),
     'label': ('write masks, confidence, depth and labelled points beside a bag', label),
     'offsets': ('estimate the clock offset of each sensor of a bag', offsets),
     'replay': ('publish a bag over ROS 2, with faults on demand', replay),
@@ -182,39 +148,6 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'bench': ('measure on this machine which backend runs the network fastest', bench),
     'export': ('write a network as ONNX, one file per set of sensors', export),
 }
-
-
-def _parse_simulate(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line of `simulate`."""
-    from sam_ad_perception.simulation.command import add_arguments
-
-    parser = argparse.ArgumentParser(
-        prog='sam_ad simulate',
-        description='Write a simulated drive with camera, thermal, event and lidar topics, tf and '
-        'ground truth as a rosbag2 recording (MCAP). The seed decides everything.',
-    )
-    parser.add_argument('out', type=Path, help='folder of the bag')
-    add_arguments(parser)
-    parser.add_argument('--overwrite', action='store_true', help='replace a bag at OUT')
-    return parser.parse_args(argv)
-
-
-class _progress:  # noqa: N801  (used like a function, in a `with` block)
-    """A progress bar over messages."""
-
-    def __init__(self, console: Console, title: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        columns = '{task.description}', BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._bar = Progress(*columns, console=console)
-        self._task = self._bar.add_task(title, total=None)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        self._bar.start()
-        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
 
 
 if __name__ == '__main__':

@@ -49,6 +49,7 @@ ENTRANCES = {
     'demo',
     'label_command',
     'label_display',
+    'simulate_command',
 }  # they put the parts together
 
 

@@ -1,4 +1,4 @@
-"""The options of `sam_ad simulate`, and the drive that they describe."""
+"""The options of `sam_ad simulate`, and the drives that they describe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from sam_ad_perception.simulation.conditions import CONDITIONS
+from sam_ad_perception.simulation.conditions import CONDITIONS, Schedule
 from sam_ad_perception.simulation.configuration import DriveConfig
 from sam_ad_perception.simulation.faults import KINDS, parse_fault
 from sam_ad_perception.simulation.gallery import check_suffix
@@ -14,12 +14,20 @@ from sam_ad_perception.simulation.render_pool import EXTRA_TRUTH
 from sam_ad_perception.simulation.rig import load_rig
 from sam_ad_perception.simulation.scene import SCENES, STREET
 
+BAG, FOLDER = 'bag', 'folder'
 _WORTH_PROCESSES_S = 3.0
 """Shorter drives are done before further processes have started."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what describes a drive and how it is rendered."""
+    parser.add_argument(
+        '--format',
+        choices=(BAG, FOLDER),
+        default=BAG,
+        help='one drive as a bag, or a folder of many to train on: train/DRIVE and val/DRIVE; '
+        'default: %(default)s',
+    )
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument(
         '--duration', type=float, default=10.0, help='seconds, default: %(default)s'
@@ -32,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='append',
         metavar='[START:]NAME',
         help=f'light and weather, one of {", ".join(CONDITIONS)}, or two as in night+rain; '
-        'repeat it with a start in seconds for conditions that change',
+        'repeat it with a start in seconds for conditions that change; drives of a folder take '
+        'the ones that are named in turn',
     )
     parser.add_argument(
         '--fault',
@@ -41,6 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SENSOR:KIND:START:END[:STRENGTH]',
         help='what goes wrong from START to END seconds, for example camera:black:2.0:3.0; may '
         f'be repeated; kinds: {", ".join(KINDS)}',
+    )
+    parser.add_argument(
+        '--drives',
+        type=int,
+        default=10,
+        help='of a folder: one each of the seeds from --seed on, with the conditions in turn; '
+        'default: %(default)s',
+    )
+    parser.add_argument(
+        '--val', type=int, default=0, help='of a folder: the last ones go into val/, default: 0'
     )
     parser.add_argument('--rig', type=Path, help='file of sensors, see config/rig.example.yaml')
     parser.add_argument(
@@ -77,16 +96,35 @@ def read_config(options: argparse.Namespace) -> DriveConfig:
         ValueError: A value is refused.
         OSError: The rig cannot be read.
     """
-    if options.gallery:
-        check_suffix(options.gallery)
-    return DriveConfig(
-        seed=options.seed,
-        duration_s=options.duration,
-        scene=options.scene,
-        conditions=tuple(_read_condition(text) for text in options.condition or ['day']),
-        faults=tuple(parse_fault(text) for text in options.fault),
-        rig=load_rig(options.rig) if options.rig else (),
-    )
+    conditions = tuple(_read_condition(text) for text in options.condition or ['day'])
+    return _make_config(options, options.seed, conditions)
+
+
+def read_folder(options: argparse.Namespace) -> dict[Path, DriveConfig]:
+    """The drives of a training folder that a command line describes.
+
+    Args:
+        options: Of `add_arguments`.
+
+    Returns:
+        The place of each drive in the folder, such as `train/seed_7_night`, and its configuration.
+
+    Raises:
+        ValueError: A value is refused.
+        OSError: The rig cannot be read.
+    """
+    if not 0 <= options.val < options.drives:
+        raise ValueError(
+            f'val must be 0 or more and less than drives, got {options.val} of {options.drives}'
+        )
+    names = options.condition or ['day']
+    drives = {}
+    for number in range(options.drives):
+        seed, name = options.seed + number, names[number % len(names)]
+        split = 'val' if number >= options.drives - options.val else 'train'
+        place = Path(split, f'seed_{seed}_{name.replace("+", "_")}')
+        drives[place] = _make_config(options, seed, ((0.0, name),))
+    return drives
 
 
 def count_workers(options: argparse.Namespace) -> int:
@@ -96,6 +134,19 @@ def count_workers(options: argparse.Namespace) -> int:
     if options.duration < _WORTH_PROCESSES_S:
         return 1
     return min(8, len(os.sched_getaffinity(0)))
+
+
+def _make_config(options: argparse.Namespace, seed: int, conditions: Schedule) -> DriveConfig:
+    if options.gallery:
+        check_suffix(options.gallery)
+    return DriveConfig(
+        seed=seed,
+        duration_s=options.duration,
+        scene=options.scene,
+        conditions=conditions,
+        faults=tuple(parse_fault(text) for text in options.fault),
+        rig=load_rig(options.rig) if options.rig else (),
+    )
 
 
 def _read_condition(text: str) -> tuple[float, str]:

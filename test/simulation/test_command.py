@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sam_ad_perception.simulation.command import add_arguments, count_workers, read_config
+from sam_ad_perception.simulation.command import (
+    add_arguments,
+    count_workers,
+    read_config,
+    read_folder,
+)
 from sam_ad_perception.simulation.configuration import DriveConfig
 from sam_ad_perception.simulation.faults import Fault
 
@@ -40,6 +45,25 @@ def test_everything_said_arrives() -> None:
         Fault('camera', 'black', 1.0, 2.0), Fault('lidar', 'sparse_cloud', 0.0, 3.0, 0.2),
     )  # fmt: skip
     assert len(config.sensors) == 5
+
+
+def test_a_folder_has_a_drive_per_seed_with_the_conditions_in_turn() -> None:
+    said = ('--seed', '7', '--drives', '4', '--val', '1', '--scene', 'full', '--condition')
+    drives = read_folder(parse(*said, 'day', '--condition', 'night+rain'))
+    assert [str(place) for place in drives] == [
+        'train/seed_7_day',
+        'train/seed_8_night_rain',
+        'train/seed_9_day',
+        'val/seed_10_night_rain',
+    ]
+    assert [config.seed for config in drives.values()] == [7, 8, 9, 10]
+    assert [config.schedule[0][1] for config in drives.values()] == ['day', 'night+rain'] * 2
+    assert {config.scene for config in drives.values()} == {'full'}
+    for wrong in (('--drives', '3', '--val', '3'), ('--drives', '0'), ('--val', '-1')):
+        with pytest.raises(ValueError, match='val must be'):
+            read_folder(parse(*wrong))
+    with pytest.raises(ValueError, match='2:night'):
+        read_folder(parse('--condition', '2:night'))
 
 
 def test_short_drives_start_no_processes() -> None:

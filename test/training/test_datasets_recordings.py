@@ -11,6 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
+from sam_ad_perception import cli
 from sam_ad_perception.bags.labelling import LabelOptions, label_bag
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.writer import BagWriter
@@ -102,6 +103,39 @@ def test_the_truth_of_a_simulated_bag_goes_before_masks(drive, tmp_path):
         frame = data.read(k)
         np.testing.assert_array_equal(frame.labels, truth[frame.bundle.stamp_ns])
         assert frame.name == f'drive/{frame.bundle.stamp_ns}'
+
+
+def test_a_simulated_folder_gives_training_the_bits_of_its_drives(tmp_path):
+    out = tmp_path / 'drives'
+    words = ['--seed', '5', '--duration', '0.3', '--condition', 'night', '--condition', 'fog']
+    folder = ['--format', 'folder', '--drives', '2', '--val', '1', '--workers', '1']
+    assert cli.main(['simulate', str(out), *words, *folder]) == 0
+    drive = Drive(DriveConfig(seed=5, duration_s=0.3, condition='night'))
+    data = open_dataset('recordings', out, 'train', cache=tmp_path)
+    frames = [data.read(k) for k in range(len(data))]
+    assert len(frames) >= 2
+    for frame in frames:
+        bundle = frame.bundle
+        assert frame.name == f'seed_5_night/{bundle.stamp_ns}'
+        np.testing.assert_array_equal(frame.labels, drive.truth(bundle.stamp_ns).labels)
+        for sensor in (Modality.CAMERA, Modality.THERMAL):
+            seen = bundle.frames[sensor]
+            expected = drive.measure(sensor, seen.stamp_ns).data
+            np.testing.assert_array_equal(seen.data, expected)
+        sweep, cloud = bundle.frames[Modality.LIDAR], bundle.frames[Modality.LIDAR].data
+        known = drive.measure(Modality.LIDAR, sweep.stamp_ns).data
+        np.testing.assert_array_equal(cloud.points, known.points)
+        np.testing.assert_array_equal(cloud.intensity, known.intensity)
+        events = bundle.frames[Modality.EVENT].data
+        first, last = int(events.t_ns[0]), int(events.t_ns[-1])
+        every = drive.events_between(first // 10**7 * 10**7, last + 1)
+        same = slice(len(every.x) - len(events.x), None)
+        np.testing.assert_array_equal(events.x, every.x[same])
+        np.testing.assert_array_equal(events.polarity, every.polarity[same])
+    (held_back,) = {f.name.split('/')[0] for f in [open_dataset(
+        'recordings', out, 'val', cache=tmp_path).read(0)]}  # fmt: skip
+    assert held_back == 'seed_6_fog'
+    assert cli.main(['simulate', str(out), *words, *folder]) == 2
 
 
 def test_a_folder_of_label_images_goes_before_the_topics(drive, tmp_path, rng):
