@@ -1,0 +1,55 @@
+"""Runs on shares of the frames."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from training.config import TrainConfig, load_config
+from training.data_efficiency import configure_share, measure_shares, write_figures
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(tmp_path: Path, rng: np.random.Generator) -> TrainConfig:
+    root = tmp_path / 'camvid'
+    for split, count in (('train', 8), ('val', 2)):
+        for k in range(count):
+            for folder, top, shape in ((split, 256, (72, 96, 3)), (f'{split}annot', 12, (72, 96))):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+                image = Image.fromarray(rng.integers(0, top, shape, dtype=np.uint8))
+                image.save(root / folder / f'{k}.png')
+    return load_config(
+        ROOT / 'training/configs/debug_camvid.yaml',
+        [
+            f'root={root}', f'zoo={ROOT}/training/configs/debug_zoo.yaml', 'data.partial=true',
+            f'cache_dir={tmp_path}', f'output_dir={tmp_path}/out', 'validation.steps=0',
+        ],
+    )  # fmt: skip
+
+
+def test_every_share_makes_as_many_steps_on_its_frames_only(config, tmp_path):
+    rows = measure_shares(config, [25, 100], Console(quiet=True))
+    assert [row['frames'] for row in rows] == [2, 8]
+    assert [row['steps'] for row in rows] == [2, 2]
+    assert all(0 <= row['miou'] <= 100 for row in rows)
+    assert measure_shares(config, [25], Console(quiet=True)) == rows[:1]  # nothing is left to do
+    table = write_figures(rows, tmp_path)
+    assert table.row_count == 2
+    assert json.loads((tmp_path / 'data_efficiency.json').read_text()) == rows
+    assert '25 %, 2 frames' in (tmp_path / 'data_efficiency.svg').read_text()
+
+
+def test_epochs_make_up_for_frames(config):
+    config = load_config(ROOT / 'training/configs/camvid.yaml', ['root=x'])
+    part = configure_share(config, 10, 367)
+    assert part.data.limit == 37
+    assert part.schedule.epochs * 37 == pytest.approx(config.schedule.epochs * 367)
+    with pytest.raises(ValueError, match=r'1 % gives 4'):
+        configure_share(config, 1, 367)
