@@ -184,7 +184,10 @@ class TorchBackend:
         Returns:
             Logits and gate as of `Prediction`.
         """
-        images = [torch.from_numpy(image).to(self.device) for image in inputs.values()]
+        images = [torch.from_numpy(image) for image in inputs.values()]
+        if self.device.type == 'cuda':  # copied from pinned memory while this thread goes on
+            images = [image.pin_memory() for image in images]
+        images = [image.to(self.device, non_blocking=True) for image in images]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             made = form(*images)
         logits, *gate = (each.float().cpu().numpy() for each in made)
