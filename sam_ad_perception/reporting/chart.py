@@ -9,7 +9,7 @@ from html import escape
 from sam_ad_perception.reporting.palette import text_on
 
 WIDTH, LEFT, RIGHT = 1120, 104, 12
-_LETTER = 6.4
+_LETTER = 5.8
 """Width of a letter of a bar's text, pixels."""
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 7200, 14400, 43200, 86400)
 

@@ -27,7 +27,7 @@ CONDITIONS = MappingProxyType(
 )
 NETWORKS = ('#44566c', '#a15c7a', '#5b8a3c', '#b07d2b', '#6b5ca5')
 MISSING, NOTED, UNKNOWN = '#d64545', '#f2b01e', '#d5d9de'
-_DARK_BELOW = 110
+_DARK_BELOW = 130
 
 
 def condition_color(name: str) -> str:

@@ -108,8 +108,10 @@ def _condition(frame: FrameLog) -> tuple[str, str, str] | None:
 def _fault(frame: FrameLog) -> tuple[str, str, str] | None:
     if not frame.faults:
         return None
-    text = ', '.join(f'{sensor} {kind}' for sensor, kind in frame.faults.items())
-    return palette.MISSING, text.replace('_', ' '), text.replace('_', ' ')
+    # `event_burst` of the event camera is its burst
+    each = (f'{s} {kind.removeprefix(s + "_")}' for s, kind in frame.faults.items())
+    text = ', '.join(each).replace('_', ' ')
+    return palette.MISSING, text, text
 
 
 def _sensor(sensor: str) -> _Look:
