@@ -46,6 +46,7 @@ from training.evaluation_tables import TextTable
 from training.evidence_bench import (
     DRIVEN,
     FAULTS,
+    JUDGED,
     SUBSETS,
     Bench,
     Job,
@@ -59,6 +60,7 @@ from training.evidence_bench import (
 from training.evidence_figures import Comparison, Evidence, Target, compare_all, hold_targets
 from training.evidence_tables import (
     as_records,
+    driven_table,
     fault_figures,
     markdown,
     network_table,
@@ -140,7 +142,9 @@ def measure_all(
         Task(second, i, (SUBSETS, DRIVEN, *((FAULTS,) if i < faulty else ())), table)
         for i in range(len(second))
     ]
-    for part, scores in run_tasks(measure, tasks, 'judged', console).items():
+    judged = run_tasks(measure, tasks, 'judged', console)
+    parts[JUDGED] = judged[SUBSETS]
+    for part, scores in judged.items():
         merge_scores(parts.setdefault(part, {}), scores)
     return parts, table
 
@@ -161,7 +165,7 @@ def make_tables(
     full = [sensor_table(evidence, f) for f in evidence.networks if f.key == evidence.full]
     others = [sensor_table(evidence, f) for f in evidence.networks if f.key != evidence.full]
     noise = [noise_figures(evidence, facts) for facts in evidence.networks]
-    front = [target_table(targets), network_table(evidence), *full]
+    front = [target_table(targets), network_table(evidence), *full, driven_table(comparisons)]
     details = [*others, *noise, fault_figures(evidence, comparisons)]
     return [t for t in front if t and t.rows], [t for t in details if t]
 
@@ -225,7 +229,8 @@ def main() -> None:
         f'`{command}` ({minutes:.0f} minutes with {options.workers} processes): '
         f'{options.frames} held-back frames each of {", ".join(options.conditions)}, '
         f'{min(options.fault_frames, len(second))} of them with noise and faults; '
-        'mIoU over the classes that occur.'
+        'mIoU over the classes that occur. The router and what is judged by it have seen '
+        'different halves of them.'
     )
     records = {
         'command': command,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from training.systems import GridCeiling, NetworkSystem, VehicleSystem
 SUBSETS, DRIVEN, FAULTS = 'subsets', 'driven', 'faults'
 """Parts of the evidence: networks on every set of sensors; the routed vehicle with all sensors and
 without each; networks and vehicles with noise and faults."""
+JUDGED = 'judged'
+"""Of the first part, the frames on which the vehicle is judged."""
 
 Scores = dict[str, dict[Setting, Score]]
 """By system and setting."""
@@ -197,7 +199,7 @@ def open_bench(job: Job, workers: int) -> Iterator[Measure]:
         workers: Number of processes; 1 stays in this one.
 
     Yields:
-        What measures tasks, in the order in which they are done.
+        What measures tasks, and gives their scores in the order of the tasks.
     """
     if workers == 1:
         bench = Bench(job)
@@ -208,7 +210,7 @@ def open_bench(job: Job, workers: int) -> Iterator[Measure]:
 
         def measure(tasks: Iterable[Task]) -> Iterator[dict[str, Scores]]:
             futures = [pool.submit(_measure, task) for task in tasks]
-            return (future.result() for future in as_completed(futures))
+            return (future.result() for future in futures)
 
         try:
             yield measure

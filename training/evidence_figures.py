@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.evaluation_plan import ROUTED
-from training.evidence_bench import DRIVEN, FAULTS, SUBSETS, NetworkFacts, Scores, checked_name
+from training.evidence_bench import (
+    DRIVEN,
+    FAULTS,
+    JUDGED,
+    SUBSETS,
+    NetworkFacts,
+    Scores,
+    checked_name,
+)
 from training.measurement import Score, Setting
 from training.routing_rows import miou_of_present
 
@@ -106,7 +114,7 @@ def compare_all(evidence: Evidence) -> list[Comparison]:
         that of their mix.
     """
     found = []
-    subsets, driven = evidence.parts.get(SUBSETS, {}), evidence.parts.get(DRIVEN, {})
+    subsets, driven = evidence.parts.get(JUDGED, {}), evidence.parts.get(DRIVEN, {})
     for setting, routed in driven.get(ROUTED, {}).items():
         gone = [name for name in evidence.sensors if name not in setting.subset]
         singles = _singles(evidence, subsets, setting.subset)

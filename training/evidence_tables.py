@@ -9,7 +9,7 @@ from typing import Any
 
 from training.evaluation_plan import ROUTED
 from training.evaluation_tables import TextTable, subset_name
-from training.evidence_bench import DRIVEN, FAULTS, SUBSETS, NetworkFacts, Scores, checked_name
+from training.evidence_bench import FAULTS, SUBSETS, NetworkFacts, Scores, checked_name
 from training.evidence_figures import MIX, Comparison, Evidence, Target, figures
 from training.measurement import Score, Setting
 
@@ -32,7 +32,7 @@ def target_table(targets: Sequence[Target]) -> TextTable:
 
 
 def network_table(evidence: Evidence) -> TextTable:
-    """Each network with all of its sensors, the routed vehicle, and the ceilings.
+    """Each network with all of its sensors, and the ceilings of their grids.
 
     Args:
         evidence: The measurements.
@@ -49,9 +49,6 @@ def network_table(evidence: Evidence) -> TextTable:
         latency = '' if score.latency_ms is None else f'{score.latency_ms:.0f}'
         name = f'{facts.key} ({subset_name(own, evidence.sensors)})'
         rows.append((name, *_cells(score, groups), latency))
-    for setting, score in evidence.parts.get(DRIVEN, {}).get(ROUTED, {}).items():
-        name = f'{ROUTED} ({subset_name(setting.subset, evidence.sensors)})'
-        rows.append((name, *_cells(score, groups), ''))
     rows += [
         (name, *_cells(subsets[name][Setting(evidence.sensors)], groups), '')
         for name in dict.fromkeys(facts.ceiling for facts in evidence.networks)
@@ -60,10 +57,36 @@ def network_table(evidence: Evidence) -> TextTable:
         'mIoU by condition, percent',
         ('system', *groups, 'ms'),
         tuple(rows),
-        'ms: CPU time of the network for one frame, one thread.'
-        + (' The vehicle was measured on the second half of the frames only.'
-           if DRIVEN in evidence.parts else ''),
-    )  # fmt: skip
+        'ms: CPU time of the network for one frame, one thread.',
+    )
+
+
+def driven_table(comparisons: Sequence[Comparison]) -> TextTable | None:
+    """The routed vehicle with all sensors and without each, beside single networks.
+
+    Args:
+        comparisons: See `evidence_figures.compare_all`.
+
+    Returns:
+        The table; None where no vehicle was measured.
+    """
+    shown: dict[str, list[Comparison]] = {}
+    for each in comparisons:
+        if ':' not in each.fault:
+            shown.setdefault(each.fault or 'all', []).append(each)
+    if not shown:
+        return None
+    rows = tuple(
+        (name, *(f'{c.routed:.1f} ({c.routed - c.best:+.1f})' for c in group))
+        for name, group in shown.items()
+    )
+    return TextTable(
+        'The routed vehicle: mIoU by sensors, percent',
+        ('sensors', *(each.condition for each in next(iter(shown.values())))),
+        rows,
+        'In brackets: points above the best single network on the same sensors and frames. Only '
+        'the half of the frames that the router has not seen.',
+    )
 
 
 def sensor_table(evidence: Evidence, facts: NetworkFacts) -> TextTable | None:

@@ -20,6 +20,7 @@ from training.evaluation_plan import ROUTED
 from training.evidence_bench import (
     DRIVEN,
     FAULTS,
+    JUDGED,
     SUBSETS,
     Job,
     NetworkFacts,
@@ -34,7 +35,7 @@ from training.evidence_figures import (
     figures,
     hold_targets,
 )
-from training.evidence_tables import markdown, subset_comparison, target_table
+from training.evidence_tables import driven_table, markdown, subset_comparison, target_table
 from training.measurement import Score, Setting, total_matrix
 
 ROOT = Path(__file__).parents[2]
@@ -78,9 +79,12 @@ def test_command_measures_all_and_writes_tables_figures_and_routing(
     made = json.loads((out / 'simulated.json').read_text())
     assert made['frames'][1] == 'held-back seed 50, 1 frames each of night'
     rows = made['miou']
-    assert set(rows) == {SUBSETS, DRIVEN, FAULTS}
+    assert set(rows) == {SUBSETS, JUDGED, DRIVEN, FAULTS}
     whole = [r for r in rows[SUBSETS] if r['system'] == 'debug' and len(r['sensors']) == 4]
     assert [r['frames'] for r in whole] == [2]
+    # the vehicle is compared on the frames that it was shown
+    half = [r for r in rows[JUDGED] if len(r['sensors']) == 4] + rows[DRIVEN]
+    assert {r['frames'] for r in half} == {1}
     faults = {r['fault'] for r in rows[FAULTS] if r['system'] == ROUTED} - {''}
     assert len(faults) == 24
     assert {f.split(':')[0] for f in faults} == set(SENSORS)
@@ -173,7 +177,7 @@ def test_the_vehicle_is_compared_with_the_best_and_the_worst_that_there_is():
     without = {Setting(SENSORS[1:], checked=True): scored(0.55, 0.6)}
     seen = Setting(('camera',))
     parts = {
-        SUBSETS: {
+        JUDGED: {
             'wide': {Setting(SENSORS): scored(0.8, 0.5), Setting(SENSORS[1:]): scored(0.6, 0.6)},
             'narrow': {seen: scored(0.7, 0.6)},
         },
@@ -208,6 +212,8 @@ def test_the_vehicle_is_compared_with_the_best_and_the_worst_that_there_is():
     assert found['', 'night'].best_key == 'narrow'  # the camera alone is better by night
     assert found['', 'day'].best == pytest.approx(80)
     assert found['no camera', 'day'].best_key == 'wide'
+    table = driven_table(list(found.values()))
+    assert table.rows[0] == ('all', '70.0 (+5.0)', '80.0 (+0.0)', '60.0 (+0.0)')
     by_day = found[fault, 'day']
     assert (by_day.routed, by_day.best, by_day.worst) == pytest.approx((50, 40, 55))
     clear, faulty, rest = (t for t in hold_targets(evidence, list(found.values())) if not t.goal)
