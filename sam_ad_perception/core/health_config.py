@@ -70,8 +70,11 @@ class ThermalHealthConfig:
         ge=0.0,
         unit='K',
     )
+    shutter_ratio: float = parameter(
+        0.05, 'Shutter: contrast below this share of the running one.', ge=0.0, le=1.0
+    )
     contrast_ratio: float = parameter(
-        0.3, 'Shutter: below this share of the running contrast.', ge=0.0, le=1.0
+        0.3, 'Low contrast: below this share of the running one.', ge=0.0, le=1.0
     )
     clipped_share: float = parameter(
         0.3, 'Overexposed: this share of the pixels has the highest value.', ge=0.0, le=1.0

@@ -111,43 +111,46 @@ def judge_camera(m: ImageMeasures, levels: Levels, config: CameraHealthConfig) -
 def judge_thermal(m: ImageMeasures, levels: Levels, config: ThermalHealthConfig) -> Judgement:
     """Judge a thermal image; a closed shutter shows the camera's own uniform warmth.
 
+    A scene may lose much of its contrast at once: a tunnel hides the cold sky. A shutter leaves
+    almost nothing, so the two have thresholds of their own.
+
     Args:
         m: Its figures, in counts, or kelvin of a float image.
         levels: Running levels of the figures `contrast`, `noise_share` and those of sharpness.
         config: Thresholds.
 
     Returns:
-        At most one finding: shutter, overexposed, noisy or blurred.
+        At most one finding: shutter, low contrast, overexposed, noisy or blurred.
     """
     form = m.samples.dtype.name
-    least = {'uint8': config.min_contrast_8bit, 'uint16': config.min_contrast_16bit}.get(
+    floor = {'uint8': config.min_contrast_8bit, 'uint16': config.min_contrast_16bit}.get(
         form, config.min_contrast_k
     )
-    least = max(least, config.contrast_ratio * levels.get('contrast', 0.0))
+    running = levels.get('contrast', 0.0)
+    shut = max(floor, config.shutter_ratio * running)
+    least = max(floor, config.contrast_ratio * running)
     share = m.noise / max(m.contrast, least)
     figures = {'contrast': m.contrast, 'noise_share': share}
-    if m.contrast < least:
-        reason = (
-            f'uniform, the shutter is closed or nothing is seen: contrast {m.contrast:.3g}'
-            f'{_usual(levels, "contrast", ".3g")}'
-        )
-        return _one(HealthKind.SHUTTER, reason, UNUSABLE, m.contrast, least), figures
+    contrast = f'contrast {m.contrast:.3g}{_usual(levels, "contrast", ".3g")}'
+    if m.contrast < shut:
+        reason = f'uniform, the shutter is closed or nothing is seen: {contrast}'
+        return _one(HealthKind.SHUTTER, reason, UNUSABLE, m.contrast, shut), figures
     usual = levels.get('noise_share', 1.0)
     loudest = max(config.shutter_noise_share, 2.0 * usual)
     if share >= loudest:
         reason = f'nothing but noise, {100 * share:.0f} % of the contrast: the shutter is closed'
         return _one(HealthKind.SHUTTER, reason, UNUSABLE, share, loudest), figures
+    if m.contrast < least:
+        reason = f'low {contrast}'
+        return _one(HealthKind.LOW_CONTRAST, reason, DEGRADED, m.contrast, least), figures
     if m.clipped >= config.clipped_share:
         reason = f'overexposed: {100 * m.clipped:.0f} % of the pixels have the highest value'
-        return _one(
-            HealthKind.SATURATED, reason, DEGRADED, m.clipped, config.clipped_share
-        ), figures
+        kind = HealthKind.SATURATED
+        return _one(kind, reason, DEGRADED, m.clipped, config.clipped_share), figures
     loudest = max(config.max_noise_share, config.noise_ratio * usual)
     if share > loudest:
-        reason = (
-            f'noisy: {100 * share:.0f} % of the contrast, usually '
-            f'{100 * levels["noise_share"]:.0f} %'
-        )
+        before = f'usually {100 * levels["noise_share"]:.0f} %'
+        reason = f'noisy: {100 * share:.0f} % of the contrast, {before}'
         return _one(HealthKind.NOISY, reason, DEGRADED, share, loudest), figures
     return _blur(m, levels, config.min_sharpness, config.sharpness_ratio, figures), figures
 

@@ -207,6 +207,17 @@ def test_a_closed_thermal_shutter_is_told(rng, form):
     assert Stream(THERMAL).feed(dead) == ['shutter']
 
 
+def test_a_thermal_picture_that_loses_contrast_is_used(rng):
+    stream = Stream(THERMAL)
+    for i in range(6):
+        assert stream.feed(warmth(rng, shift=2 * i)) == []
+    mean = warmth(rng).mean()
+    for share in (0.25, 0.12):  # the cold sky is gone: a tunnel
+        flat = mean + share * (warmth(rng) - mean)
+        assert stream.feed(np.rint(flat).astype(np.uint16)) == ['low_contrast']
+        assert THERMAL in stream.checked.bundle.frames
+
+
 @pytest.mark.parametrize(
     ('share', 'kind', 'used'),
     [(0.0, 'empty', False), (0.05, 'sparse', False), (0.3, 'sparse', True)],
