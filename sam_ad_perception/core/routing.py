@@ -40,6 +40,13 @@ class RoutingConfig:
     choose_subsets: bool = parameter(
         True, 'Leave a sensor out where the mask was measured to be better without it.'
     )
+    min_gain: float = parameter(
+        1.0,
+        'So much better, for each sensor left out: less may be chance.',
+        ge=0.0,
+        le=100.0,
+        unit='% mIoU',
+    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,8 @@ def route(
 ) -> tuple[Decision, RouterState]:
     """Decide for one frame; a pure function of its arguments.
 
-    Measured choices go before unmeasured ones; of the measured ones the higher mIoU goes first.
+    Measured choices go before unmeasured ones; of the measured ones the higher mIoU goes first,
+    less `min_gain` for each sensor of the network that is there and left out.
     A network without a row for any possible subset takes all sensors that are there, in the order
     of `experts`: with a single network and no table that is all that happens.
 
@@ -159,9 +167,11 @@ def route(
         why = '; '.join(f'{key} {text}' for key, text in refused.items()) or 'none is configured'
         return Decision(None, f'no network can run: {why}'), RouterState()
     condition = _counted_condition(situation, rows.values(), config)
+    modalities = {expert.key: frozenset(expert.modalities) for expert in experts}
     for choice, row in rows.items():
         miou = row.conditions[condition] if condition else row.miou
-        scores[choice] = (miou, *scores[choice])
+        spared = len(situation.present & modalities[choice.expert]) - len(choice.subset)
+        scores[choice] = (miou - config.min_gain * spared, *scores[choice])
     ranking = {c: (c in rows, *score) for c, score in scores.items()}
     choice, state = _settle(ranking, state, config.recovery_frames)
     return Decision(choice, _explain(choice, ranking, rows, condition, table, situation)), state

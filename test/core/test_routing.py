@@ -32,7 +32,7 @@ SENSORS = ('camera', 'thermal', 'event', 'lidar')
 AD = Expert('ad_sam', ('camera',), ('camera',))
 FUSION = Expert('fusion_sam', ('camera', 'thermal'), ('camera', 'thermal'))
 MLE = Expert('mle_sam', SENSORS)
-AT_ONCE = RoutingConfig(recovery_frames=1)
+AT_ONCE = RoutingConfig(recovery_frames=1, min_gain=0.4)
 
 
 ALL = 'mle_sam on camera+thermal+event+lidar'
@@ -74,6 +74,8 @@ def situation(present: str, **more: object) -> Situation:
         # a sensor is left out where the mask was measured to be better without it
         ('ctel', {}, AT_ONCE, NO_EVENT),
         ('ctel', {}, replace(AT_ONCE, choose_subsets=False), ALL),
+        # but not for a gain that may be chance
+        ('ctel', {}, replace(AT_ONCE, min_gain=0.6), ALL),
         ('ct', {}, AT_ONCE, 'fusion_sam on camera+thermal'),
         ('c', {}, AT_ONCE, 'ad_sam on camera'),
         ('tel', {}, AT_ONCE, 'mle_sam on thermal+lidar'),
