@@ -150,6 +150,11 @@ class DeepLab(SegmentationNetwork):
             weights=None, weights_backbone=None, num_classes=num_classes
         )
         self.backbone, self.classifier = network.backbone, network.classifier
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                # torchvision's 0.01 is for 100,000 steps: after a few hundred, what is left of
+                # the initial variance of 1 would drown the features
+                module.momentum = 0.1
 
     def forward(self, inputs: Mapping[str, Tensor], *, with_aux: bool = True) -> BaselineOutput:
         """Segment `camera`, (B, 3, H, W), sides multiples of 16; logits at stride 16."""
