@@ -35,6 +35,12 @@ def keep_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
+def raise_on_signals() -> None:
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt; the handlers of ROS call these, too."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Run one node until it is told to end.
 
@@ -50,9 +56,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     node: Node | None = None
     initialized = False
     try:
-        # Before ROS has its own handlers SIGTERM would kill; they call these, too.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
+        raise_on_signals()
         prepare_environment()
         keep_memory()
         rclpy.init(args=None if args is None else [sys.argv[0], *args])

@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import ROLES, guess_topics
 from sam_ad_perception.nodes.environment import prepare_environment
+from sam_ad_perception.nodes.process import raise_on_signals
 from sam_ad_perception.nodes.replay import Replay, ReplayError, ReplayOptions
 from sam_ad_perception.nodes.replay_schedule import Drop, Plan, parse_drop, plan_routes
 from sam_ad_perception.nodes.ros import message_type
@@ -107,6 +108,7 @@ def _replay(
     reader: BagReader, plan: Plan, options: ReplayOptions, ros_arguments: Sequence[str]
 ) -> int:
     """Start ROS, publish, tell what came back."""
+    raise_on_signals()
     rclpy.init(args=[sys.argv[0], *ros_arguments])
     node = rclpy.create_node('replay')
     executor = SingleThreadedExecutor()
