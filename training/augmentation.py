@@ -44,7 +44,7 @@ def corrupt_batch(
     rng: np.random.Generator,
     required: Sequence[str] = (),
 ) -> Batch:
-    """Let sensors fail: without the sensor, or with noise, all black, or shifted frames.
+    """Let sensors fail: without the sensor, or with frames that are spoilt.
 
     Args:
         batch: A batch of any sensors.
@@ -63,6 +63,8 @@ def corrupt_batch(
             del inputs[name]
     for name, image in inputs.items():
         for kind, change in (
+            (config.exposure, _expose),
+            (config.veil, _veil),
             (config.noise, _add_noise),
             (config.blackout, _black_out),
             (config.jitter, _shift),
@@ -113,6 +115,20 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
 
 def _add_noise(image: Tensor, config: CorruptionConfig, rng: np.random.Generator) -> Tensor:
     return image + config.noise_std * _normal(rng, tuple(image.shape))
+
+
+def _expose(image: Tensor, config: CorruptionConfig, rng: np.random.Generator) -> Tensor:
+    """Give each frame its own light, between its own lowest and highest value."""
+    low, high = image.amin(dim=(2, 3), keepdim=True), image.amax(dim=(2, 3), keepdim=True)
+    reach = config.exposure_stops
+    gain = torch.exp2(_uniform(rng, -reach, reach, (len(image), 1, 1, 1)))
+    return torch.minimum(low + (image - low) * gain, high)
+
+
+def _veil(image: Tensor, config: CorruptionConfig, rng: np.random.Generator) -> Tensor:
+    """Draw each frame towards its mean."""
+    mean = image.mean(dim=(2, 3), keepdim=True)
+    return mean + (image - mean) * _uniform(rng, config.veil_kept, 1.0, (len(image), 1, 1, 1))
 
 
 def _black_out(image: Tensor, config: CorruptionConfig, rng: np.random.Generator) -> Tensor:

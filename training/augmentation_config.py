@@ -20,6 +20,10 @@ class CorruptionConfig:
             without returns.
         jitter: A frame is shifted against the others, as of a mount that shakes.
         jitter_px: Farthest shift along each axis, network pixels.
+        exposure: A frame has too much or too little light; what is too bright clips.
+        exposure_stops: Most doublings or halvings of the light.
+        veil: A frame loses contrast, as behind fog or a dirty lens.
+        veil_kept: Least share of its contrast that stays.
 
     Raises:
         ValueError: A field is out of range.
@@ -31,22 +35,31 @@ class CorruptionConfig:
     blackout: Mapping[str, float] = field(default_factory=dict)
     jitter: Mapping[str, float] = field(default_factory=dict)
     jitter_px: int = 8
+    exposure: Mapping[str, float] = field(default_factory=dict)
+    exposure_stops: float = 3.0
+    veil: Mapping[str, float] = field(default_factory=dict)
+    veil_kept: float = 0.1
 
     def __post_init__(self) -> None:
-        for kind in ('drop', 'noise', 'blackout', 'jitter'):
+        for kind in ('drop', 'noise', 'blackout', 'jitter', 'exposure', 'veil'):
             for name, share in getattr(self, kind).items():
                 if not 0 <= share <= 1:
                     raise ValueError(f'{kind}.{name} must be in [0, 1], got {share}')
-        if self.noise_std < 0 or self.jitter_px < 0:
-            raise ValueError(
-                f'noise_std and jitter_px must be 0 or more, got {self.noise_std} and '
-                f'{self.jitter_px}'
-            )
+        for name in ('noise_std', 'jitter_px', 'exposure_stops'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name} must be 0 or more, got {getattr(self, name)}')
+        if not 0 <= self.veil_kept <= 1:
+            raise ValueError(f'veil_kept must be in [0, 1], got {self.veil_kept}')
+
+    @property
+    def kinds(self) -> tuple[Mapping[str, float], ...]:
+        """Every kind of failure, by sensor."""
+        return (self.drop, self.noise, self.blackout, self.jitter, self.exposure, self.veil)
 
     @property
     def sensors(self) -> set[str]:
         """The sensors that are named."""
-        return {*self.drop, *self.noise, *self.blackout, *self.jitter}
+        return {name for kind in self.kinds for name in kind}
 
 
 @dataclass(frozen=True)
@@ -117,9 +130,8 @@ class AugmentationConfig:
     @property
     def repeats(self) -> bool:
         """Whether images come again as they were, or mirrored."""
-        corruption = self.corruption
         shares = [self.colour, self.blur, *self.faults.values()]
-        for kind in (corruption.drop, corruption.noise, corruption.blackout, corruption.jitter):
+        for kind in self.corruption.kinds:
             shares += kind.values()
         return not (self.vary or self.piece or self.scales != (1.0, 1.0) or max(shares) > 0)
 

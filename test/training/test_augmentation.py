@@ -208,6 +208,33 @@ def test_corruption_befalls_its_share_of_its_sensor(rng):
     assert torch.equal(black.inputs['thermal'], lowest)
 
 
+def test_light_is_multiplied_and_clips_at_what_the_frame_reaches(rng):
+    batch = batch_of(rng, 60)
+    config = CorruptionConfig(exposure={'camera': 1.0}, exposure_stops=3.0)
+    out = corrupt_batch(batch, config, rng).inputs['camera'].numpy()
+    stops = []
+    for before, after in zip(batch.inputs['camera'].numpy(), out, strict=True):
+        low, high = before.min(axis=(1, 2), keepdims=True), before.max(axis=(1, 2), keepdims=True)
+        inside = (after < high) & (before > low + 1e-2)
+        gain = np.median((after - low)[inside] / (before - low)[inside])
+        expected = np.minimum(low + gain * (before - low), high)
+        np.testing.assert_allclose(after, expected, rtol=0, atol=1e-3)
+        stops.append(float(np.log2(gain)))
+    assert -3.01 < min(stops) < -2
+    assert 2 < max(stops) < 3.01
+
+
+def test_a_veil_keeps_the_mean_and_a_share_of_the_contrast(rng):
+    batch = batch_of(rng, 60)
+    out = corrupt_batch(batch, CorruptionConfig(veil={'thermal': 1.0}, veil_kept=0.2), rng)
+    before, after = batch.inputs['thermal'].numpy(), out.inputs['thermal'].numpy()
+    assert np.allclose(before.mean(axis=(2, 3)), after.mean(axis=(2, 3)), atol=1e-5)
+    kept = after.std(axis=(1, 2, 3)) / before.std(axis=(1, 2, 3))
+    assert 0.199 < kept.min() < 0.35
+    assert 0.85 < kept.max() < 1.001
+    assert torch.equal(out.inputs['lidar'], batch.inputs['lidar'])
+
+
 def test_jitter_shifts_whole_frames(rng):
     batch = batch_of(rng, 60)
     out = corrupt_batch(batch, CorruptionConfig(jitter={'lidar': 1.0}, jitter_px=2), rng)
@@ -241,6 +268,8 @@ def test_dropped_sensors_leave_one_and_those_that_are_required(rng):
     ('make', 'message'),
     [
         (lambda: AugmentationConfig(scales=(2.0, 0.5)), 'scales must be positive and rising'),
+        (lambda: CorruptionConfig(veil_kept=2.0), r'veil_kept must be in \[0, 1\], got 2.0'),
+        (lambda: CorruptionConfig(exposure={'camera': 2}), r'exposure.camera must be in \[0, 1\]'),
         (lambda: AugmentationConfig(flip=1.5), r'flip must be in \[0, 1\], got 1.5'),
         (lambda: AugmentationConfig(hue=0.6), 'hue must be in'),
         (lambda: AugmentationConfig(faults={'radar': 0.5}), 'got radar: 0.5'),
