@@ -71,13 +71,23 @@ class ThermalHealthConfig:
         unit='K',
     )
     shutter_ratio: float = parameter(
-        0.05, 'Shutter: contrast below this share of the running one.', ge=0.0, le=1.0
+        0.05,
+        'Shutter: contrast below this share of the running one, and noise above `max_noise_share` '
+        'of it.',
+        ge=0.0,
+        le=1.0,
     )
     contrast_ratio: float = parameter(
         0.3, 'Low contrast: below this share of the running one.', ge=0.0, le=1.0
     )
     clipped_share: float = parameter(
         0.3, 'Overexposed: this share of the pixels has the highest value.', ge=0.0, le=1.0
+    )
+    saturated_share: float = parameter(
+        0.5,
+        'Overexposed beyond use: this share of the pixels has the highest value.',
+        ge=0.0,
+        le=1.0,
     )
     shutter_noise_share: float = parameter(
         0.21,

@@ -111,8 +111,8 @@ def judge_camera(m: ImageMeasures, levels: Levels, config: CameraHealthConfig) -
 def judge_thermal(m: ImageMeasures, levels: Levels, config: ThermalHealthConfig) -> Judgement:
     """Judge a thermal image; a closed shutter shows the camera's own uniform warmth.
 
-    A scene may lose much of its contrast at once: a tunnel hides the cold sky. A shutter leaves
-    almost nothing, so the two have thresholds of their own.
+    A scene may lose much of its contrast at once: a tunnel hides the cold sky, a short integration
+    time scales picture and noise alike. A shutter leaves almost nothing, and half of it noise.
 
     Args:
         m: Its figures, in counts, or kelvin of a float image.
@@ -127,14 +127,14 @@ def judge_thermal(m: ImageMeasures, levels: Levels, config: ThermalHealthConfig)
         form, config.min_contrast_k
     )
     running = levels.get('contrast', 0.0)
-    shut = max(floor, config.shutter_ratio * running)
     least = max(floor, config.contrast_ratio * running)
     share = m.noise / max(m.contrast, least)
     figures = {'contrast': m.contrast, 'noise_share': share}
     contrast = f'contrast {m.contrast:.3g}{_usual(levels, "contrast", ".3g")}'
-    if m.contrast < shut:
+    shut = config.shutter_ratio * running
+    if m.contrast < floor or (m.contrast < shut and m.noise > config.max_noise_share * m.contrast):
         reason = f'uniform, the shutter is closed or nothing is seen: {contrast}'
-        return _one(HealthKind.SHUTTER, reason, UNUSABLE, m.contrast, shut), figures
+        return _one(HealthKind.SHUTTER, reason, UNUSABLE, m.contrast, max(floor, shut)), figures
     usual = levels.get('noise_share', 1.0)
     loudest = max(config.shutter_noise_share, 2.0 * usual)
     if share >= loudest:
@@ -145,8 +145,9 @@ def judge_thermal(m: ImageMeasures, levels: Levels, config: ThermalHealthConfig)
         return _one(HealthKind.LOW_CONTRAST, reason, DEGRADED, m.contrast, least), figures
     if m.clipped >= config.clipped_share:
         reason = f'overexposed: {100 * m.clipped:.0f} % of the pixels have the highest value'
+        severity = UNUSABLE if m.clipped >= config.saturated_share else DEGRADED
         kind = HealthKind.SATURATED
-        return _one(kind, reason, DEGRADED, m.clipped, config.clipped_share), figures
+        return _one(kind, reason, severity, m.clipped, config.clipped_share), figures
     loudest = max(config.max_noise_share, config.noise_ratio * usual)
     if share > loudest:
         before = f'usually {100 * levels["noise_share"]:.0f} %'

@@ -212,10 +212,21 @@ def test_a_thermal_picture_that_loses_contrast_is_used(rng):
     for i in range(6):
         assert stream.feed(warmth(rng, shift=2 * i)) == []
     mean = warmth(rng).mean()
-    for share in (0.25, 0.12):  # the cold sky is gone: a tunnel
+    for share in (0.25, 0.12, 0.04):  # a tunnel hides the cold sky; the integration time is short
         flat = mean + share * (warmth(rng) - mean)
         assert stream.feed(np.rint(flat).astype(np.uint16)) == ['low_contrast']
         assert THERMAL in stream.checked.bundle.frames
+
+
+@pytest.mark.parametrize(('share', 'used'), [(0.2, True), (0.4, True), (0.7, False)])
+def test_a_thermal_picture_that_clips_is_used_until_half_of_it_does(rng, share, used):
+    stream = Stream(THERMAL)
+    for i in range(4):
+        assert stream.feed(warmth(rng, shift=2 * i)) == []
+    image = warmth(rng, shift=8)
+    hot = np.minimum(image, np.quantile(image, 1 - share).astype(np.uint16))
+    assert stream.feed(hot) == ([] if share < 0.3 else ['saturated'])
+    assert (THERMAL in stream.checked.bundle.frames) == used
 
 
 @pytest.mark.parametrize(
