@@ -84,8 +84,11 @@ class SegmentationNode(LifecycleNode):
         self._transforms: TransformInput | None = None
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
         self._loss = self.create_guard_condition(self._give_up)
-        backward = Duration(nanoseconds=-to_ns(self.config.bundler.sync.time_jump_s))
-        threshold = JumpThreshold(min_forward=None, min_backward=backward, on_clock_change=False)
+        # /clock has one source and never goes back by itself: any step is a new beginning, that of
+        # a bag of a few frames, too.
+        threshold = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
+        )
         self._jumps = self.get_clock().create_jump_callback(
             threshold, post_callback=self._set_back
         )

@@ -121,7 +121,7 @@ def test_tables_mark_where_fewer_sensors_are_better():
 def test_the_shipped_routing_table_was_measured_with_the_shipped_weights():
     zoo = load_zoo(ROOT / 'models/zoo.yaml')
     table = load_routing_table(ROOT / 'models/routing/simulated.yaml')
-    assert table.command.startswith('python -m training.evaluate ')
+    assert table.command.startswith('python -m training.evidence')
     for row in table.rows:
         assert row.checkpoint_sha256 == zoo[row.expert].checkpoint.sha256, (
             f'{row.expert} was trained again; measure it again: {table.command}'
