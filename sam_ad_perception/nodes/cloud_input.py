@@ -17,7 +17,7 @@ from sam_ad_perception.core.conversions import (
     stamp_of,
 )
 from sam_ad_perception.core.sensors import Modality, SensorFrame
-from sam_ad_perception.nodes.health import TopicMonitor
+from sam_ad_perception.nodes.diagnostics import TopicMonitor
 from sam_ad_perception.nodes.ros import Callback, guard, subscribe
 
 Sweep = Callable[[], SensorFrame]

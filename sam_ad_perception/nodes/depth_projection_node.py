@@ -36,7 +36,7 @@ from sam_ad_perception.core.sensors import (
 from sam_ad_perception.core.transforms import TransformError, TransformTree
 from sam_ad_perception.nodes import topics
 from sam_ad_perception.nodes.configuration import DepthProjectionConfig
-from sam_ad_perception.nodes.health import ReasonCounter, TopicMonitor
+from sam_ad_perception.nodes.diagnostics import ReasonCounter, TopicMonitor
 from sam_ad_perception.nodes.parameters import NodeParameters
 from sam_ad_perception.nodes.process import run_node
 from sam_ad_perception.nodes.ros import (

@@ -16,7 +16,7 @@ from rclpy.subscription import Subscription
 from sam_ad_perception.core.conversions import diagnostic_to_message, make, transforms_from_message
 from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.configuration import QosConfig
-from sam_ad_perception.nodes.health import Diagnosis, TopicMonitor
+from sam_ad_perception.nodes.diagnostics import Diagnosis, TopicMonitor
 
 Handler = Callable[[Any], None]
 """Works on one message."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sam_ad_perception.core.health import SensorHealth
 from sam_ad_perception.core.status import FrameStatus
 from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.health import ERROR, OK, WARN, Diagnosis
+from sam_ad_perception.nodes.diagnostics import ERROR, OK, WARN, Diagnosis
 from sam_ad_perception.nodes.model_loading import LoadedModel
 from sam_ad_perception.nodes.sensor_inputs import SensorInputs
 

@@ -26,7 +26,7 @@ from sam_ad_perception.core.synchronizer_config import to_ns
 from sam_ad_perception.core.transforms import TransformTree
 from sam_ad_perception.nodes.cloud_input import CloudInput
 from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.health import WARN, Diagnosis
+from sam_ad_perception.nodes.diagnostics import WARN, Diagnosis
 from sam_ad_perception.nodes.model_loading import LoadedModel, load_model
 from sam_ad_perception.nodes.parameters import NodeParameters
 from sam_ad_perception.nodes.process import leave, run_node

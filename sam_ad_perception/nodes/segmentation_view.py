@@ -21,7 +21,7 @@ from sam_ad_perception.core.status import FrameStatus, summarize_segmentation
 from sam_ad_perception.core.synchronizer_config import to_ns
 from sam_ad_perception.nodes.cloud_input import CloudInput
 from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.health import ReasonCounter
+from sam_ad_perception.nodes.diagnostics import ReasonCounter
 from sam_ad_perception.nodes.parameters import NodeParameters
 from sam_ad_perception.nodes.ros import DeadlineTimer, TransformInput
 from sam_ad_perception.nodes.segmentation_diagnostics import StageLatencies, ViewReport

@@ -32,8 +32,8 @@ from sam_ad_perception.core.sensors import Deferred, Modality, PointCloud, Senso
 from sam_ad_perception.core.synchronizer_types import SensorReport
 from sam_ad_perception.nodes.cloud_input import CloudInput, Sweep
 from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
+from sam_ad_perception.nodes.diagnostics import ReasonCounter, TopicMonitor
 from sam_ad_perception.nodes.event_input import IMAGE_TYPE, PACKET_TYPE, EventInput
-from sam_ad_perception.nodes.health import ReasonCounter, TopicMonitor
 from sam_ad_perception.nodes.image_input import ImageInput
 from sam_ad_perception.nodes.ros import (
     TransformInput,

@@ -23,7 +23,7 @@ from sam_ad_perception.core.synchronizer_types import DroppedReference, Outcome,
 from sam_ad_perception.nodes import topics
 from sam_ad_perception.nodes.approximate_sync import ApproximateSynchronizer
 from sam_ad_perception.nodes.configuration import SynchronizerNodeConfig
-from sam_ad_perception.nodes.health import OK, WARN, Diagnosis, ReasonCounter, TopicMonitor
+from sam_ad_perception.nodes.diagnostics import OK, WARN, Diagnosis, ReasonCounter, TopicMonitor
 from sam_ad_perception.nodes.parameters import NodeParameters
 from sam_ad_perception.nodes.process import run_node
 from sam_ad_perception.nodes.ros import (

@@ -44,7 +44,7 @@ from sam_ad_perception.core.synchronizer_config import to_ns
 from sam_ad_perception.core.transforms import TransformError, TransformTree
 from sam_ad_perception.nodes import topics
 from sam_ad_perception.nodes.configuration import VisualizationConfig
-from sam_ad_perception.nodes.health import TopicMonitor
+from sam_ad_perception.nodes.diagnostics import TopicMonitor
 from sam_ad_perception.nodes.history import History
 from sam_ad_perception.nodes.image_input import ImageInput
 from sam_ad_perception.nodes.parameters import NodeParameters

@@ -13,7 +13,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sam_ad_perception.core import conversions
 from sam_ad_perception.nodes import cloud_input
 from sam_ad_perception.nodes.cloud_input import CloudInput
-from sam_ad_perception.nodes.health import TopicMonitor
+from sam_ad_perception.nodes.diagnostics import TopicMonitor
 from sam_ad_perception.nodes.ros import DeadlineTimer, message_type
 
 pytestmark = pytest.mark.ros

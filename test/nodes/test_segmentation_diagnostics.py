@@ -9,7 +9,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from sam_ad_perception.core.status import FrameStatus
 from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.health import ERROR, OK, WARN
+from sam_ad_perception.nodes.diagnostics import ERROR, OK, WARN
 from sam_ad_perception.nodes.segmentation_diagnostics import (
     KEPT_FRAMES,
     NodeReport,

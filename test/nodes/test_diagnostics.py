@@ -1,4 +1,4 @@
-"""Counting by reason and telling rate, age and silence."""
+"""What `/diagnostics` tells: counts by reason, lost messages, rate, age and silence."""
 
 import threading
 
@@ -10,7 +10,7 @@ from sam_ad_perception.core.bundler import Bundler, BundlerConfig
 from sam_ad_perception.core.health import SensorHealth
 from sam_ad_perception.core.sensors import Modality, SensorFrame
 from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
-from sam_ad_perception.nodes.health import (
+from sam_ad_perception.nodes.diagnostics import (
     MAX_GAP,
     MAX_REASONS,
     OK,
