@@ -106,9 +106,10 @@ class LidarImage:
         if T_view is None:
             raise BadFrameError('no transform from the lidar into the camera')
         points = place_points(frame, T_view)
-        distance = np.linalg.norm(points, axis=1)
-        near = (distance < self.max_range_m) & (points[:, 2] > 0)
-        if not near.any():
+        # numpy's norm takes ten times as long for rows of three
+        distance = np.sqrt(np.einsum('ij,ij->i', points, points))
+        near = np.flatnonzero((distance < self.max_range_m) & (points[:, 2] > 0))
+        if not len(near):
             raise BadFrameError('no lidar point in front of the camera')
         points, distance = points[near], distance[near]
         intensity = np.zeros(len(points), np.float32)
