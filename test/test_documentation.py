@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from sam_ad_perception.nodes.topics import MASK_COMPRESSED
 from tools import documentation
+from tools.benchmark_tables import benchmark_page
 from tools.documentation import (
     DOCUMENTS,
     Topic,
@@ -46,6 +48,30 @@ def test_results_are_put_between_their_marks(tmp_path, monkeypatch) -> None:
     assert with_tables(made) == made
     with pytest.raises(FileNotFoundError, match='none'):
         with_tables(text.replace('mine', 'none'))
+
+
+def test_the_page_of_benchmarks_is_that_of_the_measurements() -> None:
+    told = 'run .venv/bin/python -m tools.documentation'
+    assert documentation.BENCHMARKS.read_text() == benchmark_page(documentation.RESULTS), told
+
+
+def test_each_form_of_rows_gets_its_own_table_without_empty_columns(tmp_path) -> None:
+    rows = [
+        {'what': 'a|b', 'ours': 0.12345, 'problem': ''},
+        {'what': 'c', 'ours': float('nan'), 'problem': ''},
+        {'length': 2000, 'met': True},
+    ]
+    measured = {'command': 'python -m it', 'cores': 2, 'load': 1.5, 'rows': rows}
+    (tmp_path / 'some_thing.json').write_text(json.dumps(measured))
+    (tmp_path / 'other.json').write_text('{"targets": []}')
+    page = benchmark_page(tmp_path)
+    assert page.count('## ') == 1
+    assert '## some thing\n\n`python -m it`  \n2 cores, load 1.5\n' in page
+    assert '| what | ours |\n|---|---|\n| a\\|b | 0.123 |\n| c |  |\n' in page
+    assert '| length | met |\n|---|---|\n| 2,000 | yes |\n' in page
+    (tmp_path / 'list.json').write_text('[]')
+    with pytest.raises(ValueError, match=r'list\.json must hold an object, got list'):
+        benchmark_page(tmp_path)
 
 
 @pytest.mark.parametrize('node', config_nodes())

@@ -5,7 +5,7 @@
 A table stands between `<!-- parameters:NODE -->` and `<!-- /parameters -->`. A topic table,
 between `<!-- topics:NODE -->` and `<!-- /topics -->`, is written by hand and compared by a test.
 Between `<!-- results:NAME -->` and `<!-- /results -->` stands `benchmarks/results/NAME.md`, which
-the command that it names has measured.
+the command that it names has measured. `docs/benchmarks.md` has the tables of all benchmarks.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from typing import Any
 import yaml
 
 from sam_ad_perception.core.parameters import Parameter, leaves
+from tools.benchmark_tables import benchmark_page
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
 DOCUMENTS = (README, ROOT / 'models/README.md')
 CONFIG = ROOT / 'config'
 RESULTS = ROOT / 'benchmarks/results'
+BENCHMARKS = ROOT / 'docs/benchmarks.md'
 _PARAMETERS = re.compile(r'(<!-- parameters:(\w+) -->\n)(.*?)(<!-- /parameters -->)', re.DOTALL)
 _RESULTS = re.compile(r'(<!-- results:(\w+) -->\n)(.*?)(<!-- /results -->)', re.DOTALL)
 _TOPICS = re.compile(r'<!-- topics:(\w+) -->\n(.*?)<!-- /topics -->', re.DOTALL)
@@ -194,6 +196,7 @@ def main() -> int:
     """Rewrite the documents and the parameter files; return the exit status."""
     for document in DOCUMENTS:
         document.write_text(with_tables(document.read_text()))
+    BENCHMARKS.write_text(benchmark_page(RESULTS))
     for node in config_nodes():
         path = CONFIG / f'{node}.param.yaml'
         path.write_text(parameter_file(node, config_type(node)))
