@@ -136,7 +136,7 @@ def measure(
                 segmenter = Segmenter([expert], health=HealthConfig())
                 segmenter.segment([bundle])
                 frame_ms, _ = best_ms(lambda s=segmenter: s.segment([bundle]), arguments.repeats)
-            mask = float((logits.argmax(1) == expected).mean())
+            mask = float((logits.argmax(1) == expected).float().mean())
             fell = way in ('compile', 'onnx') and isinstance(expert.backend, TorchBackend)
             problem = 'fell back to torch' if fell else ''
             row = (wall_ms, cpu_ms, ratio, mask, frame_ms, limit_ms)

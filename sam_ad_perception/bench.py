@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
     from rich.table import Table
+    from torch import Tensor
 
     from sam_ad_perception.modeling.segmenter import Segmenter
     from sam_ad_perception.nodes.configuration import SegmentationConfig
@@ -206,11 +207,11 @@ def run_frames(
     return totals, stages, masks
 
 
-def measure_torch_mask(logits: NDArray[np.float32], bundle: SensorBundle) -> float:
+def measure_torch_mask(logits: Tensor, bundle: SensorBundle) -> float:
     """Time how torch alone would make mask and confidence.
 
     Args:
-        logits: (1, classes, h, w).
+        logits: (1, classes, h, w), on the device that makes the mask.
         bundle: Tells the size of the mask.
 
     Returns:
@@ -219,11 +220,10 @@ def measure_torch_mask(logits: NDArray[np.float32], bundle: SensorBundle) -> flo
     import torch
 
     def decode() -> None:
-        small = torch.from_numpy(logits)
-        full = torch.nn.functional.interpolate(small, bundle.camera.size, mode='bilinear')
+        full = torch.nn.functional.interpolate(logits, bundle.camera.size, mode='bilinear')
         confidence, mask = full.softmax(1).max(1)
-        (confidence * 255).round().to(torch.uint8).numpy()
-        mask.to(torch.uint8).numpy()
+        (confidence * 255).round().to(torch.uint8).cpu().numpy()
+        mask.to(torch.uint8).cpu().numpy()
 
     with torch.inference_mode():
         return best_ms(decode, 5)[0]

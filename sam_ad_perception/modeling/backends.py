@@ -1,9 +1,9 @@
 """How a network runs: by torch as it is, compiled by torch, or by ONNX Runtime; the same mask.
 
-All take what `prepare_bundle` made, as numpy arrays, and give numpy arrays back. torch runs any
-set of sensors and any batch at any time. The others are built for one set of sensors, take one
-image at a time, and, once `prepare` was called, leave a set that it did not name to torch: no
-frame of a drive waits for a compiler.
+All take tensors, on the host or where the network runs, and leave what they make where they made
+it: nothing waits for a GPU here. torch runs any set of sensors and any batch at any time. The
+others are built for one set of sensors, take one image at a time, and, once `prepare` was called,
+leave a set that it did not name to torch: no frame of a drive waits for a compiler.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sam_ad_perception.modeling.devices import is_lost
@@ -28,9 +26,9 @@ PROVIDERS = ('auto', 'cpu', 'cuda', 'tensorrt')
 MAX_COMPILED = 256
 """torch compiles a function again for so many sets of sensors; by itself it gives up after 8."""
 
-Images = Mapping[str, NDArray[np.float32]]
+Images = Mapping[str, Tensor]
 Tell = Callable[[str], object]
-Runner = Callable[[Images], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
+Runner = Callable[[Images], tuple[Tensor, Tensor | None]]
 
 
 class BackendError(RuntimeError):
@@ -70,7 +68,7 @@ class BackendConfig:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network made of a batch.
+    """What a network made of a batch, on the device where it was made.
 
     Attributes:
         logits: (B, classes, h, w) float32, whose grid spans the input.
@@ -79,8 +77,8 @@ class Prediction:
         modalities: The M modalities that entered the network, in the order of `gate`.
     """
 
-    logits: NDArray[np.float32]
-    gate: NDArray[np.float32] | None
+    logits: Tensor
+    gate: Tensor | None
     modalities: tuple[str, ...]
 
 
@@ -102,7 +100,8 @@ class Backend(Protocol):
         """Run the network on a batch.
 
         Args:
-            inputs: (B, C, H, W) float32 of each present modality, in the order of the zoo entry.
+            inputs: (B, C, H, W) float32 of each present modality, in the order of the zoo entry;
+                on the host or where the network runs.
 
         Returns:
             The network's logits and weights.
@@ -174,8 +173,8 @@ class TorchBackend:
     @torch.inference_mode()
     def call(
         self, form: Callable[..., tuple[Tensor, ...]], inputs: Images
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Bring a batch to the device, run a form of the network there, and bring back results.
+    ) -> tuple[Tensor, Tensor | None]:
+        """Bring a batch to the device, and run a form of the network there.
 
         Args:
             form: A `Deployed`, or what was made of it.
@@ -184,13 +183,15 @@ class TorchBackend:
         Returns:
             Logits and gate as of `Prediction`.
         """
-        images = [torch.from_numpy(image) for image in inputs.values()]
-        if self.device.type == 'cuda':  # copied from pinned memory while this thread goes on
-            images = [image.pin_memory() for image in images]
+        images = [
+            # copied to a GPU from pinned memory while this thread goes on
+            image.pin_memory() if self.device.type == 'cuda' and not image.is_cuda else image
+            for image in inputs.values()
+        ]
         images = [image.to(self.device, non_blocking=True) for image in images]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             made = form(*images)
-        logits, *gate = (each.float().cpu().numpy() for each in made)
+        logits, *gate = (each.float() for each in made)
         return logits, gate[0] if gate else None
 
 
@@ -245,8 +246,8 @@ class StaticBackend(ABC):
             return Prediction(*parts[0], names)
         gates = [gate for _, gate in parts if gate is not None]
         return Prediction(
-            np.concatenate([logits for logits, _ in parts]),
-            np.concatenate(gates, axis=1) if gates else None,
+            torch.cat([logits for logits, _ in parts]),
+            torch.cat(gates, dim=1) if gates else None,
             names,
         )
 
@@ -286,14 +287,15 @@ class CompiledBackend(StaticBackend):
             mode='reduce-overhead' if graphs else 'default',
         )
 
-        def run(inputs: Images) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-            if graphs:  # what the last run returned was copied and may be written over
-                torch.compiler.cudagraph_mark_step_begin()
-            return plain.call(form, inputs)
+        def run(inputs: Images) -> tuple[Tensor, Tensor | None]:
+            if not graphs:
+                return plain.call(form, inputs)
+            torch.compiler.cudagraph_mark_step_begin()
+            logits, gate = plain.call(form, inputs)
+            # the next run writes over what this one made
+            return logits.clone(), None if gate is None else gate.clone()
 
-        blank = {
-            name: np.zeros((1, self.channels[name], *self.size), np.float32) for name in names
-        }
+        blank = {name: torch.zeros(1, self.channels[name], *self.size) for name in names}
         try:
             for _ in range(2):
                 run(blank)

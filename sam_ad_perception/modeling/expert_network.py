@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sam_ad_perception.core.labels import LabelSpace, mapping
 from sam_ad_perception.core.routing import Expert
@@ -26,6 +27,7 @@ from sam_ad_perception.modeling.backends import (
     TorchBackend,
 )
 from sam_ad_perception.modeling.checkpoints import load_checkpoint
+from sam_ad_perception.modeling.device_masks import decode_there
 from sam_ad_perception.modeling.lora import merge_lora
 from sam_ad_perception.modeling.networks import SegmentationNetwork
 from sam_ad_perception.modeling.preprocessing import (
@@ -58,6 +60,8 @@ class ExpertNetwork:
         device: Where it runs.
         backend: What runs it.
         role: What the router needs to know of it.
+        on_device: Whether masks are made where torch runs the network, which pays on a GPU: only
+            they come back, not the logits.
     """
 
     def __init__(
@@ -82,7 +86,9 @@ class ExpertNetwork:
         except BackendError as err:
             self._fall_back(err)
         self.role = Expert(spec.key, tuple(spec.inputs), spec.required)
+        self.on_device = self.device.type == 'cuda'
         self._ids: NDArray[np.uint8] | None = None
+        self._ids_there: Tensor | None = None
 
     def speak(self, labels: LabelSpace) -> None:
         """Give masks in another label space than the network's own.
@@ -95,6 +101,7 @@ class ExpertNetwork:
         """
         own = self.spec.labels
         self._ids = None if labels == own else mapping(own, labels)
+        self._ids_there = None if self._ids is None else torch.tensor(self._ids).to(self.device)
 
     def prepare(
         self, bundle: SensorBundle, subset: Sequence[str], ranges: ThermalRanges
@@ -124,14 +131,14 @@ class ExpertNetwork:
         except BackendError as err:
             self._fall_back(err)
 
-    def run(self, items: Sequence[PreparedBundle]) -> tuple[Prediction, NDArray[np.float32]]:
-        """Run the network on a batch.
+    def run(self, items: Sequence[PreparedBundle]) -> tuple[Prediction, Tensor]:
+        """Run the network on a batch; a GPU is not waited for.
 
         Args:
             items: Bundles with the same sensors.
 
         Returns:
-            What the network made, and its (B, classes, h, w) float32 logits.
+            What the network made, and its (B, classes, h, w) float32 logits, where it ran.
         """
         inputs: Images = {
             name: _stack([item.inputs[name] for item in items]) for name in items[0].inputs
@@ -148,9 +155,9 @@ class ExpertNetwork:
         self._tell(f'torch runs {self.spec.key}, because the backend cannot: {err}')
 
     def decode(
-        self, logits: NDArray[np.float32], camera: CameraModel, *, confident: bool = True
+        self, logits: Tensor, camera: CameraModel, *, confident: bool = True
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Make a mask of logits.
+        """Make a mask of logits; the one moment of a frame that waits for a GPU.
 
         Args:
             logits: (classes, h, w) float32.
@@ -161,7 +168,9 @@ class ExpertNetwork:
             (H, W) uint8 label ids of the output's label space; (H, W) uint8 confidence, or
             (0, 0) where it is not wanted.
         """
-        mask, confidence = mask_from_logits(logits, camera, confident=confident)
+        if self.on_device and logits.device.type == self.device.type:
+            return decode_there(logits, camera.size, self._ids_there, confident=confident)
+        mask, confidence = mask_from_logits(logits.cpu().numpy(), camera, confident=confident)
         return (mask if self._ids is None else self._ids[mask]), confidence
 
     def warm_up(self, camera: CameraModel) -> None:
@@ -234,6 +243,6 @@ def load_expert(
     return ExpertNetwork(zoo[key], network, device, backend)
 
 
-def _stack(images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def _stack(images: Sequence[NDArray[np.float32]]) -> Tensor:
     """Make a batch; one image alone is not copied."""
-    return images[0][None] if len(images) == 1 else np.stack(images)
+    return torch.from_numpy(images[0][None] if len(images) == 1 else np.stack(images))

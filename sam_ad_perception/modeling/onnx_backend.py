@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from sam_ad_perception.modeling.backends import (
     BackendError,
@@ -87,25 +87,26 @@ class OnnxBackend(StaticBackend):
             tell(f'TensorRT builds an engine for {"+".join(names)} where {folder} has none')
         session = self._load(folder)
 
-        def run(inputs: Images) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-            logits, *gate = session.run(None, dict(inputs))
+        def run(inputs: Images) -> tuple[Tensor, Tensor | None]:
+            images = {name: image.numpy() for name, image in inputs.items()}
+            logits, *gate = (torch.from_numpy(each) for each in session.run(None, images))
             return logits, gate[0] if gate else None
 
         self._compare(run, names)
         return run
 
-    def _example(self, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def _example(self, names: Sequence[str]) -> dict[str, Tensor]:
         rng = np.random.default_rng(0)
         shapes = {name: (1, self.spec.channels[name], *self.spec.input_size) for name in names}
-        return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+        return {
+            name: torch.from_numpy(rng.standard_normal(shape, np.float32))
+            for name, shape in shapes.items()
+        }
 
     def _export(self, names: Sequence[str], folder: Path) -> None:
         """Write a graph; it appears all at once, also to another process."""
         plain = self.plain
-        images = {
-            name: torch.from_numpy(image).to(plain.device)
-            for name, image in self._example(names).items()
-        }
+        images = {name: image.to(plain.device) for name, image in self._example(names).items()}
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix='.export-', dir=folder.parent))
         try:
@@ -147,8 +148,8 @@ class OnnxBackend(StaticBackend):
     def _compare(self, run: Runner, names: Sequence[str]) -> None:
         """Hold a graph against torch; this also warms both up."""
         images = self._example(names)
-        got, expected = run(images)[0], self.plain.run(images).logits
-        other = float((got.argmax(1) != expected.argmax(1)).mean())
+        got, expected = run(images)[0], self.plain.run(images).logits.cpu()
+        other = float((got.argmax(1) != expected.argmax(1)).float().mean())
         if not other <= (HALF_TOLERANCE if self.half else TOLERANCE):
             raise BackendError(
                 f'ONNX Runtime gives {other:.1%} of the pixels another class than torch with '

@@ -30,6 +30,7 @@ from sam_ad_perception.core.routing_table import RoutingTable
 from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.thermal import ThermalRanges
 from sam_ad_perception.modeling.backends import BackendConfig, Prediction, Tell
+from sam_ad_perception.modeling.device_work import DeviceClock
 from sam_ad_perception.modeling.encoder_pool import EncoderPool
 from sam_ad_perception.modeling.expert_network import ExpertNetwork, load_expert
 from sam_ad_perception.modeling.preprocessing import PreparedBundle, lidar_depth
@@ -244,15 +245,18 @@ class Segmenter:
                 batches.setdefault(plan.choice, []).append(index)
         for choice, indices in batches.items():
             expert = self.experts[choice.expert]
-            start = time.perf_counter()
+            clock = DeviceClock(expert.device)
             output, logits = expert.run([plans[i].prepared for i in indices])
-            network_s = time.perf_counter() - start
+            clock.mark()
+            made = []
+            for row, i in enumerate(indices):
+                camera = plans[i].bundle.camera
+                made.append(expert.decode(logits[row], camera, confident=confident[i]))
+                clock.mark()
+            network_s, *mask_s = clock.steps_s()
             self._latencies.note(choice, network_s, time.monotonic())
             for row, i in enumerate(indices):
-                mask_s = time.perf_counter()
-                made = expert.decode(logits[row], plans[i].bundle.camera, confident=confident[i])
-                mask_s = time.perf_counter() - mask_s
-                result = self._result(plans[i], output, made, row, network_s, mask_s)
+                result = self._result(plans[i], output, made[row], row, network_s, mask_s[row])
                 results[i] = self._with_depth(result, plans[i]) if wanted[i] else result
         return [result for result in results if result is not None]
 
@@ -349,7 +353,8 @@ class Segmenter:
         used = tuple(Modality(name) for name in output.modalities)
         gate: dict[Modality, float] = {}
         if output.gate is not None:
-            gate = dict(zip(used, output.gate[:, row].mean(axis=0).tolist(), strict=True))
+            weights = output.gate[:, row].cpu().numpy().mean(axis=0)
+            gate = dict(zip(used, weights.tolist(), strict=True))
         errors = bundle.time_error_ns
         return Segmentation(
             stamp_ns=bundle.stamp_ns,
