@@ -23,15 +23,14 @@ from sam_ad_perception.simulation.raycast import (
 from sam_ad_perception.simulation.road import Road, lateral_offset, marking, region
 from sam_ad_perception.simulation.shadows import ShadowMap, is_shadowed
 
+_Triple = tuple[float, float, float]
 _VEGETATION, _SKY = 8, 10
 _GAMMA_STEPS = 4096
 _GAMMA = 255.0 * np.linspace(0.0, 1.0, _GAMMA_STEPS) ** (1.0 / 2.2)
 
 
 @njit(cache=True, nogil=True)
-def _sky(
-    dx: float, dy: float, dz: float, sky: NDArray[np.float64], seed: int
-) -> tuple[float, float, float]:
+def _sky(dx: float, dy: float, dz: float, sky: NDArray[np.float64], seed: int) -> _Triple:
     """Sky radiance; `sky` is zenith RGB, horizon RGB, cloud cover, brightness of the clouds."""
     norm = np.sqrt(dx * dx + dy * dy + dz * dz)
     up = max(dz / norm, 0.0)
@@ -49,9 +48,7 @@ def _sky(
 
 
 @njit(cache=True, nogil=True)
-def _treeline(
-    dx: float, dy: float, dz: float, sky: NDArray[np.float64], seed: int
-) -> tuple[float, float, float]:
+def _treeline(dx: float, dy: float, dz: float, sky: NDArray[np.float64], seed: int) -> _Triple:
     """Radiance of the trees on the horizon, in haze."""
     gain = (0.12 + 0.06 * noise2(60.0 * np.arctan2(dy, dx), 120.0 * dz, seed)) * sky[7]
     return 0.75 * gain + 0.3 * sky[3], 1.05 * gain + 0.3 * sky[4], 0.7 * gain + 0.3 * sky[5]
@@ -66,7 +63,7 @@ def _ground(
     crossings: NDArray[np.float64],
     surface: NDArray[np.float64],
     seed: int,
-) -> tuple[float, float, float]:
+) -> _Triple:
     """Reflectance of the ground; `surface` is snow cover and wetness."""
     lateral = lateral_offset(x, y, road)
     where = region(x, lateral, road)
@@ -84,10 +81,49 @@ def _ground(
 
 
 @njit(cache=True, nogil=True)
-def _under_snow(red: float, green: float, blue: float, cover: float) -> tuple[float, float, float]:
+def _under_snow(red: float, green: float, blue: float, cover: float) -> _Triple:
     return (
         red + cover * (0.68 - red), green + cover * (0.70 - green), blue + cover * (0.74 - blue),
     )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _wet_mirror(cosine: float) -> float:
+    """Share of the sky that wet ground mirrors: Schlick's Fresnel term of water, roughened."""
+    return 0.7 * (0.02 + 0.98 * (1.0 - cosine) ** 5)
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _solid(
+    kind: int,
+    material: int,
+    seed: int,
+    g: NDArray[np.float64],
+    color: NDArray[np.float64],
+    warmth: float,
+    x: float,
+    y: float,
+    z: float,
+    dx: float,
+    dy: float,
+    dz: float,
+    pixel: float,
+    lights: float,
+    snow: float,
+) -> tuple[_Triple, _Triple, _Triple]:
+    """Reflectance, radiance by itself and unit normal; `pixel` is the metres that one spans."""
+    lx, ly, lz, mx, my, nz = local_hit(kind, g, x, y, z)
+    nx, ny = g[COS] * mx - g[SIN] * my, g[SIN] * mx + g[COS] * my
+    facing = -(nx * dx + ny * dy + nz * dz) / np.sqrt(dx * dx + dy * dy + dz * dz)
+    footprint = pixel / max(facing, 0.1)
+    red, green, blue = albedo(material, seed, g, color, lx, ly, lz, mx, my, nz, footprint)
+    own_r, own_g, own_b = 0.0, 0.0, 0.0
+    if lights > 0.0:
+        own_r, own_g, own_b = emission(material, seed, g, warmth, lx, ly, lz, mx, nz)
+        own_r, own_g, own_b = lights * own_r, lights * own_g, lights * own_b
+    if snow > 0.0 and nz > 0.3 and kind != WHEEL:
+        red, green, blue = _under_snow(red, green, blue, snow * min(1.0, 1.5 * (nz - 0.3)))
+    return (red, green, blue), (own_r, own_g, own_b), (nx, ny, nz)
 
 
 @njit(cache=True, nogil=True)
@@ -115,7 +151,10 @@ def _shade(
     items: NDArray[np.int64],
     out: NDArray[np.float32],
 ) -> None:
-    """`light` is sun strength, sky strength, 1 / haze length, exposure, lights switched on."""
+    """`light` is sun strength, sky strength, 1 / haze length, exposure, lights switched on.
+
+    Light comes from the sun, from the sky, and a little from the ground onto what faces it.
+    """
     for v in range(index.shape[0]):
         for u in range(index.shape[1]):
             dx, dy, dz = pixel_ray(u, v, K, T)
@@ -127,40 +166,23 @@ def _shade(
             else:
                 length = np.sqrt(dx * dx + dy * dy + dz * dz)
                 x, y, z = T[0, 3] + t * dx, T[1, 3] + t * dy, T[2, 3] + t * dz
-                own_r, own_g, own_b = 0.0, 0.0, 0.0
                 if hit == GROUND_HIT:
                     nx, ny, nz, z = 0.0, 0.0, 1.0, 0.0
                     footprint = t / K[0, 0] * min(length / -dz, 40.0)
                     red, green, blue = _ground(x, y, footprint, road, crossings, surface, seed)
-                    if surface[1] > 0.0:
-                        mirror = _wet_mirror(-dz / length) * surface[1]
-                        own_r, own_g, own_b = mirror * sky[3], mirror * sky[4], mirror * sky[5]
+                    mirror = _wet_mirror(-dz / length) * surface[1]
+                    own_r, own_g, own_b = mirror * sky[3], mirror * sky[4], mirror * sky[5]
                 else:
-                    g = geometry[hit]
-                    lx, ly, lz, mx, my, nz = local_hit(kind[hit], g, x, y, z)
-                    nx, ny = g[COS] * mx - g[SIN] * my, g[SIN] * mx + g[COS] * my
-                    facing = -(nx * dx + ny * dy + nz * dz) / length
-                    footprint = t / K[0, 0] / max(facing, 0.1)
-                    red, green, blue = albedo(
-                        material[hit], texture[hit], g, color[hit],
-                        lx, ly, lz, mx, my, nz, footprint,
+                    (red, green, blue), (own_r, own_g, own_b), (nx, ny, nz) = _solid(
+                        kind[hit], material[hit], texture[hit], geometry[hit], color[hit],
+                        warmth[hit], x, y, z, dx, dy, dz, t / K[0, 0], light[4], surface[0],
                     )  # fmt: skip
-                    if light[4] > 0.0:
-                        own_r, own_g, own_b = emission(
-                            material[hit], texture[hit], g, warmth[hit], lx, ly, lz, mx, nz
-                        )
-                        own_r, own_g, own_b = light[4] * own_r, light[4] * own_g, light[4] * own_b
-                    if surface[0] > 0.0 and nz > 0.3 and kind[hit] != WHEEL:
-                        red, green, blue = _under_snow(
-                            red, green, blue, surface[0] * min(1.0, 1.5 * (nz - 0.3))
-                        )
                 direct = nx * sun[0] + ny * sun[1] + nz * sun[2]
                 if light[0] > 0.0 and direct > 0.0 and is_shadowed(
                     geometry, kind, sun, origin, start, items,
                     x + 0.012 * nx, y + 0.012 * ny, z + 0.012 * nz,
                 ):  # fmt: skip
                     direct = 0.0
-                # Light from the sky, and a little from the ground onto what faces it.
                 power = light[0] * max(direct, 0.0) + light[1] * (0.65 + 0.35 * nz)
                 lamp_r, lamp_g, lamp_b = lamp_light(lamps, x, y, z, nx, ny, nz)
                 clear = np.exp(-t * length * light[2])
@@ -169,12 +191,6 @@ def _shade(
                 blue = clear * (power + lamp_b) * blue + clear * own_b + (1.0 - clear) * sky[5]
             out[v, u, 0], out[v, u, 1] = light[3] * red, light[3] * green
             out[v, u, 2] = light[3] * blue
-
-
-@njit(cache=True, nogil=True)
-def _wet_mirror(cosine: float) -> float:
-    """Share of the sky that wet ground mirrors: Schlick's Fresnel term of water, roughened."""
-    return 0.7 * (0.02 + 0.98 * (1.0 - cosine) ** 5)
 
 
 def shade(

@@ -154,6 +154,13 @@ def _echo(
 
 
 @njit(cache=True, nogil=True)
+def _loss(distance: float, echo: float, glass: bool) -> float:
+    """Probability that an echo is not found."""
+    faint = max(0.0, distance - 40.0) / 60.0 * (1.0 - min(1.0, 2.0 * echo))
+    return 0.02 + 0.55 * glass + faint
+
+
+@njit(cache=True, nogil=True)
 def _first_hit(
     geometry: NDArray[np.float64],
     kind: NDArray[np.int64],
@@ -240,9 +247,7 @@ def _sweep(
                 hit, g, kind[solid], material[solid], texture[solid], reflectivity[solid],
                 x, y, z, dx, dy, dz, road, crossings,
             )  # fmt: skip
-            faint = max(0.0, best - 40.0) / 60.0 * (1.0 - min(1.0, 2.0 * echo))
-            lost = 0.02 + 0.55 * glass + faint
-            if chance[c, b] < lost:
+            if chance[c, b] < _loss(best, echo, glass):
                 continue
             distance = best + NOISE * noise[c, b, 0]
             points[n, 0], points[n, 1], points[n, 2] = distance * x0, distance * y0, distance * z0
