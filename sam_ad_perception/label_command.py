@@ -253,8 +253,6 @@ def _settings(options: argparse.Namespace, work: _Work) -> dict[str, str]:
 
 def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line of `label`."""
-    from sam_ad_perception.bags import topics
-
     parser = argparse.ArgumentParser(
         prog='sam_ad label',
         description='Label a rosbag2 recording (MCAP or SQLite): masks, confidence, depth image, '
@@ -262,7 +260,17 @@ def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
         'Of a folder of recordings all are labelled; the same command again does only what is '
         'not done, and one that fails does not stop the others.',
     )
-    switch = argparse.BooleanOptionalAction
+    _add_recording(parser)
+    _add_model(parser)
+    _add_fleet(parser)
+    _add_results(parser)
+    return parser.parse_args(argv)
+
+
+def _add_recording(parser: argparse.ArgumentParser) -> None:
+    """What is labelled, where the result goes, and what the recording does not tell itself."""
+    from sam_ad_perception.bags import topics
+
     parser.add_argument(
         'bag', type=Path, help='folder, or .mcap or .db3 file; or a folder of those'
     )
@@ -299,6 +307,10 @@ def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
         action='store_true',
         help='camera frames sit in their own centres although CameraInfo.P has an offset',
     )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    """Which network, and what it runs on."""
     parser.add_argument('--model', help='entry of the zoo')
     parser.add_argument('--zoo', help='zoo file')
     parser.add_argument('--checkpoints', help='folder of checkpoints')
@@ -307,6 +319,10 @@ def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         '--backend', choices=('torch', 'compile', 'onnx'), help='what runs the network'
     )
+
+
+def _add_fleet(parser: argparse.ArgumentParser) -> None:
+    """How a folder of recordings is shared out."""
     fleet = parser.add_argument_group(
         'a folder of recordings', f'Several at a time need Ray: {INSTALL_RAY}.'
     )
@@ -328,18 +344,22 @@ def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
         help='Ray cluster, auto or ray://HOST:10001; its machines share the folders. Default: '
         'this machine alone',
     )
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    """What is written."""
     for name, text in (
         ('copy', 'copy the recorded messages too'),
         ('color', 'write semantic/color'),
         ('points', 'write semantic/points'),
     ):
+        switch = argparse.BooleanOptionalAction
         parser.add_argument(f'--{name}', action=switch, default=True, help=text)
     parser.add_argument(
         '--report',
         action='store_true',
         help='of one recording: also write report.html at --out, with video and timeline',
     )
-    return parser.parse_args(argv)
 
 
 def _assignment(text: str) -> tuple[str, str]:

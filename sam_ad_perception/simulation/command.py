@@ -28,29 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='one drive as a bag, or a folder of many to train on: train/DRIVE and val/DRIVE; '
         'default: %(default)s',
     )
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-    parser.add_argument(
-        '--duration', type=float, default=10.0, help='seconds, default: %(default)s'
-    )
-    parser.add_argument(
-        '--scene', choices=SCENES, default=STREET, help='street, default: %(default)s'
-    )
-    parser.add_argument(
-        '--condition',
-        action='append',
-        metavar='[START:]NAME',
-        help=f'light and weather, one of {", ".join(CONDITIONS)}, or two as in night+rain; '
-        'repeat it with a start in seconds for conditions that change; drives of a folder take '
-        'the ones that are named in turn',
-    )
-    parser.add_argument(
-        '--fault',
-        action='append',
-        default=[],
-        metavar='SENSOR:KIND:START:END[:STRENGTH]',
-        help='what goes wrong from START to END seconds, for example camera:black:2.0:3.0; may '
-        f'be repeated; kinds: {", ".join(KINDS)}',
-    )
+    _add_drive(parser)
     parser.add_argument(
         '--drives',
         type=int,
@@ -80,6 +58,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--workers', type=int, help='processes that render; default: one per processor, at most 8'
+    )
+
+
+def _add_drive(parser: argparse.ArgumentParser) -> None:
+    """Adds what happens on a drive."""
+    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    parser.add_argument(
+        '--duration', type=float, default=10.0, help='seconds, default: %(default)s'
+    )
+    parser.add_argument(
+        '--scene', choices=SCENES, default=STREET, help='street, default: %(default)s'
+    )
+    parser.add_argument(
+        '--condition',
+        action='append',
+        metavar='[START:]NAME',
+        help=f'light and weather, one of {", ".join(CONDITIONS)}, or two as in night+rain; '
+        'repeat it with a start in seconds for conditions that change; drives of a folder take '
+        'the ones that are named in turn',
+    )
+    parser.add_argument(
+        '--fault',
+        action='append',
+        default=[],
+        metavar='SENSOR:KIND:START:END[:STRENGTH]',
+        help='what goes wrong from START to END seconds, for example camera:black:2.0:3.0; may '
+        f'be repeated; kinds: {", ".join(KINDS)}',
     )
 
 
