@@ -25,7 +25,9 @@ from benchmarks.backends import find_spec, make_expert
 from sam_ad_perception.core.geometry import scale_camera
 from sam_ad_perception.core.measurement import describe_machine
 from sam_ad_perception.core.sensors import Modality, PointCloud, SensorBundle
+from sam_ad_perception.modeling.depth_representations import DepthImage
 from sam_ad_perception.modeling.segmenter import Segmenter
+from sam_ad_perception.modeling.zoo import CheckpointSpec
 from sam_ad_perception.simulation.drive import DriveConfig
 from sam_ad_perception.simulation.sample_frames import sample_frames, spread_points
 
@@ -33,6 +35,7 @@ SIZES = ((480, 640), (720, 1280), (1080, 1920), (1536, 2048), (2160, 3840))
 POINTS = (16_384, 65_536, 131_072, 262_144, 1_048_576)
 CAMERAS = (1, 2, 4, 8)
 SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
+FIVE = (*SENSORS, Modality.DEPTH)
 WIDTH, HEIGHT, MARGIN = 460, 300, 46
 COLOURS = ('#4e79a7', '#f28e2b', '#59a14f', '#e15759', '#b07aa1', '#222222')
 
@@ -74,11 +77,17 @@ def grow_points(bundle: SensorBundle) -> Iterator[tuple[float, list[SensorBundle
 
 
 def grow_sensors(bundle: SensorBundle) -> Iterator[tuple[float, list[SensorBundle]]]:
-    """One sensor, two, and so on."""
-    for count in range(1, len(SENSORS) + 1):
-        frames = {m: bundle.frames[m] for m in SENSORS[:count]}
-        missing = dict.fromkeys(SENSORS[count:], 'not asked for')
-        yield count, [replace(bundle, frames=frames, missing=missing)]
+    """One sensor, two, and so on; the fifth is a depth sensor that sees a wall at the camera."""
+    wall = np.full(bundle.camera.size, 10.0, np.float32)
+    depth = replace(
+        bundle.frames[Modality.CAMERA], modality=Modality.DEPTH, data=wall, camera=bundle.camera
+    )
+    every = {**bundle.frames, Modality.DEPTH: depth}
+    T_camera = {**bundle.T_camera, Modality.DEPTH: np.eye(4)}
+    for count in range(1, len(FIVE) + 1):
+        frames = {m: every[m] for m in FIVE[:count]}
+        missing = dict.fromkeys(FIVE[count:], 'not asked for')
+        yield count, [replace(bundle, frames=frames, missing=missing, T_camera=T_camera)]
 
 
 def grow_cameras(bundle: SensorBundle) -> Iterator[tuple[float, list[SensorBundle]]]:
@@ -94,6 +103,15 @@ GROWTHS: dict[str, Callable[[SensorBundle], Iterator[tuple[float, list[SensorBun
     'sensors': grow_sensors,
     'cameras': grow_cameras,
 }
+
+
+def make_segmenter(height: int, width: int, *, depth: bool) -> Segmenter:
+    """The demo network; with a fifth input its weights are random, which costs the same."""
+    spec = find_spec(f'mle_sam_demo@{height}x{width}')
+    if depth:
+        inputs = {**spec.inputs, str(Modality.DEPTH): DepthImage()}
+        spec = replace(spec, inputs=inputs, checkpoint=CheckpointSpec())
+    return Segmenter([make_expert(spec, 'torch', None)])
 
 
 def measure(segmenter: Segmenter, bundles: Sequence[SensorBundle], repeats: int) -> dict:
@@ -175,12 +193,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     height, width = arguments.input
-    segmenter = Segmenter(
-        [make_expert(find_spec(f'mle_sam_demo@{height}x{width}'), 'torch', None)]
-    )
     (bundle,) = sample_frames(DriveConfig(duration_s=1.0), 1, SENSORS)
     console, series = Console(), {}
     for grows, grow in GROWTHS.items():
+        segmenter = make_segmenter(height, width, depth=grow is grow_sensors)
         with console.status(grows):
             series[grows] = [
                 Point(grows, size, measure(segmenter, bundles, arguments.repeats))
