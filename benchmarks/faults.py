@@ -21,11 +21,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks._results import save_results
 from benchmarks.vehicle import Vehicle, drive, write_smallest_network
 from benchmarks.vehicle_content import SENSORS, render_content
 
@@ -318,6 +320,22 @@ def start_all(vehicle: Vehicle, folder: Path) -> None:
         vehicle.start(sensor, '--rate', str(1 / 0.03 if sensor == 'event' else RATE_HZ))
 
 
+def rows_of(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """The outcomes as figures to keep; what no mask can come of has no gap."""
+    return [
+        {
+            'fault': outcome.case.name,
+            'masks': outcome.masks,
+            'gap_ms': None if outcome.case.gap_s is None else 1e3 * outcome.gap_s,
+            'allowed_ms': None if outcome.case.gap_s is None else 1e3 * outcome.case.gap_s,
+            'back_after_s': outcome.recovery_s,
+            'status': outcome.words,
+            'complaints': ', '.join(outcome.complaints),
+        }
+        for outcome in outcomes
+    ]
+
+
 def make_table(outcomes: list[Outcome]) -> Table:
     """Lay the outcomes out."""
     table = Table(title=f'gap allowed {1e3 * ALLOWED_GAP_S:.0f} ms')
@@ -358,6 +376,8 @@ def main() -> None:
             for case in track(cases, description='failing', console=console)
         ]
     console.print(make_table(outcomes))
+    if not options.only:
+        save_results('faults', rows_of(outcomes))
 
 
 if __name__ == '__main__':
