@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.augmentation_config import CorruptionConfig
-from training.config import SubsetConfig
+from training.data_config import SubsetConfig
 from training.datasets.frames import Batch
 
 

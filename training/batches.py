@@ -29,7 +29,8 @@ from torch.utils.data import Dataset as TorchDataset
 from sam_ad_perception.modeling.zoo import ModelSpec
 from training.augmentation import augment_batch, choose_subset, corrupt_batch
 from training.augmentation_config import AugmentationConfig
-from training.config import SIMULATED, DataConfig, SubsetConfig, TrainConfig
+from training.config import SIMULATED, TrainConfig
+from training.data_config import DataConfig, SubsetConfig
 from training.datasets.catalog import open_dataset
 from training.datasets.frames import Batch, DatasetError, FrameSource
 from training.datasets.prepared import PreparedFrames

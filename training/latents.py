@@ -30,7 +30,8 @@ from sam_ad_perception.modeling.weights import WEIGHT_FILES
 from sam_ad_perception.modeling.zoo import build_model
 from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames, resize_inputs
 from training.checkpoint import export_weights, load_run, save_run
-from training.config import SubsetConfig, TrainConfig, load_config
+from training.config import TrainConfig, load_config
+from training.data_config import SubsetConfig
 from training.failures import EXPECTED, TrainingError, explain
 from training.machine import open_fabric
 from training.networks import find_entry

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sam_ad_perception.modeling.fusion_sam import FusionSamOutput
 from sam_ad_perception.modeling.networks import NetworkOutput
-from training.config import LossConfig
+from training.optimization_config import LossConfig
 
 
 def ohem_cross_entropy(

@@ -16,7 +16,8 @@ from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.rendering import colorize
 from training.checkpoint import BestWeights
-from training.config import SIMULATED, DataConfig, TrainConfig
+from training.config import SIMULATED, TrainConfig
+from training.data_config import DataConfig
 from training.datasets.frames import Batch, FrameSource
 from training.run_folder import RunFolder
 from training.trainer import Trainer

@@ -22,10 +22,11 @@ from sam_ad_perception.modeling.zoo import build_model, load_zoo
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
 from training import latents, train
 from training.checkpoint import export_weights
-from training.config import LatentStageConfig, TrainConfig, load_config
+from training.config import TrainConfig, load_config
 from training.datasets.frames import Batch
 from training.datasets.simulated import FrameCache
 from training.latents import LatentTrainer
+from training.latents_config import LatentStageConfig
 from training.networks import build_network
 from training.selection import load_network
 from training.trainer import Trainer

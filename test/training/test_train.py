@@ -18,7 +18,8 @@ from sam_ad_perception.modeling.zoo import build_model, load_zoo
 from training.augmentation import augment_batch, choose_subset
 from training.batches import OpenFrames, resize_inputs
 from training.checkpoint import load_run
-from training.config import ScheduleConfig, SubsetConfig, TrainConfig, load_config, to_mapping
+from training.config import TrainConfig, load_config, to_mapping
+from training.data_config import SubsetConfig
 from training.datasets.frames import Batch
 from training.datasets.simulated import (
     FrameCache,
@@ -28,6 +29,7 @@ from training.datasets.simulated import (
 )
 from training.losses import total_loss
 from training.optimization import WeightAverage, learning_rate
+from training.optimization_config import ScheduleConfig
 from training.train import Run
 from training.trainer import Trainer
 

@@ -25,7 +25,8 @@ from sam_ad_perception.modeling.zoo import load_zoo
 from training import train
 from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames
 from training.checkpoint import BestWeights, load_run, save_run
-from training.config import DataConfig, SubsetConfig, TrainConfig, load_config
+from training.config import TrainConfig, load_config
+from training.data_config import DataConfig, SubsetConfig
 from training.datasets.simulated import FrameCache
 from training.failures import TrainingError
 from training.latents import LatentTrainer

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.modeling.zoo import ModelSpec
 from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from training.config import DataConfig
+from training.data_config import DataConfig
 from training.datasets.frames import Batch, LabelledFrame, prepare_frame
 
 LABEL_SIZE = (400, 640)
