@@ -90,7 +90,7 @@ class ThermalHealthConfig:
         le=1.0,
     )
     shutter_noise_share: float = parameter(
-        0.21,
+        0.23,
         'Shutter seen through automatic gain: the noise is at least this share of the contrast '
         '(0.24 where there is nothing but noise), and twice what it was.',
         ge=0.0,
