@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from sam_ad_perception.core.bundler import Bundler, BundlerConfig, BundleResult, Dropped
-from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.event_encoding import encode_packet
 from sam_ad_perception.core.event_packets import EventDecodeError, EventPacket
 from sam_ad_perception.core.events import empty_events
@@ -382,68 +381,3 @@ def test_configuration() -> None:
     assert BundlerConfig() == build(BundlerConfig, {})
     names = leaves(BundlerConfig)
     assert {'event_window_s', 'max_events', 'sync.deadline_s', 'sync.lidar.policy'} <= set(names)
-
-
-def moving_tree() -> TransformTree:
-    """The vehicle drives along x at 20 m/s."""
-    tree = make_tree()
-    for i in range(200):
-        stamp = 99 * S + i * 10 * MS
-        T = make_transform(np.eye(3), (20e-9 * (stamp - 99 * S), 0.0, 0.0))
-        tree.add_dynamic('odom', 'base_link', stamp, T)
-    return tree
-
-
-def test_a_sweep_learns_how_its_lidar_moved() -> None:
-    """Points of 100 and 50 ms before the exposure lie 2 m and 1 m behind where they were seen."""
-    bundler = make_bundler(tree=moving_tree())
-    cloud = PointCloud(np.zeros((2, 3), np.float32), None, np.array([-50 * MS, 0], np.int64))
-    bundler.add_frame(SensorFrame(LIDAR, 100 * S - 50 * MS, 'lidar', cloud), 100 * S)
-    bundler.add_frame(camera_frame(100 * S), 100 * S)
-    (bundle,) = bundles_of(bundler.flush())
-    assert bundle.notes == {}
-    placed = place_points(bundle.frames[LIDAR], bundle.T_camera[LIDAR])
-    np.testing.assert_allclose(placed, [[-2.0, 0.9, 0.0], [-1.0, 0.9, 0.0]], atol=1e-5)
-
-
-def test_a_sweep_without_times_moves_as_a_whole_and_says_so() -> None:
-    bundler = make_bundler(tree=moving_tree())
-    cloud = PointCloud(np.ones((2, 3), np.float32), time_note='no field of time')
-    bundler.add_frame(SensorFrame(LIDAR, 100 * S - 50 * MS, 'lidar', cloud), 100 * S)
-    bundler.add_frame(camera_frame(100 * S), 100 * S)
-    (bundle,) = bundles_of(bundler.flush())
-    assert bundle.notes == {LIDAR: 'moved as a whole: no field of time'}
-    placed = place_points(bundle.frames[LIDAR], bundle.T_camera[LIDAR])
-    np.testing.assert_allclose(placed, np.broadcast_to((0.0, 1.9, 1.0), (2, 3)), atol=1e-5)
-
-
-def test_a_sweep_whose_motion_is_unknown_is_used_as_it_came_and_says_so() -> None:
-    tree = make_tree()
-    for stamp in (50 * S, 51 * S):  # and then the odometry fell silent
-        tree.add_dynamic('odom', 'base_link', stamp, np.eye(4))
-    bundler = make_bundler(tree=tree)
-    (bundle, *_) = bundles_of(drive(bundler))
-    assert bundle.frames[LIDAR].motion is None
-    told = "not deskewed: transform 'odom' -> 'lidar' is known from 50.000 s to 51.000 s"
-    assert bundle.notes[LIDAR].startswith(told)
-    assert bundler.counters['lidar.not_deskewed'] == 5
-
-
-def test_motion_that_nobody_tells_is_no_shortcoming_of_a_frame() -> None:
-    bundler = make_bundler()  # a tree without odom
-    (bundle, *_) = bundles_of(drive(bundler))
-    assert bundle.frames[LIDAR].motion is None
-    assert bundle.notes == {}
-    assert bundler.counters['lidar.not_deskewed'] == 5
-    assert not bundler.ego_motion.known
-
-
-def test_twists_stand_in_for_transforms() -> None:
-    bundler = make_bundler()
-    bundler.ego_motion.add_twist(100 * S - 20 * MS, (20, 0, 0), (0, 0, 0), 'base_link')
-    bundler.add_frame(lidar_frame(100 * S - 50 * MS), 100 * S)
-    bundler.add_frame(camera_frame(100 * S), 100 * S)
-    (bundle,) = bundles_of(bundler.flush())
-    assert bundle.notes == {}
-    placed = place_points(bundle.frames[LIDAR], bundle.T_camera[LIDAR])
-    np.testing.assert_allclose(placed, np.broadcast_to((0.0, 1.9, 1.0), (3, 3)), atol=1e-5)

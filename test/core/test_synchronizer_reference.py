@@ -1,7 +1,6 @@
 """The synchronizer against a brute-force one, and against what must hold for any arrivals.
 
-`BruteForce` keeps every frame for ever and answers each question by going through all of them. It
-shares the parameters with the synchronizer, and nothing else.
+`BruteForce` keeps every frame and goes through all of them; it shares the parameters only.
 """
 
 from __future__ import annotations
