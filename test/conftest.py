@@ -23,6 +23,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,9 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
 
 
-@pytest.fixture
-def free_domain_id(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A ``ROS_DOMAIN_ID`` that no other test on this machine uses now, set in the environment.
+@contextmanager
+def _lock_domain() -> Iterator[int]:
+    """Take a ``ROS_DOMAIN_ID`` that no other test on this machine uses now, and set it.
 
     A locked file holds the number, so that test runs beside each other do not meet, and the lock
     goes when the process goes, whichever way it ends. 1 to 100 is the range that keeps clear of
@@ -131,7 +132,21 @@ def free_domain_id(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
             raise RuntimeError(f'all 100 ROS domains are locked in {folder}')
         counter.truncate(0)
         counter.write(str(domain))
-    with lock:
-        monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
-        monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    with lock, pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(domain))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        yield domain
+
+
+@pytest.fixture
+def free_domain_id() -> Iterator[int]:
+    """A ``ROS_DOMAIN_ID`` that one test has for itself, set in the environment."""
+    with _lock_domain() as domain:
+        yield domain
+
+
+@pytest.fixture(scope='module')
+def ros_domain() -> Iterator[int]:
+    """The same for the tests of a module together."""
+    with _lock_domain() as domain:
         yield domain

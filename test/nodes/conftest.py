@@ -1,10 +1,8 @@
-"""Real ROS 2 for the tests: a domain of their own, nodes of their own, and bounded waiting."""
+"""Real ROS 2 for the tests: nodes of their own, messages of a vehicle, and bounded waiting."""
 
-import fcntl
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,27 +14,6 @@ import pytest
 from sam_ad_perception.core import conversions
 from sam_ad_perception.core.event_encoding import encode_packet
 from sam_ad_perception.core.sensors import CameraModel, Events
-
-
-@pytest.fixture(scope='module')
-def ros_domain():
-    """A `ROS_DOMAIN_ID` for one test module, locked as `free_domain_id` locks one for a test."""
-    folder = Path(tempfile.gettempdir()) / 'sam_ad_domains'
-    folder.mkdir(exist_ok=True)
-    for domain in range(100, 0, -1):
-        lock = (folder / str(domain)).open('w')
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            continue
-        break
-    else:
-        raise RuntimeError(f'all 100 ROS domains are locked in {folder}')
-    with lock, pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', str(domain))
-        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-        yield domain
 
 
 class Graph:
@@ -90,9 +67,6 @@ def graph(ros_domain):
     made.close()
 
 
-TINY_ZOO = Path(__file__).parents[1] / 'tiny_zoo.yaml'
-
-
 @pytest.fixture(scope='session')
 def tiny_model(tmp_path_factory):
     """Arguments that make the segmentation node run an untrained network of 0.2 M parameters."""
@@ -101,7 +75,7 @@ def tiny_model(tmp_path_factory):
     from sam_ad_perception.modeling.zoo import build_model, load_zoo
 
     folder = tmp_path_factory.mktemp('tiny')
-    text = TINY_ZOO.read_text()
+    text = (Path(__file__).parents[1] / 'tiny_zoo.yaml').read_text()
     for plain, other in (
         ('thermal_percentile}', 'thermal_fixed_range, low: 275.0, high: 315.0, alignment: depth}'),
         ('lidar_image}', 'lidar_image}\n      depth: {representation: depth_image}'),
@@ -219,15 +193,13 @@ class Sensors:
 
     def image(self, name: str, stamp_ns: int) -> Any:
         """Make a picture of noise."""
-        if name == 'camera':
-            pixels = self.rng.integers(0, 255, (*self.size, 3)).astype(np.uint8)
-            encoding = 'rgb8'
-        elif name == 'depth':
-            pixels = self.rng.integers(2000, 9000, self.size).astype(np.uint16)
-            encoding = '16UC1'
-        else:
-            pixels = self.rng.integers(28000, 31000, self.size).astype(np.uint16)
-            encoding = 'mono16'
+        encoding, low, high, code = {
+            'camera': ('rgb8', 0, 255, np.uint8),
+            'depth': ('16UC1', 2000, 9000, np.uint16),
+            'thermal': ('mono16', 28000, 31000, np.uint16),
+        }[name]
+        shape = (*self.size, 3) if name == 'camera' else self.size
+        pixels = self.rng.integers(low, high, shape).astype(code)
         frame = f'{name}_optical'
         return conversions.array_to_image(self.types, pixels, encoding, stamp_ns, frame)
 
@@ -354,10 +326,8 @@ class Vehicle(Sensors):
 
     def at(self, topic: str, stamp_ns: int) -> Any:
         """The message of a stamp, or None."""
-        for message in self.heard[topic]:
-            if conversions.stamp_of(message) == stamp_ns:
-                return message
-        return None
+        found = (m for m in self.heard[topic] if conversions.stamp_of(m) == stamp_ns)
+        return next(found, None)
 
     def wait_for_perception(self) -> None:
         """Wait until every output is matched, and every input has a subscriber."""
