@@ -9,9 +9,9 @@ Quick networks make more epochs than slow ones, so that all train for about the 
 core; the table says how long it was. Each is then exported to ONNX, measured on the validation
 split at the size of its labels, and timed, both under ONNX Runtime.
 
-Everything lies in `output_dir`: a folder per network as `training.train` leaves it, the ONNX files
-and `comparison.json`. The same command goes on where it was cut off; of what is finished, it only
-measures again.
+Everything lies in `output_dir`: a folder per network as `training.train` leaves it, the ONNX
+files, `comparison.json`, and the tables in `comparison.md`. The same command goes on where it was
+cut off; of what is finished, it only measures again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import signal
 import sys
 import time
@@ -30,7 +31,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
 
@@ -45,6 +45,9 @@ from training.batches import open_frames
 from training.checkpoint import save_atomically
 from training.config import TrainConfig, load_config
 from training.datasets.frames import FrameSource
+from training.evaluate import show
+from training.evaluation_tables import TextTable
+from training.evidence import save_tables
 from training.failures import EXPECTED
 from training.networks import build_network
 from training.train import Run, report_end
@@ -258,43 +261,52 @@ def measure(trainer: Trainer, name: str, threads: int) -> dict[str, Any]:
     }
 
 
-def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+def comparison_tables(results: Mapping[str, Mapping[str, Any]]) -> list[TextTable]:
     """Lay the figures side by side.
 
     Args:
         results: Those of `measure` with `cpu_minutes`, by name.
 
     Returns:
-        The table.
+        What each network took and reached; and its classes.
     """
     first = next(iter(results.values()))
     height, width = first['input_size']
-    table = Table(
-        title=f'{first["frames"]} frames of the validation split, {len(first["classes"])} classes,'
-        f' inputs {height}x{width}; times of ONNX Runtime, {first["threads"]} threads, '
-        f'median of {RUNS}'
+    title = (
+        f'{first["frames"]} frames of the validation split, {len(first["classes"])} classes, '
+        f'inputs {height}x{width}'
     )
-    table.add_column('network')
-    table.add_column('starts from')
-    names = ('M parameters', 'epochs', 'CPU min', 'mIoU, %', 'to the first', 'ms', 'frames/s')
-    for name in names:
-        table.add_column(name, justify='right')
-    for figures in results.values():
-        table.add_row(
+    note = f'ms: ONNX Runtime, {first["threads"]} threads, median of {RUNS}.'
+    rows = tuple(
+        (
             figures['title'],
             figures['weights'],
             f'{figures["parameters"] / 1e6:.2f}',
             f'{figures["epochs"]:g}',
             f'{figures["cpu_minutes"]:.1f}',
-            f'{figures["miou"]:.2f}',
-            f'{figures["miou"] - first["miou"]:+.2f}',
-            f'{1e3 * figures["median_s"]:.1f}',
+            f'{figures["miou"]:.1f}',
+            f'{figures["miou"] - first["miou"]:+.1f}',
+            f'{1e3 * figures["median_s"]:.0f}',
             f'{1 / figures["median_s"]:.1f}',
         )
-    return table
+        for figures in results.values()
+    )
+    names = ('network', 'starts from', 'M parameters', 'epochs', 'CPU min')
+    columns = (*names, 'mIoU, %', 'to the first', 'ms', 'frames/s')
+    classes = tuple(first['classes'])
+    detail = tuple(
+        (figures['title'], *(f'{figures["classes"][name]:.1f}' for name in classes))
+        for figures in results.values()
+    )
+    return [
+        TextTable(title, columns, rows, note),
+        TextTable('IoU of the classes, percent', ('network', *classes), detail),
+    ]
 
 
-def compare(config: TrainConfig, names: list[str], threads: int, console: Console) -> Table:
+def compare(
+    config: TrainConfig, names: list[str], threads: int, console: Console
+) -> list[TextTable]:
     """Train and measure networks one after the other.
 
     Args:
@@ -304,7 +316,7 @@ def compare(config: TrainConfig, names: list[str], threads: int, console: Consol
         console: Where progress is shown.
 
     Returns:
-        The table of what was measured now, and of others of which figures are there.
+        Tables of what was measured now, and of others of which figures are there.
     """
     file = Path(config.output_dir) / 'comparison.json'
     results = json.loads(file.read_text()) if file.exists() else {}
@@ -317,7 +329,7 @@ def compare(config: TrainConfig, names: list[str], threads: int, console: Consol
         figures = measure(run.trainer, name, threads)
         results[name] = {**figures, 'cpu_minutes': earlier + minutes}
         save_atomically(json.dumps(results, indent=1).encode(), file)
-    return comparison_table({name: results[name] for name in CONTENDERS if name in results})
+    return comparison_tables({name: results[name] for name in CONTENDERS if name in results})
 
 
 def main() -> None:
@@ -334,11 +346,16 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2, help='of ONNX Runtime')
     arguments = parser.parse_args()
     console = Console()
+    command = shlex.join(['python', '-m', 'training.comparison', *sys.argv[1:]])
     try:
         config = load_config(arguments.config, arguments.overrides)
         if not config.schedule.epochs:
             raise ValueError('schedule.epochs must say how long the networks train, got 0')
-        console.print(compare(config, arguments.networks, arguments.threads, console))
+        tables = compare(config, arguments.networks, arguments.threads, console)
+        for table in tables:
+            show(table, console)
+        folder = Path(config.output_dir)
+        save_tables(f'`{command}`', tables, folder / 'comparison.md')
     except (ValueError, OSError) as error:
         parser.error(str(error))
 

@@ -68,12 +68,14 @@ def miou_under_torch(config: TrainConfig) -> float:
 
 def test_a_network_is_trained_exported_measured_and_not_trained_again(config, tmp_path):
     quiet = Console(quiet=True)
-    table = compare(config, ['espnet'], 1, quiet)
-    assert table.row_count == 1
+    overview, classes = compare(config, ['espnet'], 1, quiet)
+    assert [row[0] for row in overview.rows] == [row[0] for row in classes.rows] == ['ESPNet']
     figures = json.loads((tmp_path / 'out' / 'comparison.json').read_text())['espnet']
     steps = round(CONTENDERS['espnet'].epochs * 4 / config.schedule.batch_size)
     assert figures['steps'] == steps
     assert figures['frames'] == 3
+    assert overview.rows[0][5] == f'{figures["miou"]:.1f}'
+    assert classes.rows[0][1:] == tuple(f'{iou:.1f}' for iou in figures['classes'].values())
     assert figures['miou'] == pytest.approx(miou_under_torch(config), abs=0.2)
     assert 0 < figures['best_s'] <= figures['median_s']
     assert (tmp_path / 'out' / 'espnet.onnx').exists()
