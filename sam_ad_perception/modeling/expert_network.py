@@ -27,6 +27,7 @@ from sam_ad_perception.modeling.backends import (
     TorchBackend,
 )
 from sam_ad_perception.modeling.checkpoints import load_checkpoint
+from sam_ad_perception.modeling.device_inputs import take_raw
 from sam_ad_perception.modeling.device_masks import decode_there
 from sam_ad_perception.modeling.lora import merge_lora
 from sam_ad_perception.modeling.networks import SegmentationNetwork
@@ -60,8 +61,8 @@ class ExpertNetwork:
         device: Where it runs.
         backend: What runs it.
         role: What the router needs to know of it.
-        on_device: Whether masks are made where torch runs the network, which pays on a GPU: only
-            they come back, not the logits.
+        on_device: Whether images and points are drawn, and masks made, where torch runs the
+            network, which pays on a GPU: what goes there and comes back is small.
     """
 
     def __init__(
@@ -117,7 +118,9 @@ class ExpertNetwork:
             The inputs, and which of the subset could not be used.
         """
         forms = {name: form for name, form in self.spec.inputs.items() if name in subset}
-        return prepare_bundle(bundle, forms, self.spec.input_size, ranges)
+        by_torch = isinstance(self.backend, TorchBackend | CompiledBackend)
+        take = take_raw if self.on_device and by_torch else None
+        return prepare_bundle(bundle, forms, self.spec.input_size, ranges, take)
 
     def build(self, tell: Tell) -> None:
         """Build what the backend needs for every set of sensors, so that no frame waits for it.
@@ -140,8 +143,9 @@ class ExpertNetwork:
         Returns:
             What the network made, and its (B, classes, h, w) float32 logits, where it ran.
         """
+        usable = items[0].usable
         inputs: Images = {
-            name: _stack([item.inputs[name] for item in items]) for name in items[0].inputs
+            name: self._batch(name, items) for name in self.spec.inputs if name in usable
         }
         try:
             prediction = self.backend.run(inputs)
@@ -149,6 +153,21 @@ class ExpertNetwork:
             self._fall_back(err)
             prediction = self.backend.run(inputs)
         return prediction, prediction.logits
+
+    def _batch(self, name: str, items: Sequence[PreparedBundle]) -> Tensor:
+        """The images of one modality; one that is on the host, alone, is not copied."""
+        if all(name in item.inputs for item in items):
+            images = [item.inputs[name] for item in items]
+            return torch.from_numpy(images[0][None] if len(images) == 1 else np.stack(images))
+        with torch.inference_mode():  # as what the backend uploads, or it is compiled again
+            return torch.stack(
+                [
+                    item.raw[name].finish(self.device)
+                    if name in item.raw
+                    else torch.from_numpy(item.inputs[name]).to(self.device)
+                    for item in items
+                ]
+            )
 
     def _fall_back(self, err: BackendError) -> None:
         self.backend = self._plain
@@ -241,8 +260,3 @@ def load_expert(
     network = build_model(zoo[key], pool)
     load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
     return ExpertNetwork(zoo[key], network, device, backend)
-
-
-def _stack(images: Sequence[NDArray[np.float32]]) -> Tensor:
-    """Make a batch; one image alone is not copied."""
-    return torch.from_numpy(images[0][None] if len(images) == 1 else np.stack(images))

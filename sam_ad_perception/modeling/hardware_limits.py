@@ -87,8 +87,10 @@ def count_work(expert: ExpertNetwork, item: PreparedBundle) -> Work:
     Returns:
         The work.
     """
-    images = [torch.from_numpy(image[None]).to(expert.device) for image in item.inputs.values()]
-    deployed = Deployed(expert.network, tuple(item.inputs), mean=expert.spec.mean_of_heads)
+    names = [name for name in expert.spec.inputs if name in item.usable]
+    shapes = [(1, expert.spec.channels[name], *expert.spec.input_size) for name in names]
+    images = [torch.zeros(shape, device=expert.device) for shape in shapes]
+    deployed = Deployed(expert.network, names, mean=expert.spec.mean_of_heads)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         outputs = deployed(*images)
     moved = [*expert.network.parameters(), *images, *outputs]

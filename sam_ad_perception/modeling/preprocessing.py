@@ -5,15 +5,16 @@ Training and driving use this one code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.depth import DepthConfig, DepthImage, render_depth
 from sam_ad_perception.core.geometry import scale_camera
-from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
+from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
 from sam_ad_perception.core.thermal import ThermalRanges
 from sam_ad_perception.modeling.representations import check_cloud
 from sam_ad_perception.modeling.upsampling import upsample_argmax, upsample_labels
@@ -22,6 +23,13 @@ from sam_ad_perception.modeling.view_rendering import (
     RenderContext,
     Representation,
 )
+
+if TYPE_CHECKING:
+    from sam_ad_perception.modeling.device_inputs import RawInput
+
+TakeRaw: TypeAlias = Callable[
+    [Representation, SensorFrame, CameraModel, NDArray[np.float64] | None], 'RawInput | None'
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +40,18 @@ class PreparedBundle:
         inputs: For each usable modality, (C, H, W) float32 at the network's size.
         missing: For each other registered modality, why it is not used.
         notes: For each used modality with a shortcoming, which, in words; the bundle's included.
+        raw: For each usable modality that is drawn where the network runs, what is drawn.
     """
 
     inputs: Mapping[str, NDArray[np.float32]]
     missing: Mapping[str, str]
     notes: Mapping[str, str] = field(default_factory=dict)
+    raw: Mapping[str, RawInput] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> frozenset[str]:
+        """The modalities that the network gets."""
+        return frozenset((*self.inputs, *self.raw))
 
 
 def prepare_bundle(
@@ -44,6 +59,7 @@ def prepare_bundle(
     forms: Mapping[str, Representation],
     size: tuple[int, int],
     ranges: ThermalRanges | None = None,
+    take_raw: TakeRaw | None = None,
 ) -> PreparedBundle:
     """Render every usable sensor of a bundle in the camera's view at the network's size.
 
@@ -56,6 +72,8 @@ def prepare_bundle(
         size: Network input size `(H, W)`, pixels.
         ranges: Running ranges of the thermal streams, kept from bundle to bundle; None takes the
             bundle as the first of its streams.
+        take_raw: `device_inputs.take_raw` where what it takes is drawn where the network runs;
+            where None, all is rendered here.
 
     Returns:
         The inputs and the missing sensors.
@@ -63,6 +81,7 @@ def prepare_bundle(
     view = scale_camera(bundle.camera, size)
     context = RenderContext(bundle, view, ranges)
     inputs: dict[str, NDArray[np.float32]] = {}
+    raw: dict[str, RawInput] = {}
     missing: dict[str, str] = {}
     reasons = {str(name): reason for name, reason in bundle.missing.items()}
     frames = {str(name): frame for name, frame in bundle.frames.items()}
@@ -72,13 +91,18 @@ def prepare_bundle(
             missing[name] = reasons.get(name, 'not in the bundle')
             continue
         try:
-            inputs[name] = form.render(frames[name], view, transforms.get(name), context)
+            place = (frames[name], view, transforms.get(name))
+            taken = None if take_raw is None else take_raw(form, *place)
+            if taken is not None:
+                raw[name] = taken
+            else:
+                inputs[name] = form.render(*place, context)
         except BadFrameError as error:
             missing[name] = str(error)
     for name in frames.keys() - forms.keys():
         missing[name] = 'the network has no input for it'
     missing |= {n: r for n, r in reasons.items() if n not in missing}
-    return PreparedBundle(inputs, missing, context.notes)
+    return PreparedBundle(inputs, missing, context.notes, raw)
 
 
 def lidar_depth(bundle: SensorBundle, config: DepthConfig | None = None) -> DepthImage | None:

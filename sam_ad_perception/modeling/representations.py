@@ -114,8 +114,8 @@ class LidarImage:
         points, distance = points[near], distance[near]
         intensity = np.zeros(len(points), np.float32)
         if cloud.intensity is not None:
-            scale = max(float(np.percentile(cloud.intensity[::8], 95)), 1e-6)
-            intensity = np.clip(cloud.intensity[near] / np.float32(scale), 0, 1.5)
+            scale = np.float32(brightness_of(cloud.intensity))
+            intensity = np.clip(cloud.intensity[near] / scale, 0, 1.5)
         values = np.stack(
             [
                 np.log1p(distance) / np.log1p(self.max_range_m),
@@ -126,6 +126,18 @@ class LidarImage:
         )
         image, _ = rasterize(points, values.astype(np.float32), view, view.size)
         return np.nan_to_num(image, copy=False)
+
+
+def brightness_of(intensity: NDArray[np.float32]) -> float:
+    """Tell in what unit a lidar reports intensity, since drivers scale it differently.
+
+    Args:
+        intensity: (N,) of a sweep.
+
+    Returns:
+        The 95th percentile, above 0.
+    """
+    return max(float(np.percentile(intensity[::8], 95)), 1e-6)
 
 
 REPRESENTATIONS: Mapping[str, type[Representation]] = MappingProxyType(

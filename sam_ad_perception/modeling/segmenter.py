@@ -310,7 +310,7 @@ class Segmenter:
                 raise SegmentationError(decision.reason)
             expert = self.experts[choice.expert]
             prepared = expert.prepare(healthy, choice.subset, self._ranges)
-            spoilt = [name for name in choice.subset if name not in prepared.inputs]
+            spoilt = [name for name in choice.subset if name not in prepared.usable]
             if not spoilt:
                 break
             # It was there and healthy, and still cannot be shown in this view.
