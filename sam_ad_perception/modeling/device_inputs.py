@@ -185,8 +185,9 @@ def _draw_lidar(
     placed = ((pose[:, :, :3] * points[:, None].double()).sum(2) + pose[:, :, 3]).float()
     distance = placed.square().sum(1).sqrt()
     x, y, z = placed.double().unbind(1)
-    column = (view.K[0, 0] * (x / z) + view.K[0, 2] + 0.5).floor()
-    row = (view.K[1, 1] * (y / z) + view.K[1, 2] + 0.5).floor()
+    (fx, _, cx), (_, fy, cy), _ = view.K.tolist()
+    column = (fx * (x / z) + cx + 0.5).floor()
+    row = (fy * (y / z) + cy + 0.5).floor()
     seen = (distance < form.max_range_m) & (z > 0)
     seen &= (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
     pixels = view.height * view.width  # the one behind the last takes what is not seen

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sam_ad_perception.modeling.device_work import download
 
-CHUNK_BYTES = 256 << 20
+CHUNK_BYTES = 128 << 20
 """Rows of the picture that are worked on together hold so much of upsampled logits."""
 
 

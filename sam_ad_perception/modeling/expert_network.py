@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sam_ad_perception.core.labels import LabelSpace, mapping
 from sam_ad_perception.core.routing import Expert
-from sam_ad_perception.core.sensors import CameraModel, SensorBundle
+from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
 from sam_ad_perception.core.thermal import ThermalRanges
 from sam_ad_perception.modeling.backends import (
     Backend,
@@ -198,9 +198,16 @@ class ExpertNetwork:
         Args:
             camera: A view of the size that will come.
         """
-        size = self.spec.input_size
-        inputs = {n: np.zeros((c, *size), np.float32) for n, c in self.spec.channels.items()}
-        _, logits = self.run([PreparedBundle(inputs, {})])
+        black = np.zeros((*camera.size, 3), np.uint8)
+        frame = SensorFrame(Modality.CAMERA, 0, camera.frame_id, black, camera)
+        bundle = SensorBundle(0, Modality.CAMERA, camera, {Modality.CAMERA: frame})
+        raw = self.prepare(bundle, tuple(self.spec.inputs), ThermalRanges()).raw
+        inputs = {
+            name: np.zeros((channels, *self.spec.input_size), np.float32)
+            for name, channels in self.spec.channels.items()
+            if name not in raw
+        }
+        _, logits = self.run([PreparedBundle(inputs, {}, raw=raw)])
         self.decode(logits[0], camera)
 
 
