@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 from torch.nn import functional as F
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from training.baselines import DeepLab, EspNet, LiteDeepLab
 from training.batches import open_frames
 from training.comparison import CONTENDERS, compare, configure, finish_run
-from training.config import TrainConfig, load_config
+from training.config import TrainConfig
 from training.networks import find_entry
 from training.validation import validation_data
 
@@ -24,22 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def config(tmp_path: Path, rng: np.random.Generator) -> TrainConfig:
-    root = tmp_path / 'camvid'
-    for split, count in (('train', 4), ('val', 3)):
-        for k in range(count):
-            for folder, top, shape in ((split, 256, (72, 96, 3)), (f'{split}annot', 12, (72, 96))):
-                (root / folder).mkdir(parents=True, exist_ok=True)
-                image = Image.fromarray(rng.integers(0, top, shape, dtype=np.uint8))
-                image.save(root / folder / f'{k}.png')
-    return load_config(
-        ROOT / 'training/configs/debug_camvid.yaml',
-        [
-            f'root={root}', f'zoo={ROOT}/training/configs/debug_zoo.yaml', 'data.partial=true',
-            f'cache_dir={tmp_path}', f'output_dir={tmp_path}/out', 'schedule.epochs=1',
-            'validation.steps=0', 'half=false',
-        ],
-    )  # fmt: skip
+def config(camvid_run) -> TrainConfig:
+    return camvid_run({'train': 4, 'val': 3}, 'schedule.epochs=1', 'half=false')
 
 
 def miou_under_torch(config: TrainConfig) -> float:

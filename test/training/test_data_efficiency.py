@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from training.config import TrainConfig, load_config
@@ -17,21 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def config(tmp_path: Path, rng: np.random.Generator) -> TrainConfig:
-    root = tmp_path / 'camvid'
-    for split, count in (('train', 8), ('val', 2)):
-        for k in range(count):
-            for folder, top, shape in ((split, 256, (72, 96, 3)), (f'{split}annot', 12, (72, 96))):
-                (root / folder).mkdir(parents=True, exist_ok=True)
-                image = Image.fromarray(rng.integers(0, top, shape, dtype=np.uint8))
-                image.save(root / folder / f'{k}.png')
-    return load_config(
-        ROOT / 'training/configs/debug_camvid.yaml',
-        [
-            f'root={root}', f'zoo={ROOT}/training/configs/debug_zoo.yaml', 'data.partial=true',
-            f'cache_dir={tmp_path}', f'output_dir={tmp_path}/out', 'validation.steps=0',
-        ],
-    )  # fmt: skip
+def config(camvid_run) -> TrainConfig:
+    return camvid_run({'train': 8, 'val': 2})
 
 
 def test_every_share_makes_as_many_steps_on_its_frames_only(config, tmp_path):

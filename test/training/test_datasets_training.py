@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,9 +21,12 @@ from PIL import Image
 from sam_ad_perception.core.labels import LABEL_SPACES, mapping
 from sam_ad_perception.modeling.zoo import load_zoo
 from training.batches import BatchReader, ReadAhead, open_frames
+from training.checkpoint import load_run
 from training.config import TrainConfig, load_config
+from training.data_config import SubsetConfig
 from training.datasets.frames import DatasetError
 from training.networks import find_entry
+from training.validation import validation_data
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'training/configs/debug_camvid.yaml'
@@ -178,3 +182,58 @@ def test_corruption_of_a_sensor_that_the_network_does_not_have_is_refused(tree, 
     config = configure(tree, tmp_path, 'augmentation.corruption.drop={lidar: 0.5}')
     with pytest.raises(ValueError, match=r"names \['lidar'\], debug_ad_sam has \['camera'\]"):
         find_entry(config)
+
+
+@pytest.fixture
+def damaged(tmp_path) -> Path:
+    """A small CamVid whose fourth training image is cut off."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / 'camvid'
+    for folder, values in (('train', (64, 96, 3)), ('trainannot', (64, 96))):
+        (root / folder).mkdir(parents=True)
+        for k in range(6):
+            image = rng.integers(0, 11, values, dtype=np.uint8)
+            assert cv2.imwrite(str(root / folder / f'{k}.png'), image)
+    image = root / 'train/3.png'
+    image.write_bytes(image.read_bytes()[:200])
+    return root
+
+
+@pytest.mark.parametrize('readers', [0, 1])
+def test_a_damaged_image_is_named_and_left_out_only_where_that_is_wanted(
+    damaged, tmp_path, run_main, capsys, readers
+):
+    arguments = [
+        f'zoo={ROOT}/training/configs/debug_zoo.yaml',
+        f'root={damaged}',
+        'data.partial=true',
+        'validation.steps=0',
+    ]
+    arguments += [f'cache_dir={tmp_path}', f'output_dir={tmp_path}/run', 'schedule.steps=3']
+    arguments += ['machine.accelerator=cpu', f'machine.readers={readers}']
+    assert run_main(CONFIG, arguments) == 1
+    said = capsys.readouterr().err
+    assert 'training stopped at step' in said
+    assert f'{damaged}/train/3.png' in said
+    assert 'Traceback' not in said
+    assert run_main(CONFIG, [*arguments, 'data.skip_damaged=true']) == 0
+    said = ''.join(capsys.readouterr().out.split())
+    assert f'leftout:{damaged}/train/3.png' in said
+    assert load_run(tmp_path / 'run/run.pt')['step'] == 3
+
+
+def test_a_run_on_few_frames_takes_the_first_and_is_measured_on_all(damaged, tmp_path):
+    more = [
+        f'zoo={ROOT}/training/configs/debug_zoo.yaml',
+        f'root={damaged}',
+        'data.partial=true',
+        'data.limit=3',
+    ]
+    config = load_config(CONFIG, more)
+    source = open_frames(find_entry(config), config, config.data).source
+    assert source.rendered().tolist() == [0, 1, 2]
+    reader = BatchReader(source, 3, SubsetConfig(0.0, 0.0), seed=0)
+    assert sorted(reader.read(7).frames) == [0, 1, 2]
+    assert validation_data(config).limit == 0
+    with pytest.raises(ValueError, match=r'data\.limit is of a dataset on disk, got 3'):
+        load_config(ROOT / 'training/configs/debug.yaml', ['data.limit=3'])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from rich.console import Console
 
 from sam_ad_perception.modeling.ad_sam import ResNet
@@ -68,14 +69,6 @@ FROZEN = {
 
 NO_GRADIENT = '*k_proj.bias'
 """Softmax does not see a shift of all keys: zero but for rounding."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def config_of(tmp_path: Path, zoo: Path, key: str, **changes) -> TrainConfig:
@@ -277,13 +270,12 @@ def test_codes_that_move_allow_one_replica(tmp_path):
 
 
 def test_an_absent_backbone_is_said_with_the_way_to_get_it(tmp_path):
-    written = SHIPPED.read_text().replace('freeze: false', 'freeze: true')
-    written = written.replace(
-        'note: not trained yet\n',
-        'note: none\n    backbone: {file: s.pth, note: sam_ad weights s}\n',
-    )
+    content = yaml.safe_load(SHIPPED.read_text())
+    entry = content['models']['ad_sam_small']
+    entry['arguments']['backbone']['freeze'] = True
+    entry['backbone'] = {'file': 's.pth', 'note': 'sam_ad weights s'}
     zoo = tmp_path / 'zoo.yaml'
-    zoo.write_text(written)
+    zoo.write_text(yaml.safe_dump(content))
     with pytest.raises(
         CheckpointError, match=f'cannot read {tmp_path}/s.pth, which ad_sam_small .*weights s$'
     ):

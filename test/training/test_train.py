@@ -40,14 +40,6 @@ CONFIGS = sorted(
 NAMES = ['camera', 'thermal', 'event', 'lidar']
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
     places = [

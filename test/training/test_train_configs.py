@@ -96,3 +96,20 @@ def test_polynomial_decay_with_warm_up(monkeypatch):
     optimizer = load('mle_sam_deliver_rgbdel', monkeypatch).optimizer
     assert learning_rate(optimizer, 10**6, 0.5) == pytest.approx(3e-4 * 0.5**0.9, rel=1e-3)
     assert learning_rate(optimizer, 10**6, 1.0) == pytest.approx(1e-8)
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        (['machine.accelerator=tpu'], 'accelerator must be one of'),
+        (['machine.precision=8'], r'precision must be one of|must be str'),
+        (['machine.devices=0'], 'devices and nodes must be 1 or more'),
+        (['optimizer.name=sgd'], 'name must be one of'),
+        (['optimizer.decay=step'], 'decay must be one of'),
+        (['optimizer.ema=1.0'], r'ema in \[0, 1\)'),
+        (['validation.best=0'], 'best 1'),
+    ],
+)
+def test_what_no_machine_can_do_is_refused(more, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(FOLDER / 'debug.yaml', more)
