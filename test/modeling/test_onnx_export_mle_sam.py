@@ -56,9 +56,17 @@ def networks() -> dict[str, MleSam]:
     return {form: small(form) for form in ('shared', 'copies')}
 
 
-# The subsets differ in the encoder's batch and in the gate, the forms in the decoder alone:
-# every subset in one form and one in the other meet every path. Each costs three seconds.
-CASES = [('shared', subset) for subset in SUBSETS] + [('copies', ('event', 'lidar'))]
+# A sensor decides its own stem, adapters and gate, the number of them the encoder's batch and the
+# choice of experts, the form the decoder alone: each sensor alone, each pair of sensors in some
+# set and each number of them meet every path. Each costs five seconds.
+CASES = [
+    *(('shared', (name,)) for name in CHANNELS),
+    ('shared', ('camera', 'lidar')),
+    ('shared', ('thermal', 'event')),
+    ('shared', ('camera', 'event', 'lidar')),
+    ('shared', tuple(CHANNELS)),
+    ('copies', ('event', 'lidar')),
+]
 
 
 @pytest.mark.parametrize(
