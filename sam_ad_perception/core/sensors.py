@@ -280,7 +280,8 @@ class Segmentation:
         gate: Weight of each used sensor in the network's gate, mean over levels; sums to 1.
             Empty where the network has no gate.
         time_error_ns: Stamp of each used frame minus the reference's, nanoseconds.
-        latency_s: Seconds spent per stage: `health`, `align`, `network`, `mask`, `depth`.
+        latency_s: Seconds spent per stage: `health`, `align`, `network`, `mask`, `depth`. On a GPU
+            `network` includes the upload and what is drawn there.
         notes: Of the bundle.
     """
 
