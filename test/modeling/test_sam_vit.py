@@ -55,6 +55,7 @@ def compare(spec: SamVitSpec, size: tuple[int, int]) -> float:
         return relative_error(ours(image), theirs(image))
 
 
+@pytest.mark.slow
 def test_blocks_of_vit_b_equal_the_official_ones_at_1024():
     """One of each kind at the size of pre-training; all twelve are compared at a smaller one."""
     blocks = replace(SAM_VIT_SPECS['vit_b'], depth=2, global_blocks=(1,))
