@@ -134,7 +134,7 @@ def subset_comparison(evidence: Evidence, names: Mapping[str, str]) -> TextTable
             everything = max(values, key=len)
             lost = values[everything] - values[subset]
             one = len(subset) == len(everything) - 1
-            cells.append(f'{values[subset]:.1f}' + (f' (-{lost:.1f})' if one else ''))
+            cells.append(f'{values[subset]:.1f}' + (f' ({-lost:+.1f})' if one else ''))
         rows.append((subset_name(subset, evidence.sensors), *cells))
     means = (f'{sum(values.values()) / len(values):.1f}' for values in found.values())
     rows.append((f'mean of {len(subsets)}', *means))
