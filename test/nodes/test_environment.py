@@ -33,7 +33,7 @@ def test_an_absent_folder_is_named():
 
 
 def test_worker_configuration_and_schedule_need_no_ros():
-    modules = ('worker', 'configuration', 'health', 'history', 'environment', 'topics')
+    modules = ('worker', 'configuration', 'diagnostics', 'history', 'environment', 'topics')
     modules += ('replay_schedule', 'replay_summary', 'model_loading')
     code = 'import sys\n' + ''.join(f'import sam_ad_perception.nodes.{m}\n' for m in modules)
     code += "print(*[m for m in ('rclpy', 'torch') if m in sys.modules])"
