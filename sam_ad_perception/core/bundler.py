@@ -380,7 +380,8 @@ class Bundler:
         if events is None or events.size != empty.size:
             return stamp_ns, empty
         start_ns = stamp_ns - self._event_window_ns
-        return stamp_ns, replace(events, t_ns=events.t_ns - offset_ns, start_ns=start_ns)
+        t_ns = events.t_ns - offset_ns if offset_ns else events.t_ns
+        return stamp_ns, replace(events, t_ns=t_ns, start_ns=start_ns)
 
     def _locate(self, frame: SensorFrame, view: CameraModel, stamp_ns: int) -> NDArray[np.float64]:
         """Look up (4, 4) `T_camera_x` of a frame, metres.

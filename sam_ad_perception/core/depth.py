@@ -142,12 +142,28 @@ def rasterize(
     if values.ndim != 2 or len(values) != len(points):
         raise ValueError(f'values must be ({len(points)}, C), got {values.shape}')
     values = np.ascontiguousarray(values, dtype=np.float32)
-    uv, z = project_points(scale_camera(camera, size), points)
-    nearest = np.full(size, -1, dtype=np.int32)
+    nearest = find_nearest(*project_points(scale_camera(camera, size), points), size)
     raster = np.zeros((values.shape[1], *size), dtype=np.float32)
-    _fill_nearest(uv, z, nearest)
     _fill_values(nearest, values, raster)
     return raster, nearest >= 0
+
+
+def find_nearest(
+    uv: NDArray[np.float64], z: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.int32]:
+    """Find the nearest of the points that fall on each pixel; of equally near ones the first.
+
+    Args:
+        uv: (N, 2), pixels; NaN for a point that has none.
+        z: (N,), metres along the optical axis.
+        size: `(H, W)` of the output, pixels.
+
+    Returns:
+        (H, W) int32, rows of `uv`, -1 where no point falls.
+    """
+    nearest = np.full(size, -1, dtype=np.int32)
+    _fill_nearest(uv, z, nearest)
+    return nearest
 
 
 def warm_up() -> None:

@@ -81,8 +81,8 @@ class EventBuffer:
             duration_ns: Length, nanoseconds.
 
         Returns:
-            The events in that window, ordered by time; None where the buffer is empty, so that
-            not even the sensor's size is known.
+            The events in that window, ordered by time, as views where they came at once; None
+            where the buffer is empty, so that not even the sensor's size is known.
         """
         if not self._chunks:
             return None
@@ -98,6 +98,8 @@ class EventBuffer:
         size = self._chunks[-1].size
         if not parts:
             return replace(empty_events(size), start_ns=start_ns)
+        if len(parts) == 1:
+            return replace(parts[0], start_ns=start_ns)
         parts.reverse()
         return Events(
             np.concatenate([part.x for part in parts]),

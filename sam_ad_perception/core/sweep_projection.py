@@ -26,11 +26,13 @@ class ProjectedPoints:
         uv: (M, 2) float64, pixels, NaN where a point has none, not limited to the image.
         z: (M,) float64, metres along the optical axis.
         index: (M,) int32, rows of the sweep, ascending.
+        xyz: (M, 3) float64, metres, the camera's frame.
     """
 
     uv: NDArray[np.float64]
     z: NDArray[np.float64]
     index: NDArray[np.int32]
+    xyz: NDArray[np.float64]
 
 
 def project_sweep(
@@ -72,7 +74,7 @@ def project_sweep(
         count = _cull_moving(points, times, start, rate, rows, bounds, xyz, index)
     uv, z = np.empty((count, 2)), np.empty(count)
     project_kernel(xyz[:count], *projection_parameters(camera), uv, z)
-    return ProjectedPoints(uv, z, index[:count])
+    return ProjectedPoints(uv, z, index[:count], xyz[:count])
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 import cv2
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.area_resize import shrink_picture
-from sam_ad_perception.core.depth import rasterize
+from sam_ad_perception.core.depth import find_nearest
 from sam_ad_perception.core.deskew import place_points
 from sam_ad_perception.core.sensors import CameraModel, SensorFrame
+from sam_ad_perception.core.sweep_projection import project_sweep
 from sam_ad_perception.modeling.depth_representations import DepthImage
 from sam_ad_perception.modeling.event_representations import (
     EventCounts,
@@ -70,9 +72,17 @@ class Rgb:
             resized = shrink_picture(image, view.size)
         else:
             resized = np.asarray(cv2.resize(image, (view.width, view.height)), np.uint8)
-        std = np.asarray(self.std, np.float32)
-        scaled = resized.astype(np.float32) * (1 / 255 / std) - np.asarray(self.mean) / std
-        return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)
+        out = np.empty((3, *view.size), np.float32)
+        for channel, plane in enumerate(cv2.split(resized)):
+            cv2.LUT(plane, _normalised(self.mean[channel], self.std[channel]), dst=out[channel])
+        return out
+
+
+@lru_cache(maxsize=16)
+def _normalised(mean: float, std: float) -> NDArray[np.float32]:
+    """(256,) float32: what each value of a channel becomes."""
+    values = np.arange(256, dtype=np.float32) * (1 / 255 / np.float32(std))
+    return np.asarray(values - np.float64(mean) / np.float32(std), np.float32)
 
 
 @dataclass(frozen=True)
@@ -105,27 +115,29 @@ class LidarImage:
         cloud = check_cloud(frame)
         if T_view is None:
             raise BadFrameError('no transform from the lidar into the camera')
-        points = place_points(frame, T_view)
+        seen = project_sweep(frame, T_view, view)
         # numpy's norm takes ten times as long for rows of three
-        distance = np.sqrt(np.einsum('ij,ij->i', points, points))
-        near = np.flatnonzero((distance < self.max_range_m) & (points[:, 2] > 0))
-        if not len(near):
-            raise BadFrameError('no lidar point in front of the camera')
-        points, distance = points[near], distance[near]
-        intensity = np.zeros(len(points), np.float32)
+        distance = np.sqrt(np.einsum('ij,ij->i', seen.xyz, seen.xyz))
+        seen.uv[distance >= self.max_range_m] = np.nan
+        nearest = find_nearest(seen.uv, seen.z, view.size)
+        filled = nearest >= 0
+        if not filled.any():
+            self._check_ahead(place_points(frame, T_view))
+        shown = nearest[filled]  # all that follows is done for these only, most are hidden
+        image = np.zeros((3, *view.size), np.float32)
+        image[0, filled] = np.log1p(distance[shown]) / np.log1p(self.max_range_m)
         if cloud.intensity is not None:
+            intensity = cloud.intensity[seen.index[shown]]
             scale = np.float32(brightness_of(cloud.intensity))
-            intensity = np.clip(cloud.intensity[near] / scale, 0, 1.5)
-        values = np.stack(
-            [
-                np.log1p(distance) / np.log1p(self.max_range_m),
-                intensity,
-                1 - np.clip(points[:, 1] / 5, -3, 3),
-            ],
-            axis=1,
-        )
-        image, _ = rasterize(points, values.astype(np.float32), view, view.size)
-        return np.nan_to_num(image, copy=False)
+            image[1, filled] = np.nan_to_num(np.clip(intensity / scale, 0, 1.5))
+        image[2, filled] = 1 - np.clip(seen.xyz[shown, 1] / 5, -3, 3)
+        return image
+
+    def _check_ahead(self, points: NDArray[np.floating]) -> None:
+        """Refuse a sweep that is all behind the camera or too far away, wherever it looks."""
+        near = np.einsum('ij,ij->i', points, points) < self.max_range_m**2
+        if not np.any(near & (points[:, 2] > 0)):
+            raise BadFrameError('no lidar point in front of the camera')
 
 
 def brightness_of(intensity: NDArray[np.float32]) -> float:
