@@ -15,8 +15,11 @@ class CameraHealthConfig:
     black_level: float = parameter(
         12.0, 'Black: 98 % of the pixels are at most this bright.', ge=0.0, le=255.0
     )
-    saturated_share: float = parameter(
+    clipped_share: float = parameter(
         0.5, 'Overexposed: at least this share of the pixels is white.', ge=0.0, le=1.0
+    )
+    saturated_share: float = parameter(
+        0.95, 'Overexposed beyond use: at least this share of the pixels is white.', ge=0.0, le=1.0
     )
     saturated_rise: float = parameter(
         0.25, 'Overexposed: by this share of the pixels more are white than usual.', ge=0.0, le=1.0

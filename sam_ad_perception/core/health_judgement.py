@@ -90,7 +90,7 @@ def judge_camera(m: ImageMeasures, levels: Levels, config: CameraHealthConfig) -
         reason = f'black: 98 % of the pixels are at most {m.high:.0f} of 255'
         return _one(HealthKind.BLACK, reason, UNUSABLE, m.high, config.black_level), figures
     risen = min(1.0, levels.get('saturated', 1.0) + config.saturated_rise)
-    most = min(config.saturated_share, risen)
+    most = min(config.clipped_share, risen, config.saturated_share)
     if m.saturated >= most:
         severity = UNUSABLE if m.saturated >= config.saturated_share else DEGRADED
         reason = f'overexposed: {100 * m.saturated:.0f} % of the pixels are white'

@@ -110,6 +110,17 @@ def grain(image, rng):
     return np.clip(image + rng.normal(0, 35, image.shape), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize(('share', 'used'), [(0.6, True), (0.9, True), (0.97, False)])
+def test_a_camera_is_used_while_some_of_its_picture_is_not_white(rng, share, used):
+    stream = Stream(CAMERA)
+    for i in range(8):
+        assert stream.feed(street(rng, shift=3 * i)) == []
+    image = street(rng, shift=27)
+    image[: round(share * len(image))] = 255
+    assert stream.feed(image) == ['saturated']
+    assert (CAMERA in stream.checked.bundle.frames) == used
+
+
 @pytest.mark.parametrize(
     ('spoil', 'kind', 'used'),
     [
