@@ -73,6 +73,8 @@ def _cell(value: Any) -> str:
         return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.3g}'
     if isinstance(value, int):
         return f'{value:,}'
+    if isinstance(value, Mapping):
+        return ', '.join(f'{name} {_cell(each)}' for name, each in value.items())
     if isinstance(value, (list, tuple)):
         return ', '.join(map(_cell, value))
     return str(value).replace('|', '\\|').replace('\n', ' ')

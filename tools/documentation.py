@@ -5,7 +5,8 @@
 A table stands between `<!-- parameters:NODE -->` and `<!-- /parameters -->`. A topic table,
 between `<!-- topics:NODE -->` and `<!-- /topics -->`, is written by hand and compared by a test.
 Between `<!-- results:NAME -->` and `<!-- /results -->` stands `benchmarks/results/NAME.md`, which
-the command that it names has measured. `docs/benchmarks.md` has the tables of all benchmarks.
+the command that it names has measured; `speed` is the table of `tools.speed_claims`.
+`docs/benchmarks.md` has the tables of all benchmarks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import yaml
 
 from sam_ad_perception.core.parameters import Parameter, leaves
 from tools.benchmark_tables import benchmark_page
+from tools.speed_claims import speed_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
@@ -122,7 +124,9 @@ def with_tables(text: str) -> str:
         return match[1] + parameter_table(config_type(match[2])) + match[4]
 
     def measured(match: re.Match[str]) -> str:
-        return match[1] + (RESULTS / f'{match[2]}.md').read_text() + match[4]
+        name = match[2]
+        figures = speed_table(RESULTS) if name == 'speed' else (RESULTS / f'{name}.md').read_text()
+        return match[1] + figures + match[4]
 
     return _RESULTS.sub(measured, _PARAMETERS.sub(written, text))
 
