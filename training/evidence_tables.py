@@ -26,8 +26,9 @@ def target_table(targets: Sequence[Target]) -> TextTable:
     rows = []
     for each in targets:
         goal = f'at {"most" if each.at_most else "least"} {each.goal:g}'
-        verdict = f'**missed by {each.missed_by:.1f}**' if each.missed_by else 'met'
-        rows.append((each.name, goal, f'{each.reached:.1f}', verdict, each.note))
+        digits = 2 if 0 < each.missed_by < 0.05 else 1  # so that no miss is rounded away
+        verdict = f'**missed by {each.missed_by:.{digits}f}**' if each.missed_by else 'met'
+        rows.append((each.name, goal, f'{each.reached:.{digits}f}', verdict, each.note))
     return TextTable('Targets', ('target', 'goal', 'measured', '', 'note'), tuple(rows))
 
 

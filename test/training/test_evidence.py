@@ -170,6 +170,11 @@ def test_targets_are_held_against_what_was_measured():
     assert text.count('| met |') == 5
 
 
+def test_a_near_miss_is_not_rounded_away():
+    text = markdown(target_table([Target('x', 80.0, 79.988)]))
+    assert '| at least 80 | 79.99 | **missed by 0.01** |' in text
+
+
 def test_the_vehicle_is_compared_with_the_best_and_the_worst_that_there_is():
     wide = NetworkFacts('wide', SENSORS, 1, '', GRID)
     narrow = NetworkFacts('narrow', ('camera',), 1, '', GRID)
