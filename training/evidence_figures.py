@@ -16,7 +16,6 @@ from training.evidence_bench import (
     checked_name,
 )
 from training.measurement import Score, Setting
-from training.routing_rows import miou_of_present
 
 MIX = 'mix'
 TIE = 0.05
@@ -100,7 +99,7 @@ def figures(score: Score) -> dict[str, float]:
         `mix` (one confusion matrix of all conditions) and each condition, to percent.
     """
     groups = {MIX: score.native, **score.conditions}
-    return {name: miou_of_present(matrix) for name, matrix in groups.items()}
+    return {name: 100 * matrix.miou_of_present() for name, matrix in groups.items()}
 
 
 def compare_all(evidence: Evidence) -> list[Comparison]:

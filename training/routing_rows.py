@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.routing_table import RoutingRow, RoutingTable
 from training.measurement import Score, Setting
 
@@ -27,25 +26,10 @@ class SystemResult:
     sha256: str = ''
 
 
-def miou_of_present(matrix: ConfusionMatrix) -> float:
-    """Mean IoU over the classes that occur in the truth: the same ones for whatever is compared.
-
-    The usual mean also counts a class that is answered without occurring, as 0. A handful of such
-    pixels would take a 17th of all from a row, and turn the order of rows round.
-
-    Args:
-        matrix: What was counted.
-
-    Returns:
-        Percent.
-    """
-    return 100 * float(matrix.iou()[matrix.present()].mean())
-
-
 def routing_rows(result: SystemResult) -> list[RoutingRow]:
     """Rows of one network: every subset of which there is a mask of every frame.
 
-    Their figures go over the classes that occur, see `miou_of_present`.
+    Their figures go over the classes that occur, see `ConfusionMatrix.miou_of_present`.
 
     Args:
         result: What it reached.
@@ -62,8 +46,10 @@ def routing_rows(result: SystemResult) -> list[RoutingRow]:
             RoutingRow(
                 expert=result.key,
                 subset=setting.subset,
-                miou=round(miou_of_present(score.native), 2),
-                conditions={n: round(miou_of_present(m), 2) for n, m in score.conditions.items()},
+                miou=round(100 * score.native.miou_of_present(), 2),
+                conditions={
+                    n: round(100 * m.miou_of_present(), 2) for n, m in score.conditions.items()
+                },
                 latency_ms=None if latency is None else round(latency, 1),
                 checkpoint_sha256=result.sha256,
             )

@@ -189,7 +189,7 @@ def _write_figures(cell: Image, view: FrameView, sensors: Sequence[Modality]) ->
     write_text(cell, status.expert or 'no mask', (10, 48), 0.4, grey)
     facts = []
     if frame.confusion is not None:
-        facts.append(f'mIoU {100 * frame.confusion.miou():.0f} %')
+        facts.append(f'mIoU {100 * frame.confusion.miou_of_present():.0f} %')
     if status.latency_ms:
         facts.append(f'{total_latency_ms(status.latency_ms):.0f} ms')
     write_text(cell, ', '.join(facts), (10, 68), 0.45, bright)

@@ -111,8 +111,8 @@ def _rate(
         1e-6 * max((b - a for a, b in itertools.pairwise(done)), default=end_ns - stamps[first]),
         masks,
         len(faulty),
-        None if mine is None else mine.miou(),
-        None if twin is None else twin.miou(),
+        None if mine is None else mine.miou_of_present(),
+        None if twin is None else twin.miou_of_present(),
     )
 
 

@@ -46,7 +46,7 @@ def rate_quality(
     """Summarize a confusion matrix as a row of the report's table."""
     values = confusion.iou()
     iou = {c.name: None if np.isnan(values[c.id]) else float(values[c.id]) for c in space.classes}
-    return QualityRow(name, confusion.miou(), iou, frames, expected)
+    return QualityRow(name, confusion.miou_of_present(), iou, frames, expected)
 
 
 def rate_latency(statuses: Sequence[FrameStatus]) -> list[LatencyRow]:
@@ -85,7 +85,7 @@ def headline(
     """
     figures = {'masks': f'{log.published} / {len(log.frames)}'}
     if log.confusion is not None:
-        figures['mIoU of the drive'] = f'{100 * log.confusion.miou():.1f} %'
+        figures['mIoU of the drive'] = f'{100 * log.confusion.miou_of_present():.1f} %'
     stamps = [f.status.stamp_ns for f in log.frames if f.status.dropped is None]
     if len(stamps) > 1:
         figures['longest gap'] = f'{np.diff(stamps).max() * 1e-6:.0f} ms'

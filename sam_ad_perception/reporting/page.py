@@ -34,7 +34,7 @@ class QualityRow:
 
     Attributes:
         name: Which masks, e.g. `rain, no fault`.
-        miou: Mean IoU over the classes present, in [0, 1].
+        miou: Mean IoU over the classes that occur in the truth, in [0, 1].
         iou: Class name -> IoU in [0, 1], or None where the class does not occur.
         frames: Number of masks that were compared.
         expected: Number of reference frames that should have given a mask.

@@ -163,7 +163,9 @@ def _curves(
         open_chart('gate', GATE_HEIGHT, 100, ' %')
         parts.append(draw_stack(gates, colors, axis, y, GATE_HEIGHT))
         y += GATE_HEIGHT
-    single = [(f.status.stamp_ns, 100 * f.confusion.miou()) for f in frames if f.confusion]
+    single = [
+        (f.status.stamp_ns, 100 * f.confusion.miou_of_present()) for f in frames if f.confusion
+    ]
     if single:
         y += GAP
         open_chart('mIoU', MIOU_HEIGHT, 100, ' %')
@@ -189,7 +191,7 @@ def _smoothed(frames: Sequence[FrameLog]) -> list[tuple[int, float]]:
         window = frames[max(i - SMOOTHED_FRAMES, 0) : i + SMOOTHED_FRAMES + 1]
         merged = merge_confusions(each.confusion for each in window)
         assert merged is not None, 'the window holds the frame itself'
-        values.append((frame.status.stamp_ns, 100 * merged.miou()))
+        values.append((frame.status.stamp_ns, 100 * merged.miou_of_present()))
     return values
 
 

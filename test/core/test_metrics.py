@@ -62,6 +62,9 @@ def test_iou_equals_brute_force_with_unlabeled_pixels_on_both_sides(prediction, 
     np.testing.assert_allclose(matrix.iou(), expected)
     known = expected[np.isfinite(expected)]
     assert matrix.miou() == pytest.approx(known.mean() if known.size else np.nan, nan_ok=True)
+    occurring = expected[np.isin(np.arange(4), truth)]
+    of_present = occurring.mean() if occurring.size else np.nan
+    assert matrix.miou_of_present() == pytest.approx(of_present, nan_ok=True)
 
 
 def test_an_unlabeled_prediction_is_a_wrong_one():
@@ -89,6 +92,7 @@ def test_merging_equals_counting_together(rng):
 def test_nothing_counted_is_not_zero():
     matrix = ConfusionMatrix(3)
     assert np.isnan(matrix.miou())
+    assert np.isnan(matrix.miou_of_present())
     assert np.isnan(matrix.accuracy())
     assert np.isnan(Calibration().error())
 

@@ -39,7 +39,7 @@ def test_quality_is_told_apart_by_condition_and_fault(run):
         'whole drive': (8, 8), 'day, no fault': (2, 2), 'night, no fault': (3, 3),
         'during faults': (3, 3),
     }  # fmt: skip
-    assert rows['whole drive'].miou == pytest.approx(log.confusion.miou())
+    assert rows['whole drive'].miou == pytest.approx(log.confusion.miou_of_present())
 
 
 def test_the_headline_tells_masks_gap_and_faults(run):
