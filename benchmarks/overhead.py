@@ -29,6 +29,7 @@ import numpy as np  # noqa: E402  (after the settings above)
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks._results import compare, save_results  # noqa: E402
+from benchmarks.load import POINTS, SIZES  # noqa: E402
 from benchmarks.sensor_process import TOPICS, Fault, Sensor  # noqa: E402
 from benchmarks.vehicle import write_smallest_network  # noqa: E402
 from benchmarks.vehicle_content import (  # noqa: E402
@@ -61,8 +62,6 @@ from sam_ad_perception.modeling.view_rendering import RenderContext, Representat
 from sam_ad_perception.nodes.environment import prepare_environment  # noqa: E402
 from sam_ad_perception.nodes.process import keep_memory  # noqa: E402
 
-SIZES = {'size': (1080, 1920), 'thermal_size': (512, 640), 'event_size': (480, 640)}
-POINTS = 131_072
 CONTENT = 4
 PERIOD_NS = 100_000_000
 NETWORK, TYPE_SUPPORT, COPY = 'network', 'type support', 'one copy'
@@ -75,8 +74,6 @@ APART = (NETWORK, TYPE_SUPPORT, COPY, CONFIDENT)
 class Stopwatch:
     """Adds up processor time of this thread by part; of nested parts each has its own only.
 
-    To read that clock takes a tenth of a millisecond on some machines, which is taken out.
-
     Attributes:
         spent_ms: Of the frame that is going on.
         last: What the watched methods returned last, by part.
@@ -85,11 +82,6 @@ class Stopwatch:
     spent_ms: dict[str, float] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
     _inner: list[float] = field(default_factory=list)
-    _clock_ms: float = 0.0
-
-    def __post_init__(self) -> None:
-        looks = [time.thread_time() for _ in range(1000)]
-        self._clock_ms = 1e3 * statistics.median(np.diff(looks))
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -98,10 +90,9 @@ class Stopwatch:
         begin = time.thread_time()
         yield
         whole = 1e3 * (time.thread_time() - begin)
-        own = max(whole - self._inner.pop() - self._clock_ms, 0.0)
-        self.spent_ms[name] = self.spent_ms.get(name, 0.0) + own
+        self.spent_ms[name] = self.spent_ms.get(name, 0.0) + whole - self._inner.pop()
         if self._inner:
-            self._inner[-1] += whole + self._clock_ms
+            self._inner[-1] += whole
 
     def watch(self, owner: object, method: str, name: str) -> None:
         """Count every call of a method of one object."""

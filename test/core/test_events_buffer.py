@@ -48,6 +48,7 @@ def test_window_is_what_a_list_would_give(steps: list[list[int]], end: int, dura
     wanted = [t for t in everything if end - duration < t <= end]
     assert window.t_ns.tolist() == wanted
     assert window.x.tolist() == [t % 64 for t in wanted]
+    assert window.start_ns == end - duration
     assert len(buffer) == len(everything)
 
 

@@ -110,6 +110,14 @@ def grain(image, rng):
     return np.clip(image + rng.normal(0, 35, image.shape), 0, 255).astype(np.uint8)
 
 
+def test_a_camera_that_starts_half_white_is_told_without_anything_usual(rng):
+    image = street(rng)
+    image[: round(0.6 * len(image))] = 255
+    stream = Stream(CAMERA)
+    assert stream.feed(image) == ['saturated']
+    assert CAMERA in stream.checked.bundle.frames
+
+
 @pytest.mark.parametrize(('share', 'used'), [(0.6, True), (0.9, True), (0.97, False)])
 def test_a_camera_is_used_while_some_of_its_picture_is_not_white(rng, share, used):
     stream = Stream(CAMERA)

@@ -159,6 +159,13 @@ def test_lidar_channels_are_range_intensity_and_height_of_the_nearest(bundle):
     assert (image[0] > 0).sum() == 2
 
 
+def test_a_point_without_intensity_has_its_range_and_no_intensity(bundle):
+    cloud = PointCloud(np.array([[1, 0, 10], [0, 1, 5]], np.float32), np.float32([0.5, np.nan]))
+    frame = SensorFrame(Modality.LIDAR, 0, 'lidar', cloud)
+    image = LidarImage(100.0).render(frame, bundle.camera, np.eye(4))
+    np.testing.assert_array_equal(np.sort(image[1, image[0] > 0]), [0, 1])
+
+
 def test_depth_image_is_at_the_camera_size_and_absent_without_lidar(bundle):
     image = lidar_depth(bundle)
     assert image.depth.shape == image.measured.shape == bundle.camera.size
