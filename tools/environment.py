@@ -7,7 +7,6 @@ Where a ROS 2 installation is sourced it is used as it is; elsewhere ROS comes f
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import hashlib
 import importlib.util
@@ -15,7 +14,7 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tools.interfaces import (
@@ -25,6 +24,7 @@ from tools.interfaces import (
     importable,
     packages,
 )
+from tools.lock import asked_for, lock_file, read_lock, requirements
 from tools.progress import Display, StepError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,25 +32,7 @@ VENV = ROOT / '.venv'
 PACKAGE = 'sam_ad_perception'
 PYTHONS = ((3, 11), (3, 14))
 NEEDED_GIB = 9
-
-
-def requirements(setup_file: Path) -> dict[str, list[str]]:
-    """The lists of dependencies in `setup.py`, by the name they are assigned to.
-
-    Read without running it: at this point there may be no setuptools to run it with.
-    """
-    lists: dict[str, list[str]] = {}
-    for statement in ast.parse(setup_file.read_text()).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.List):
-            items: list[str] = []
-            for item in statement.value.elts:
-                if isinstance(item, ast.Starred) and isinstance(item.value, ast.Name):
-                    items += lists[item.value.id]
-                else:
-                    items.append(ast.literal_eval(item))
-            for target in statement.targets:
-                lists[ast.unparse(target)] = items
-    return lists
+EXTRAS = 'export,training,video,fleet,docs,test,dev'
 
 
 def ros_distribution(env: Mapping[str, str]) -> str:
@@ -107,8 +89,8 @@ def ros_script(venv: Path) -> str:
 
 def stamp(env: Mapping[str, str]) -> str:
     """What the environment was made from, as text; equal text means nothing to do."""
-    sources = ('setup.py', 'constraints.txt', 'interfaces', 'tools')
-    inputs = digest(ROOT / name for name in sources)
+    sources = [ROOT / name for name in ('setup.py', 'constraints.txt', 'interfaces', 'tools')]
+    inputs = digest([*sources, *filter(Path.is_file, [lock_file()])])
     links = hashlib.sha256('\n'.join(map(str, shared_files())).encode()).hexdigest()
     python = f'{sys.base_prefix} {sys.version.split()[0]}'
     return f'{inputs} {links} {python} {ros_distribution(env)}\n'
@@ -141,18 +123,23 @@ class Environment:
             StepError: A step failed.
         """
         self._create()
-        self._pip('build tools', ['setuptools', 'wheel', *self._needs['INTERFACE_TOOLS']])
-        if self._ros == 'wheels':
-            ros = self._needs['ROS_WHEELS'] + self._needs['INTERFACE_WHEELS']
-            self._pip('ROS 2 Jazzy from PyPI', ros)
-            include = Path(sysconfig.get_path('include'))
-            correct_exported_paths(VENV, include, self._site_packages)
-        build = InterfaceBuild(self._own_packages(), VENV, self._site_packages, self._display)
-        self._pip('PyTorch (the largest part, some 4 GB)', self._needs['TORCH'])
-        self._pip(
-            'the package and what else it needs',
-            ['--no-build-isolation', '--editable', f'{ROOT}[export,training,fleet,test,dev]'],
-        )
+        lock = read_lock(lock_file(), asked_for()) if self._ros == 'wheels' else None
+        editable = ['--no-build-isolation', '--editable', f'{ROOT}[{EXTRAS}]']
+        if lock is not None:
+            self._pip_locked('build tools', lock.build_tools)
+            self._pip_locked('ROS 2 Jazzy and small packages', lock.small)
+            build = self._begin_interfaces()
+            self._pip_locked('PyTorch (the largest part, some 4 GB)', lock.torch)
+            self._pip_locked('packages built with PyTorch', lock.sources)
+            self._pip('the package', ['--no-deps', *editable])
+        else:
+            self._pip('build tools', ['setuptools', 'wheel', *self._needs['INTERFACE_TOOLS']])
+            if self._ros == 'wheels':
+                ros = self._needs['ROS_WHEELS'] + self._needs['INTERFACE_WHEELS']
+                self._pip('ROS 2 Jazzy from PyPI', ros)
+            build = self._begin_interfaces()
+            self._pip('PyTorch (the largest part, some 4 GB)', self._needs['TORCH'])
+            self._pip('the package and what else it needs', editable)
         build.join()
         self._link_share()
         if self._ros != 'wheels':
@@ -162,6 +149,20 @@ class Environment:
         messages = ', '.join(package.name for package in packages(ROOT / 'interfaces'))
         statement = f'import {modules}, {messages}, {PACKAGE}'
         self._display.run('first import', [str(self._python), '-c', statement], self._env)
+
+    def _begin_interfaces(self) -> InterfaceBuild:
+        """Build the messages that nothing brings, beside what else is going on."""
+        if self._ros == 'wheels':
+            include = Path(sysconfig.get_path('include'))
+            correct_exported_paths(VENV, include, self._site_packages)
+        return InterfaceBuild(self._own_packages(), VENV, self._site_packages, self._display)
+
+    def _pip_locked(self, title: str, pins: Sequence[str]) -> None:
+        """Install exactly these files, each checked against its hash."""
+        wanted = VENV / 'locked.txt'
+        wanted.write_text('\n'.join(pins) + '\n')
+        options = ['--require-hashes', '--no-deps', '--no-build-isolation']
+        self._pip(title, [*options, '--requirement', str(wanted)], constrained=False)
 
     def _create(self) -> None:
         mark = VENV / '.ros'
@@ -180,9 +181,11 @@ class Environment:
             self._display.run(f'virtual environment for {sys.executable}', command, self._env)
         mark.write_text(self._ros)
 
-    def _pip(self, title: str, arguments: list[str]) -> None:
+    def _pip(self, title: str, arguments: list[str], *, constrained: bool = True) -> None:
         command = [str(self._python), '-m', 'pip', 'install', '--no-input', '--progress-bar=off']
-        command += ['--no-compile', '--constraint', str(ROOT / 'constraints.txt')]
+        command += ['--no-compile']
+        if constrained:
+            command += ['--constraint', str(ROOT / 'constraints.txt')]
         self._display.run(title, command + arguments, self._env)
 
     def _own_packages(self) -> list[Path]:
