@@ -34,9 +34,10 @@ class LabelSpace:
     """The classes of a data set, their ids and their palette.
 
     Attributes:
-        name: Key in `LABEL_SPACES`.
+        name: Key in `LABEL_SPACES`, or the name of own classes.
         classes: Ordered by id, from 0 without gaps.
         ignore_id: Value of a pixel without a label.
+        aliases: Pairs of another name (as of another data set) and the class that it means here.
 
     Raises:
         ValueError: Ids have gaps, names repeat, or a class takes the ignore id.
@@ -45,6 +46,7 @@ class LabelSpace:
     name: str
     classes: tuple[LabelClass, ...]
     ignore_id: int = UNLABELED
+    aliases: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         ids = [c.id for c in self.classes]
@@ -113,10 +115,12 @@ def mapping(source: LabelSpace, target: LabelSpace) -> NDArray[np.uint8]:
 def _mapping(source: LabelSpace, target: LabelSpace) -> NDArray[np.uint8]:
     """Build the table of `mapping` once per pair."""
     key = _family(source), _family(target)
-    if key[0] == key[1]:
+    if key[0] == key[1] and set(source.names) <= set(target.names):
         names = {name: name for name in source.names}
     elif key in _MAPPINGS:
         names = dict(_MAPPINGS[key])
+    elif own := _same_names(source, target):
+        names = own
     else:
         known = ', '.join(f'{a} -> {b}' for a, b in _MAPPINGS)
         raise ValueError(
@@ -127,6 +131,20 @@ def _mapping(source: LabelSpace, target: LabelSpace) -> NDArray[np.uint8]:
         table[source.id_of(name)] = target.id_of(other)
     table.flags.writeable = False
     return table
+
+
+def _same_names(source: LabelSpace, target: LabelSpace) -> dict[str, str]:
+    """Relate own classes by their names and aliases; none of two spaces that are built in."""
+    built_in = LABEL_SPACES.values()
+    if source in built_in and target in built_in:
+        return {}
+    known = {name.casefold(): name for name in target.names}
+    known |= {alias.casefold(): name for alias, name in target.aliases}
+    means = {name: [name.casefold()] for name in source.names}
+    for alias, name in source.aliases:
+        means[name].append(alias.casefold())
+    found = {n: next((known[w] for w in words if w in known), '') for n, words in means.items()}
+    return {name: other for name, other in found.items() if other}
 
 
 def _family(space: LabelSpace) -> str:

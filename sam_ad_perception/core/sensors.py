@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_ad_perception.core.findings import Finding
+from sam_ad_perception.core.sensor_kinds import Modality as Modality
 
-class Modality(StrEnum):
-    """The live sensors, in the default order of reference priority (depth never leads)."""
-
-    CAMERA = 'camera'
-    THERMAL = 'thermal'
-    EVENT = 'event'
-    LIDAR = 'lidar'
-    DEPTH = 'depth'
-
-
+EVENT_WINDOW_NS = 30_000_000
+"""Length of the window of events that enters a bundle where nobody says otherwise, nanoseconds:
+that of MUSES, and of the networks of the package."""
 DISTORTION_COEFFICIENTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {'plumb_bob': (0, 4, 5), 'rational_polynomial': (8,), 'equidistant': (4,)}
+    {'plumb_bob': (0, 4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 )
 """Number of coefficients that each supported `sensor_msgs/CameraInfo` model may carry."""
 
@@ -32,7 +26,8 @@ class CameraModel:
     """Geometry of one image: size, intrinsics, lens distortion, frame.
 
     The model describes the image as it is: a rectified image has `D` empty and its own `K`
-    (the left 3x3 block of `CameraInfo.P`), see `camera_model_from_info` in `core.geometry`.
+    (the left 3x3 block of `CameraInfo.P`), see `camera_model_from_info` in
+    `core.geometry.cameras`.
 
     Attributes:
         width: Image width, pixels.
@@ -41,6 +36,11 @@ class CameraModel:
         D: (n,) float64, distortion coefficients in the order of `sensor_msgs/CameraInfo`.
         distortion_model: `plumb_bob`, `rational_polynomial` or `equidistant`.
         frame_id: Optical frame (REP 103: x right, y down, z forward).
+        unknown_lens: Why nothing can be projected into the image, in words; empty where it can.
+            K is then of no meaning: zeros, as in the camera_info of an uncalibrated camera.
+        offset: What is added to coordinates in `frame_id` to get those from this camera's own
+            centre, metres: the fourth column of `CameraInfo.P` of a camera that is described in
+            another one's frame. Transforms between sensors have it in them already.
 
     Raises:
         ValueError: A field has the wrong shape, a non-finite value, or an unknown model.
@@ -52,15 +52,22 @@ class CameraModel:
     D: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     distortion_model: str = 'plumb_bob'
     frame_id: str = ''
+    unknown_lens: str = ''
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
+        if self.unknown_lens:
+            object.__setattr__(self, 'K', np.zeros((3, 3)))
+            object.__setattr__(self, 'D', np.zeros(0))
+            object.__setattr__(self, 'distortion_model', 'plumb_bob')
         K = np.array(self.K, dtype=np.float64)
         D = np.array(self.D, dtype=np.float64).reshape(-1)
         if self.width <= 0 or self.height <= 0:
             raise ValueError(
                 f'camera size must be positive, got width {self.width}, height {self.height}'
             )
-        if K.shape != (3, 3) or not np.all(np.isfinite(K)) or K[0, 0] <= 0 or K[1, 1] <= 0:
+        lens = K.shape == (3, 3) and bool(np.all(np.isfinite(K))) and min(K[0, 0], K[1, 1]) > 0
+        if not lens and not self.unknown_lens:
             raise ValueError(
                 f'camera K must be 3x3, finite, with positive focal lengths, got {K.tolist()}'
             )
@@ -91,20 +98,53 @@ class CameraModel:
 
 
 @dataclass(frozen=True, eq=False)
+class CloudSource:
+    """The points of a message as they came, to be given on with all their fields.
+
+    Attributes:
+        data: (N * point_step,) uint8 or longer, the bytes, rows `row_step` apart.
+        fields: Name, offset in bytes, datatype and count of each, as in `sensor_msgs/PointField`.
+        point_step: Bytes from one point to the next.
+        row_step: Bytes from one row to the next.
+        height: Rows.
+        width: Points per row.
+        is_bigendian: Byte order of the fields.
+        is_dense: Whether the message says that all its points are finite.
+        kept: (M,) int64, for each point of the cloud its place among the N; None where all were
+            kept, in their order.
+    """
+
+    data: NDArray[np.uint8]
+    fields: tuple[tuple[str, int, int, int], ...]
+    point_step: int
+    row_step: int
+    height: int
+    width: int
+    is_bigendian: bool = False
+    is_dense: bool = False
+    kept: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class PointCloud:
     """A lidar sweep in the lidar's own frame, with its non-finite points already removed.
 
     Attributes:
-        points: (N, 3) float32, metres.
+        points: (N, 3) float32, or float64 where they came so (a map frame), metres.
         intensity: (N,) float32 as the driver reports it, or None.
         time_offset_ns: (N,) int64, each point's time minus the frame's stamp, or None.
         time_note: How `time_offset_ns` was found, or why it is None, in one sentence.
+        source: The points as they came, those that were removed included; None where the cloud
+            was not read from a message.
+        findings: What could not be right about it, and was mended or not.
     """
 
-    points: NDArray[np.float32]
+    points: NDArray[np.floating]
     intensity: NDArray[np.float32] | None = None
     time_offset_ns: NDArray[np.int64] | None = None
     time_note: str = ''
+    source: CloudSource | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +189,10 @@ class Events:
         size: Sensor size `(H, W)`, pixels.
         start_ns: Since when all events are here, of a window cut out of a stream; None where
             nobody cut.
+
+    Raises:
+        ValueError: The columns differ in length, or an event lies outside the sensor: compiled
+            kernels index images by these columns.
     """
 
     x: NDArray[np.uint16]
@@ -158,11 +202,29 @@ class Events:
     size: tuple[int, int]
     start_ns: int | None = None
 
+    def __post_init__(self) -> None:
+        lengths = {len(each) for each in (self.x, self.y, self.polarity, self.t_ns)}
+        if len(lengths) > 1:
+            raise ValueError(f'events: columns must have one length, got {sorted(lengths)}')
+        if len(self.x) == 0:
+            return
+        for name, column, limit in (('x', self.x, self.size[1]), ('y', self.y, self.size[0])):
+            low, high = int(column.min()), int(column.max())
+            if low < 0 or high >= limit:
+                raise ValueError(
+                    f'events: {name} must be in 0..{limit - 1} for a sensor of '
+                    f'{self.size[1]}x{self.size[0]} pixels, got {low} to {high}'
+                )
 
-class Deferred:
+
+class LazyImage:
     """An image that is read where it is first used, and once: decoding takes its time.
 
     Not thread-safe: the thread that uses the frame reads it.
+
+    Attributes:
+        size: Its `(H, W)` where that is known before it is read, pixels.
+        findings: What could not be right about it; whoever reads it fills this in.
 
     Args:
         read: Reads it; raises ValueError where it cannot be read. Let go of after its only call.
@@ -173,6 +235,7 @@ class Deferred:
         self, read: Callable[[], NDArray[np.generic]], size: tuple[int, int] | None = None
     ) -> None:
         self.size = size
+        self.findings: tuple[Finding, ...] = ()
         self._read: Callable[[], NDArray[np.generic]] | None = read
         self._image: NDArray[np.generic] | None = None
         self._refusal = ''
@@ -198,7 +261,7 @@ class Deferred:
         return self._image
 
 
-SensorData = NDArray[np.generic] | PointCloud | Events | Deferred
+SensorData = NDArray[np.generic] | PointCloud | Events | LazyImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,10 +275,13 @@ class SensorFrame:
         data: camera (H, W, 3) uint8 RGB; thermal (H, W) uint8 or uint16 counts, or
             float32 temperatures; depth (H, W) float32 metres with NaN; event `Events`, or
             (H, W, 3) uint8 RGB where a renderer drew them; lidar `PointCloud`. An image may be
-            `Deferred` until it is used, see `core.deferred`.
+            `LazyImage` until it is used, see `core.images.lazy_image`.
         camera: Geometry of an image-like sensor; None for lidar, or while unknown.
         motion: How a lidar moved around the bundle's reference time; None where that is unknown,
             and for the other sensors.
+        measured_ns: Mean of the times at which was measured what the camera sees of it,
+            nanoseconds; None for its stamp.
+        findings: What could not be right about it, but for what its data tells itself.
     """
 
     modality: Modality
@@ -224,6 +290,13 @@ class SensorFrame:
     data: SensorData
     camera: CameraModel | None = None
     motion: PointMotion | None = None
+    measured_ns: int | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def time_ns(self) -> int:
+        """When it was measured, nanoseconds."""
+        return self.stamp_ns if self.measured_ns is None else self.measured_ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,8 +327,61 @@ class SensorBundle:
 
     @property
     def time_error_ns(self) -> dict[Modality, int]:
-        """Stamp of each frame minus the reference's, nanoseconds."""
-        return {m: frame.stamp_ns - self.stamp_ns for m, frame in self.frames.items()}
+        """When each frame was measured minus the reference's stamp, nanoseconds."""
+        return {m: frame.time_ns - self.stamp_ns for m, frame in self.frames.items()}
+
+
+def remove_sensors(bundle: SensorBundle, reasons: Mapping[Modality, str]) -> SensorBundle:
+    """Take sensors out of a bundle: what is made of it then is as if they had never been there.
+
+    Args:
+        bundle: The bundle.
+        reasons: For each sensor to take out, why, in words; those that are not there gain the
+            reason.
+
+    Returns:
+        A bundle in the same view; its other sensors are untouched.
+    """
+    return replace(
+        bundle,
+        frames={m: frame for m, frame in bundle.frames.items() if m not in reasons},
+        missing={**bundle.missing, **reasons},
+        notes={m: note for m, note in bundle.notes.items() if m not in reasons},
+    )
+
+
+def keep_sensors(bundle: SensorBundle, kept: Iterable[str], reason: str) -> SensorBundle:
+    """Take all sensors out of a bundle but some; see `remove_sensors`.
+
+    Args:
+        bundle: The bundle.
+        kept: Names of the sensors that stay, where they are there.
+        reason: Why the others are missing, in words.
+
+    Returns:
+        A bundle in the same view.
+    """
+    names = set(kept)
+    return remove_sensors(bundle, {m: reason for m in bundle.frames if m not in names})
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedPoints:
+    """The points of a sweep that may lie in a view; all that do are among them.
+
+    Attributes:
+        uv: (M, 2) float64, pixels, NaN where a point has none, not limited to the image.
+        z: (M,) float64, metres along the optical axis.
+        index: (M,) int32, rows of the sweep, ascending.
+        xyz: (M, 3) float64, metres, the camera's frame.
+        cloud: The sweep.
+    """
+
+    uv: NDArray[np.float64]
+    z: NDArray[np.float64]
+    index: NDArray[np.int32]
+    xyz: NDArray[np.float64]
+    cloud: PointCloud
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,12 +403,16 @@ class Segmentation:
             nobody wanted it.
         depth_measured: (H, W) bool, True where a lidar point fell, False where `depth` was filled
             or is unknown; None likewise.
+        projected: The points that `depth` shows; those that the camera cannot see have no pixel.
+            None likewise.
         gate: Weight of each used sensor in the network's gate, mean over levels; sums to 1.
             Empty where the network has no gate.
         time_error_ns: Stamp of each used frame minus the reference's, nanoseconds.
         latency_s: Seconds spent per stage: `health`, `align`, `network`, `mask`, `depth`. On a GPU
             `network` includes the upload and what is drawn there.
         notes: Of the bundle.
+        on_ground: How many lidar returns lie on pixels called road or sidewalk, and how many of
+            them stand above the ground; None where that was not looked at.
     """
 
     stamp_ns: int
@@ -295,7 +425,9 @@ class Segmentation:
     missing: Mapping[Modality, str] = field(default_factory=dict)
     depth: NDArray[np.float32] | None = None
     depth_measured: NDArray[np.bool_] | None = None
+    projected: ProjectedPoints | None = None
     gate: Mapping[Modality, float] = field(default_factory=dict)
     time_error_ns: Mapping[Modality, int] = field(default_factory=dict)
     latency_s: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[Modality, str] = field(default_factory=dict)
+    on_ground: tuple[int, int] | None = None

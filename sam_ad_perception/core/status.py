@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sam_ad_perception.core.sensors import Segmentation
 
-_FIGURE = re.compile(r'\d+(\.\d+)?')
+_FIGURE = re.compile(r'(?<![\w/.\'"])[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?![\w/\'"])')
 STATUS_NAME = 'semantic'
 """`DiagnosticStatus.name` of the per-frame status."""
 
@@ -35,6 +35,8 @@ class FrameStatus:
         dropped: Why there is no mask; None when there is one.
         notes: For used sensors with a shortcoming, which.
         reason: Why this network and these sensors, in one sentence.
+        on_ground: Lidar returns on pixels called road or sidewalk, and how many of them stand
+            above the ground that the sweep shows; None where that was not looked at.
     """
 
     stamp_ns: int
@@ -47,6 +49,7 @@ class FrameStatus:
     dropped: str | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     reason: str = ''
+    on_ground: tuple[int, int] | None = None
 
     @property
     def level(self) -> int:
@@ -78,11 +81,15 @@ def summarize_segmentation(segmentation: Segmentation) -> FrameStatus:
         latency_ms={stage: 1e3 * s for stage, s in segmentation.latency_s.items()},
         notes={str(m): note for m, note in segmentation.notes.items()},
         reason=segmentation.reason,
+        on_ground=segmentation.on_ground,
     )
 
 
 def without_figures(reason: str) -> str:
     """What a reason says whatever its figures, so that reasons can be counted.
+
+    Digits of names (`cam0`, `/robot2/points`, `'link 1'`) are no figures. For counting alone: what
+    people read keeps its figures, see `ReasonTally`.
 
     Args:
         reason: In words, for example `black: 98 % of the pixels are at most 3 of 255`.
@@ -91,6 +98,31 @@ def without_figures(reason: str) -> str:
         The same with `#` for each number, at most 200 characters.
     """
     return _FIGURE.sub('#', reason)[:200]
+
+
+class ReasonTally:
+    """Counts reasons that differ in their figures alone as one, told with the newest figures."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, tuple[str, int]] = {}
+
+    def add(self, reason: str) -> None:
+        """Count one.
+
+        Args:
+            reason: In words.
+        """
+        kind = without_figures(reason)
+        self._counts[kind] = reason, self._counts.get(kind, ('', 0))[1] + 1
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Count by reason, the most frequent first, each reason as it was told last."""
+        ordered = sorted(self._counts.values(), key=lambda each: -each[1])
+        counts: dict[str, int] = {}
+        for reason, count in ordered:
+            counts[reason] = counts.get(reason, 0) + count
+        return counts
 
 
 def total_latency_ms(latency_ms: Mapping[str, float]) -> float:
@@ -114,7 +146,8 @@ def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
     Returns:
         `expert`, `used` (comma separated), then `missing/<sensor>`, `gate/<sensor>`,
         `time_error_ms/<sensor>`, `latency_ms/<stage>`, `notes/<sensor>`, `reason` where a network
-        was chosen, and `dropped` for a dropped frame.
+        was chosen, `ground/returns` and `ground/above` where lidar returns were held against the
+        mask, and `dropped` for a dropped frame.
     """
     pairs = [('expert', status.expert), ('used', ','.join(status.used))]
     pairs += [(f'missing/{sensor}', why) for sensor, why in status.missing.items()]
@@ -126,6 +159,9 @@ def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
     pairs += [(f'notes/{sensor}', note) for sensor, note in status.notes.items()]
     if status.reason:
         pairs.append(('reason', status.reason))
+    if status.on_ground is not None:
+        pairs.append(('ground/returns', str(status.on_ground[0])))
+        pairs.append(('ground/above', str(status.on_ground[1])))
     if status.dropped is not None:
         pairs.append(('dropped', status.dropped))
     return pairs
@@ -145,7 +181,8 @@ def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameSta
         ValueError: A key is unknown, or a number does not parse.
     """
     grouped: dict[str, dict[str, str]] = {
-        group: {} for group in ('missing', 'gate', 'time_error_ms', 'latency_ms', 'notes')
+        group: {}
+        for group in ('missing', 'gate', 'time_error_ms', 'latency_ms', 'notes', 'ground')
     }
     plain: dict[str, str] = {}
     for key, value in pairs:
@@ -168,4 +205,11 @@ def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameSta
         dropped=plain.get('dropped'),
         notes=grouped['notes'],
         reason=plain.get('reason', ''),
+        on_ground=_counts(grouped['ground']),
     )
+
+
+def _counts(ground: Mapping[str, str]) -> tuple[int, int] | None:
+    if not ground:
+        return None
+    return int(ground.get('returns', 0)), int(ground.get('above', 0))

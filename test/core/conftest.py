@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sam_ad_perception.bags.type_store import make_typestore
+from sam_ad_perception.bags.formats.type_store import make_typestore
 
 
 @pytest.fixture(scope='session')

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from torchmetrics.classification import BinaryCalibrationError, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassConfusionMatrix
 from torchmetrics.functional.segmentation import mean_iou
 
-from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix, calibration_error
+from sam_ad_perception.core.metrics import ConfusionMatrix
 
 
 def brute_force_iou(prediction, truth, num_classes):
@@ -94,7 +94,6 @@ def test_nothing_counted_is_not_zero():
     assert np.isnan(matrix.miou())
     assert np.isnan(matrix.miou_of_present())
     assert np.isnan(matrix.accuracy())
-    assert np.isnan(Calibration().error())
 
 
 @pytest.mark.parametrize(
@@ -117,33 +116,6 @@ def test_wrong_masks_are_refused_and_not_counted(prediction, truth, sentence):
     assert matrix.counts.sum() == 0
 
 
-def test_calibration_error_equals_torchmetrics(rng):
-    confidence = rng.random(5000)
-    correct = rng.random(5000) < confidence**2
-    oracle = BinaryCalibrationError(n_bins=15, norm='l1')
-    expected = oracle(torch.from_numpy(confidence), torch.from_numpy(correct).long())
-    assert calibration_error(confidence, correct) == pytest.approx(float(expected), abs=1e-6)
-
-
-def test_calibration_adds_up_over_images_and_reads_bytes_as_shares(rng):
-    confidence = rng.integers(0, 256, (2, 50, 40), dtype=np.uint8)
-    correct = rng.random((2, 50, 40)) < 0.6
-    calibration = Calibration(10)
-    for k in range(2):
-        calibration.update(confidence[k], correct[k])
-    assert calibration.error() == pytest.approx(calibration_error(confidence / 255, correct, 10))
-    assert calibration_error(np.full(10, 255, np.uint8), np.ones(10, bool)) == 0.0
-    assert calibration_error(np.full(10, 255, np.uint8), np.zeros(10, bool)) == 1.0
-
-
-def test_wrong_confidences_are_refused():
-    with pytest.raises(ValueError, match=r'lie in \[0, 1\]'):
-        calibration_error(np.array([1.5]), np.array([True]))
-    with pytest.raises(ValueError, match=r'lie in \[0, 1\]'):
-        calibration_error(np.array([np.nan]), np.array([True]))
-    with pytest.raises(ValueError, match='differ in shape'):
-        calibration_error(np.zeros(3), np.zeros(2, bool))
-    with pytest.raises(ValueError, match='num_bins must be at least 1'):
-        Calibration(0)
+def test_too_many_classes_are_refused():
     with pytest.raises(ValueError, match='num_classes <= ignore_id'):
         ConfusionMatrix(19, ignore_id=3)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sam_ad_perception.core.measurement import Spread, best_ms, write_results
+from sam_ad_perception.core.benchmarking import Spread, best_ms, write_results
 
 
 @dataclass

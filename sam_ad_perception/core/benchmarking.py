@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from sam_ad_perception.core.transaction import write_file
+
 PACKAGES = ('numpy', 'numba', 'opencv-python-headless', 'torch', 'onnxruntime')
 
 
@@ -111,7 +113,9 @@ def write_results(path: Path, rows: Sequence[Any], command: str) -> None:
     made = [dict(row) if isinstance(row, Mapping) else asdict(row) for row in rows]
     facts = {'command': command, **asdict(describe_machine()), 'rows': made}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_rounded(facts), indent=1) + '\n', encoding='utf-8')
+    text = json.dumps(_rounded(facts), indent=1) + '\n'
+    with write_file(path) as stream:
+        stream.write(text.encode())
 
 
 def best_ms(call: Callable[[], object], repeats: int) -> tuple[float, float]:
