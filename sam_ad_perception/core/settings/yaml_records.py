@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import types
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -28,7 +29,7 @@ def build_record(record_type: type[T], mapping: object, where: str) -> T:
         ValueError: An unknown, missing or ill-typed field, or a value that the record refuses.
     """
     if not isinstance(mapping, Mapping):
-        raise ValueError(f'{where} must be a mapping, got {mapping!r}')
+        raise ValueError(f'{where} must be a mapping, got {reprlib.repr(mapping)}')
     hints = get_type_hints(record_type)
     fields = {f.name: f for f in dataclasses.fields(record_type) if f.init}  # type: ignore[arg-type]
     unknown = sorted(set(map(str, mapping)) - set(fields))
@@ -77,7 +78,7 @@ def convert_value(hint: Any, value: object, where: str) -> Any:
         return value if isinstance(value, hint) else build_record(hint, value, where)  # type: ignore[arg-type]
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f'{where} must be a list, got {value!r}')
+            raise ValueError(f'{where} must be a list, got {reprlib.repr(value)}')
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(kinds) != len(value):
             raise ValueError(f'{where} must have {len(kinds)} items, got {len(value)}')
@@ -87,12 +88,12 @@ def convert_value(hint: Any, value: object, where: str) -> Any:
         )
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
-            raise ValueError(f'{where} must be a mapping, got {value!r}')
+            raise ValueError(f'{where} must be a mapping, got {reprlib.repr(value)}')
         return {k: convert_value(arguments[1], v, f'{where}.{k}') for k, v in value.items()}
     if hint in (Any, object):
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise ValueError(f'{where} must be {hint.__name__}, got {value!r}')
+        raise ValueError(f'{where} must be {hint.__name__}, got {reprlib.repr(value)}')
     return value

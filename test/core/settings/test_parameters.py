@@ -7,15 +7,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.parameters import (
+from sam_ad_perception.core.settings.parameters import (
     ParameterError,
     build,
     check,
     flatten,
     leaves,
     load,
+    not_ours,
     parameter,
-    validate,
 )
 
 
@@ -107,12 +107,6 @@ def test_a_nested_rule_names_its_place():
         build(Outer, {'inner.low': 5.0})
 
 
-def test_validate_finds_what_a_constructor_let_through():
-    validate(Config())
-    with pytest.raises(ParameterError, match=r"'camera\.rate' must be at least 0\.5 Hz"):
-        validate(Config(camera=Sensor(rate=0.0)))
-
-
 @given(st.integers() | st.booleans() | st.text() | st.none() | st.floats() | st.binary())
 def test_whatever_comes_is_taken_with_its_own_type_or_refused_by_name(value):
     taken = {}
@@ -174,6 +168,27 @@ def test_a_full_file_gives_the_defaults_back(tmp_path):
     file = tmp_path / 'full.yaml'
     file.write_text(yaml.safe_dump({'/**': {'ros__parameters': plain}}))
     assert load(Config, file) == Config()
+
+
+OTHERS = ('robot_name', 'wheel_base_m', 'device', 'model', 'driver.rate', 'exposure.policy')
+NEARLY_OURS = ('cout', 'cuont', 'counts', 'lwo', 'nmaes', 'camera.rat', 'camera.fps', 'camra.rate')
+NEARLY_OURS += ('lidra.policy', 'camera.camera.rate')
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_a_name_that_is_nothing_like_ours_belongs_to_others(name, tmp_path, caplog):
+    assert not_ours(Config, ['count', name, 'use_sim_time']) == [name]
+    file = write(tmp_path / 'p.yaml', f'/**: {{ros__parameters: {{count: 4, {name}: 7}}}}')
+    assert load(Config, file) == Config(count=4)
+    assert f'left alone, no parameters of ours: {name}' in caplog.text
+
+
+@pytest.mark.parametrize('name', NEARLY_OURS)
+def test_a_name_that_is_nearly_ours_is_refused_with_the_one_that_was_meant(name, tmp_path):
+    assert not_ours(Config, [name]) == []
+    file = write(tmp_path / 'p.yaml', f'/**: {{ros__parameters: {{{name}: 7}}}}')
+    with pytest.raises(ParameterError, match=f"unknown parameter '{name}', did you mean '"):
+        load(Config, file)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,25 @@ error, not a comment.
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
+
+from sam_ad_perception.core.console.suggestions import did_you_mean, nearest
+from sam_ad_perception.core.settings.parameter_tables import (
+    ENTRY,
+    TABLE,
+    declare_sensors,
+    table_prefix,
+    with_entries,
+)
+from sam_ad_perception.core.settings.yaml_documents import YamlError, read_yaml
 
 T = TypeVar('T')
 Scalar = bool | int | float | str
@@ -27,6 +37,9 @@ Value = Scalar | tuple[Scalar, ...]
 SCALARS: tuple[type, ...] = (bool, int, float, str)
 ROS_OWN = re.compile(r'use_sim_time|start_type_description_service|qos_overrides\..*')
 """Parameters that every ROS node has by itself; a parameter file may hold them."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class ParameterError(ValueError):
@@ -64,6 +77,7 @@ def parameter(
     default: T,
     description: str,
     *,
+    factory: Callable[[], T] | None = None,
     ge: float | None = None,
     le: float | None = None,
     unit: str = '',
@@ -75,6 +89,8 @@ def parameter(
         default: Its value where nobody says otherwise; a list is written as a tuple, never empty
             (ROS cannot tell the type of an empty list).
         description: One sentence.
+        factory: Makes the default when a configuration is made, where that depends on which
+            sensors there are; `default` then only shows its type.
         ge: Smallest value allowed, or None.
         le: Largest value allowed, or None.
         unit: Unit of the value, for example `s`.
@@ -95,21 +111,26 @@ def parameter(
         'unit': unit,
         'choices': tuple(choices or ()),
     }
-    made: Any = dataclasses.field(default=default, metadata=metadata)
+    made: Any
+    if factory is not None:
+        made = dataclasses.field(default_factory=factory, metadata=metadata)
+    else:
+        made = dataclasses.field(default=default, metadata=metadata)
     return made
 
 
-def leaves(config_type: type) -> dict[str, Parameter]:
+def leaves(config_type: type, names: Iterable[str] = ()) -> dict[str, Parameter]:
     """List the parameters of a configuration.
 
     Args:
         config_type: A dataclass made of `parameter` fields and of dataclasses like it.
+        names: Dotted names that were given: they make the entries of open tables.
 
     Returns:
         Dotted name to `Parameter`, in the order of the fields. A nested dataclass takes its
         defaults from the field that holds it.
     """
-    return {p.name: p for p in _walk(config_type, config_type(), '')}
+    return {p.name: p for p in _walk(config_type, config_type(), '', tuple(names))}
 
 
 def build(config_type: type[T], values: Mapping[str, Any]) -> T:
@@ -127,7 +148,11 @@ def build(config_type: type[T], values: Mapping[str, Any]) -> T:
         ParameterError: A name is unknown, or a value ill-typed, out of range, or refused by the
             dataclass's own `__post_init__`; the message names the parameter.
     """
-    known = leaves(config_type)
+    try:
+        declare_sensors(values)
+    except ValueError as err:
+        raise ParameterError(str(err)) from err
+    known = leaves(config_type, values)
     for name in values:
         if name not in known:
             raise ParameterError(_unknown(name, known))
@@ -166,17 +191,39 @@ def check(declared: Parameter, value: Any) -> Value:
     return items
 
 
-def validate(config: Any) -> None:
-    """Check every value of a configuration that was made by hand rather than by `build`.
+def not_ours(config_type: type, names: Iterable[str]) -> list[str]:
+    """Find the names that belong to somebody else: a file or launch file sets them for all nodes.
+
+    A name is ours, perhaps misspelt, where it lies in one of our groups, lacks only the group, or
+    differs from one of our names by a few letters: `build` refuses it. Parameters that every ROS
+    node has by itself are nobody's business.
 
     Args:
-        config: Instance of a configuration dataclass; a `__post_init__` may pass itself.
+        config_type: The dataclass.
+        names: Dotted names.
 
-    Raises:
-        ParameterError: A value is ill-typed or out of range.
+    Returns:
+        Those that are neither ours nor near to ours.
     """
-    for declared in _walk(type(config), config, ''):
-        check(declared, declared.default)
+    known = leaves(config_type)
+    groups = {name.partition('.')[0] for name in known if '.' in name}
+    groups |= {each.name for each in dataclasses.fields(config_type) if ENTRY in each.metadata}
+
+    def near(name: str) -> bool:
+        group, dot, _ = name.partition('.')
+        if (dot and group in groups) or (dot and any(k.endswith(f'.{name}') for k in known)):
+            return True
+        allowed = max(1, min(3, len(name) // 4))
+        return any(
+            abs(len(each) - len(name)) <= allowed and _edit_distance(name, each) <= allowed
+            for each in known
+        )
+
+    return [
+        name
+        for name in names
+        if name not in known and not ROS_OWN.fullmatch(name) and not near(name)
+    ]
 
 
 def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
@@ -190,7 +237,13 @@ def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
         Dotted name to value.
     """
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        tree = {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}
+        instance, fields = tree, dataclasses.fields(tree)
+        tables = [f for f in fields if f.metadata.get(TABLE)]
+        tree = {f.name: getattr(tree, f.name) for f in fields if f not in tables} | {
+            (f'{f.name}.{key}' if f.metadata['named'] else str(key)): value
+            for f in tables
+            for key, value in getattr(instance, f.name).items()
+        }
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f'{prefix}{key}'
@@ -201,7 +254,7 @@ def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def load(config_type: type[T], path: Path, node_name: str = '/**') -> T:
+def load(config_type: type[T], path: Path, node_name: str = '/**', *, strict: bool = False) -> T:
     """Read a ROS 2 parameter file.
 
     Args:
@@ -209,6 +262,8 @@ def load(config_type: type[T], path: Path, node_name: str = '/**') -> T:
         path: YAML file, `<node name>: ros__parameters: ...`.
         node_name: Whose parameters; the section `/**` holds for every node, and the node's own
             section overrides it.
+        strict: Whether every name must be ours, as in a file that only this package reads; else
+            names that are not like ours are left alone, as a vehicle's file may hold them.
 
     Returns:
         The configuration.
@@ -219,11 +274,11 @@ def load(config_type: type[T], path: Path, node_name: str = '/**') -> T:
         OSError: The file cannot be read.
     """
     try:
-        content = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)
+        content = read_yaml(path, _Loader)
     except ParameterError as err:
         raise ParameterError(f'{path}: {err}') from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ParameterError(f'{path} is not valid YAML: {" ".join(str(err).split())}') from err
+    except YamlError as err:
+        raise ParameterError(str(err)) from err
     if not isinstance(content, dict):
         raise ParameterError(f'{path} must hold `<node name>: ros__parameters: ...`')
     wanted = {'/**', node_name, node_name.lstrip('/'), '/' + node_name.lstrip('/')}
@@ -238,7 +293,15 @@ def load(config_type: type[T], path: Path, node_name: str = '/**') -> T:
             raise ParameterError(f'{path}: a node section must hold exactly `ros__parameters`')
         values |= flatten(section['ros__parameters'] or {})
     try:
-        return build(config_type, {k: v for k, v in values.items() if not ROS_OWN.fullmatch(k)})
+        declare_sensors(values)
+    except ValueError as err:
+        raise ParameterError(f'{path}: {err}') from err
+    foreign = [] if strict else not_ours(config_type, values)
+    if foreign:
+        _log.warning('%s: left alone, no parameters of ours: %s', path, ', '.join(foreign))
+    ignored = {*foreign, *(name for name in values if ROS_OWN.fullmatch(name))}
+    try:
+        return build(config_type, {k: v for k, v in values.items() if k not in ignored})
     except ParameterError as err:
         raise ParameterError(f'{path}: {err}') from err
 
@@ -247,10 +310,11 @@ class _Loader(yaml.SafeLoader):
     """Reads `1e-3` as a float, as ROS does (YAML 1.1 wants `1.0e-3`); refuses a repeated key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen = set()
+        for key in (str(key.value) for key, _ in node.value):
+            if key in seen:
                 raise ParameterError(f'{key!r} is given twice, line {node.start_mark.line + 1}')
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -261,16 +325,23 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _walk(config_type: type, instance: Any, prefix: str) -> Iterator[Parameter]:
+def _walk(
+    config_type: type, instance: Any, prefix: str, names: tuple[str, ...]
+) -> Iterator[Parameter]:
     """Yield the leaves below a dataclass, with the values of `instance` as defaults."""
     hints = get_type_hints(config_type)
     for each in dataclasses.fields(config_type):
         name = f'{prefix}{each.name}'
         hint = hints[each.name]
         value = getattr(instance, each.name)
+        if each.metadata.get(TABLE):
+            where = table_prefix(each, prefix)
+            for key, item in with_entries(each, prefix, value, names).items():
+                yield from _walk(type(item), item, f'{where}{key}.', names)
+            continue
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
-            yield from _walk(hint, value, f'{name}.')
+            yield from _walk(hint, value, f'{name}.', names)
             continue
         item_type, length = _item_type(hint)
         if item_type not in SCALARS or 'description' not in each.metadata:
@@ -297,7 +368,13 @@ def _assemble(config_type: Any, default: Any, prefix: str, values: Mapping[str, 
     for each in dataclasses.fields(config_type):
         name = f'{prefix}{each.name}'
         value = getattr(default, each.name)
-        if dataclasses.is_dataclass(value):
+        if each.metadata.get(TABLE):
+            where = table_prefix(each, prefix)
+            arguments[each.name] = {
+                key: _assemble(type(item), item, f'{where}{key}.', values)
+                for key, item in with_entries(each, prefix, value, values).items()
+            }
+        elif dataclasses.is_dataclass(value):
             arguments[each.name] = _assemble(type(value), value, f'{name}.', values)
         else:
             arguments[each.name] = values.get(name, value)
@@ -326,6 +403,7 @@ def _check_scalar(declared: Parameter, value: Any) -> Scalar:
     if declared.choices and checked not in declared.choices:
         raise ParameterError(
             f'parameter {name!r} must be one of {list(declared.choices)}, got {checked!r}'
+            f'{did_you_mean(str(checked), map(str, declared.choices))}'
         )
     if not isinstance(checked, str):
         unit = f' {declared.unit}' if declared.unit else ''
@@ -345,8 +423,26 @@ def _shown(value: Any) -> str:
     return 'null' if value is None else f'{value!r} ({type(value).__name__})'
 
 
+def _edit_distance(a: str, b: str) -> int:
+    """Count the letters to insert, delete, replace or swap with the next to turn `a` into `b`."""
+    older: list[int] = []
+    last = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        row = [i]
+        for j, other in enumerate(b, 1):
+            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != other))
+            if i > 1 and j > 1 and (letter, a[i - 2]) == (b[j - 2], other):
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+        older, last = last, row
+    return last[-1]
+
+
 def _unknown(name: str, known: Mapping[str, Parameter]) -> str:
     """Word the refusal of an unknown name, with the nearest known one."""
-    near = difflib.get_close_matches(name, known, n=1)
-    guess = f', did you mean {near[0]!r}?' if near else f'; known are {sorted(known)}'
+    longer = [each for each in known if each.endswith(f'.{name}')]
+    near = longer[0] if longer else nearest(name, known, 0.5)
+    group = name.partition('.')[0]
+    others = sorted(each for each in known if each.startswith(f'{group}.')) or sorted(known)
+    guess = f', did you mean {near!r}?' if near else f'; known are {others}'
     return f'unknown parameter {name!r}{guess}'

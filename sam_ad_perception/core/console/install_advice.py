@@ -1,0 +1,28 @@
+"""What to install for a part that is optional, by names that the package index has."""
+
+from __future__ import annotations
+
+import shlex
+
+EXTRAS = {
+    'training': ('lightning>=2.6.4', 'pillow>=10'),
+    'fleet': ('ray>=2.40',),
+    'video': ('av>=12',),
+    'rerun': ('rerun-sdk>=0.30',),
+    'export': ('onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20'),
+}
+"""Optional part -> what it needs; the same as the extras of setup.py."""
+
+
+def install_advice(extra: str) -> str:
+    """Word the command that installs what a part needs.
+
+    The package itself is on no index, so that its extras can be named only in a checkout.
+
+    Args:
+        extra: A key of `EXTRAS`.
+
+    Returns:
+        A command line.
+    """
+    return shlex.join(['pip', 'install', *EXTRAS[extra]])

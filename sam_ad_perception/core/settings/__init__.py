@@ -1,0 +1,6 @@
+"""Configuration: checked dataclasses, their tables and YAML files.
+
+Enter at `parameters.parameter`, which declares a field with its bounds and its unit;
+`yaml_documents` reads files within limits, `yaml_records` makes dataclasses of them, and
+`vehicle_sensors` reads the sensors that a vehicle has.
+"""
