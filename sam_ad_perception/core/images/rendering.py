@@ -6,15 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.deskew import place_points
-from sam_ad_perception.core.geometry import project_points
+from sam_ad_perception.core.geometry.cameras import project_points
 from sam_ad_perception.core.labels import UNLABELED, LabelSpace
-from sam_ad_perception.core.occlusion import OcclusionConfig, find_hidden
+from sam_ad_perception.core.lidar.occlusion import OcclusionConfig, cull_occluded
+from sam_ad_perception.core.lidar.visibility import SweepView, read_pixels
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
-    Modality,
-    PointCloud,
     Segmentation,
     SensorBundle,
 )
@@ -81,7 +79,8 @@ def paint_points(
         mask: (H, W) uint8 ids.
         depth: (H, W) float32, metres, NaN where unknown; a point that lies further behind it
             than the tolerance is hidden from the camera and stays unlabeled. None: no check.
-        occlusion: Points that the camera cannot see stay unlabeled, see `core.occlusion`; None,
+        occlusion: Points that the camera cannot see stay unlabeled, see `core.lidar.occlusion`;
+            None,
             or one that is not enabled: no check.
         tolerance_m: Constant part of the tolerance, metres.
         relative_tolerance: Part of the tolerance that grows with depth.
@@ -102,7 +101,7 @@ def paint_points(
             (uv >= -0.5) & (uv < [camera.width - 0.5, camera.height - 0.5]), 1
         )
     if occlusion is not None and occlusion.enabled:
-        inside &= ~find_hidden(uv, z, camera, occlusion)
+        inside &= ~cull_occluded(uv, z, camera, occlusion)
     seen = np.flatnonzero(inside)
     u, v = np.floor(uv[seen] + 0.5).astype(np.intp).T
     if depth is not None:
@@ -113,29 +112,24 @@ def paint_points(
     return labels
 
 
-def label_sweep(bundle: SensorBundle, segmentation: Segmentation) -> NDArray[np.uint8] | None:
+def label_sweep(
+    bundle: SensorBundle, segmentation: Segmentation, view: SweepView | None = None
+) -> NDArray[np.uint8] | None:
     """Read a label for each lidar point of a bundle from its mask.
 
     Args:
         bundle: What was segmented.
         segmentation: The result; its depth image, where it has one, hides what is behind.
+        view: Of the same two, where it is there already.
 
     Returns:
         (N,) uint8 ids in the order of the bundle's points, 255 for points that the camera does
         not see; None without lidar.
     """
-    frame = bundle.frames.get(Modality.LIDAR)
-    if frame is None:
+    view = view or SweepView(bundle, segmentation)
+    if view.frame is None:
         return None
-    assert isinstance(frame.data, PointCloud)
-    points = place_points(frame, bundle.T_camera[Modality.LIDAR])
-    return paint_points(
-        points.astype(np.float32, copy=False),
-        segmentation.camera,
-        segmentation.mask,
-        segmentation.depth,
-        occlusion=OcclusionConfig(),
-    )
+    return read_pixels(segmentation.mask, view.pixels, UNLABELED)
 
 
 def picture_depth(depth: NDArray[np.float32], far_m: float = 60.0) -> NDArray[np.uint8]:
@@ -154,6 +148,18 @@ def picture_depth(depth: NDArray[np.float32], far_m: float = 60.0) -> NDArray[np
     picture = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     picture[level == 0] = 0
     return picture.astype(np.uint8, copy=False)
+
+
+def picture_color(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Show a colour image as it is.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        The same.
+    """
+    return image
 
 
 def picture_thermal(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import struct
-import time
 
 import cv2
 import numpy as np
@@ -9,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.image_encodings import to_thermal
-from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.thermal import (
+from sam_ad_perception.core.images.thermal import (
     CELSIUS_ZERO,
     FixedRange,
     PlanckConstants,
@@ -23,6 +20,8 @@ from sam_ad_perception.core.thermal import (
     measure_range,
     to_kelvin,
 )
+from sam_ad_perception.core.messages.image_encodings import to_thermal
+from sam_ad_perception.core.sensors import Modality
 
 SECOND = 1_000_000_000
 
@@ -66,7 +65,7 @@ def read_flir(path):
 @pytest.fixture(scope='module')
 def street():
     """A thermal image of the simulated street, counts of 10 mK."""
-    from sam_ad_perception.simulation.drive import Drive, DriveConfig
+    from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
     drive = Drive(DriveConfig(seed=3, duration_s=2.0))
     return drive.measure(Modality.THERMAL, drive.frame_stamps(Modality.THERMAL)[5]).data
@@ -261,21 +260,6 @@ def test_a_shutter_frame_is_refused_and_the_range_stays(street):
         ranges.follow('t', SECOND // 10, np.full_like(street, 29000), running)
     after = ranges.follow('t', SECOND // 5, street, running)
     assert after == before
-
-
-def test_a_frame_takes_less_than_two_milliseconds():
-    rng = np.random.default_rng(0)
-    image = rng.integers(28000, 31000, (512, 640)).astype(np.uint16)
-    ranges, running = ThermalRanges(), RunningRange()
-    fixed = FixedRange(260, 320, planck=PlanckConstants(17096.0, 1428.0, 1.0, -370, 0.048))
-    best = [np.inf, np.inf]
-    for k in range(12):
-        start = time.thread_time()
-        apply_range(image, *ranges.follow('t', k * SECOND // 10, image, running))
-        middle = time.thread_time()
-        apply_fixed_range(image, fixed)
-        best = np.minimum(best, [middle - start, time.thread_time() - middle])
-    assert max(best) < 2e-3
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.alignment import warp_to_camera
-from sam_ad_perception.core.geometry import (
-    invert_transform,
-    make_transform,
-    project_points,
-    scale_camera,
-    unproject_pixels,
-)
+from sam_ad_perception.core.geometry.cameras import project_points, scale_camera, unproject_pixels
+from sam_ad_perception.core.geometry.transforms import invert_transform, make_transform
+from sam_ad_perception.core.images.alignment import warp_to_camera
 from sam_ad_perception.core.sensors import CameraModel
 
 THERMAL = CameraModel(

@@ -2,10 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.depth import project_depth
-from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.core.occlusion import OcclusionConfig
-from sam_ad_perception.core.rendering import (
+from sam_ad_perception.core.images.rendering import (
     EVENT_OFF,
     EVENT_ON,
     colorize,
@@ -16,6 +13,9 @@ from sam_ad_perception.core.rendering import (
     picture_events,
     picture_thermal,
 )
+from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.lidar.depth_image import project_depth
+from sam_ad_perception.core.lidar.occlusion import OcclusionConfig
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,

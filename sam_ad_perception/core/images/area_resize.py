@@ -32,6 +32,11 @@ def shrink_picture(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[n
     return np.asarray(resized, np.uint8)
 
 
+def warm_up() -> None:
+    """Compile the kernel, or load it, before the first picture comes."""
+    shrink_picture(np.zeros((4, 4, 3), np.uint8), (1, 1))
+
+
 @njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
 def _average_rows(image, out):  # type: ignore[no-untyped-def]
     """Average rows; one that belongs to two rows of the result counts by its parts."""

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.area_resize import shrink_picture
+from sam_ad_perception.core.images.area_resize import shrink_picture
 
 
 @pytest.mark.parametrize('size', [(64, 96), (65, 97), (123, 200), (200, 320), (270, 480), (1, 1)])

@@ -14,15 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.depth import project_depth
-from sam_ad_perception.core.geometry import (
-    check_transform,
-    invert_transform,
-    sampling_map,
-    scale_camera,
-    unproject_pixels,
+from sam_ad_perception.core.geometry.cameras import sampling_map, scale_camera, unproject_pixels
+from sam_ad_perception.core.geometry.projection_kernels import (
+    project_kernel,
+    projection_parameters,
 )
-from sam_ad_perception.core.projection import project_kernel, projection_parameters
+from sam_ad_perception.core.geometry.transforms import check_transform, invert_transform
+from sam_ad_perception.core.lidar.depth_image import project_depth
 from sam_ad_perception.core.sensors import CameraModel
 
 Interpolation = Literal['linear', 'nearest']
