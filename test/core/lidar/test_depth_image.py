@@ -10,17 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rosbags.highlevel import AnyReader
 
-from sam_ad_perception.core.depth import project_depth, rasterize
-from sam_ad_perception.core.geometry import (
-    TransformTree,
+from sam_ad_perception.core.geometry.cameras import (
     camera_model_from_info,
-    make_transform,
     project_points,
-    quaternion_to_matrix,
     scale_camera,
+)
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.geometry.transforms import (
+    make_transform,
+    quaternion_to_matrix,
     transform_points,
 )
-from sam_ad_perception.core.point_cloud import PointField, decode_point_cloud
+from sam_ad_perception.core.lidar.depth_image import project_depth, rasterize
+from sam_ad_perception.core.messages.point_cloud import PointField, decode_point_cloud
 from sam_ad_perception.core.sensors import CameraModel
 
 K = np.array([[50.0, 0, 31.5], [0, 50, 23.5], [0, 0, 1]])
@@ -268,10 +270,11 @@ def test_after_warming_up_no_sweep_compiles_anything():
     """In a fresh process, as a node is: a kernel that compiles takes half a second or more."""
     script = """
 import numpy as np
-from sam_ad_perception.core import depth, deskew, sensors, sweep_projection
+from sam_ad_perception.core import sensors
+from sam_ad_perception.core.lidar import depth_image as depth, deskew, projection
 depth.warm_up()
-kernels = [deskew._place, sweep_projection._cull_still, sweep_projection._cull_moving]
-kernels += [sweep_projection.project_kernel, depth._fill_depth, depth._fill_nearest]
+kernels = [deskew._place, projection._cull_still, projection._cull_moving]
+kernels += [projection.project_kernel, depth._fill_depth, depth._fill_nearest]
 before = [len(kernel.signatures) for kernel in kernels]
 assert min(before) > 0, before
 camera = sensors.CameraModel(64, 48, np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]))
@@ -282,7 +285,7 @@ motion = sensors.PointMotion(-100_000_000, 25_000_000, np.stack([np.eye(4)] * 5)
 for each in (None, motion):
     frame = sensors.SensorFrame(sensors.Modality.LIDAR, 5, 'lidar', cloud, motion=each)
     depth.render_depth(frame, np.eye(4), camera, depth.DepthConfig())
-    depth.rasterize(deskew.place_points(frame, np.eye(4)), points, camera, (20, 30))
+    depth.rasterize(deskew.deskew_points(frame, np.eye(4)), points, camera, (20, 30))
 assert before == [len(kernel.signatures) for kernel in kernels]
 """
     subprocess.run([sys.executable, '-c', script], check=True)

@@ -10,19 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.depth import project_depth
-from sam_ad_perception.core.deskew import exp_twist, log_transform, place_points, point_times
-from sam_ad_perception.core.ego_motion import EgoMotion, motion_from_twist, sample_motion
-from sam_ad_perception.core.geometry import project_points
-from sam_ad_perception.core.sensors import Modality, PointCloud, PointMotion, SensorFrame
-from sam_ad_perception.core.transforms import (
+from sam_ad_perception.core.geometry.cameras import project_points
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.geometry.transforms import (
     TransformError,
-    TransformTree,
     invert_transform,
     make_transform,
     transform_points,
 )
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.core.lidar.depth_image import project_depth
+from sam_ad_perception.core.lidar.deskew import (
+    deskew_points,
+    exp_twist,
+    log_transform,
+    point_times,
+)
+from sam_ad_perception.core.lidar.ego_motion import EgoMotion, motion_from_twist, sample_motion
+from sam_ad_perception.core.sensors import Modality, PointCloud, PointMotion, SensorFrame
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
 MS, S = 1_000_000, 1_000_000_000
 STANDING = (2, 3, 4, 5, 6, 7, 8)
@@ -78,9 +83,11 @@ def test_points_are_moved_by_the_pose_of_their_own_time(rng):
     poses = exp_twist(twist * ((10 * S + offsets - reference)[:, None] * 1e-9))
     expected = np.einsum('nij,nj->ni', poses[:, :3, :3], points) + poses[:, :3, 3]
     expected = expected @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3]
-    placed = place_points(sweep(points, offsets, motion=motion), T_camera_lidar)
+    placed = deskew_points(sweep(points, offsets, motion=motion), T_camera_lidar)
     np.testing.assert_allclose(placed, expected, atol=1e-4)
-    single = place_points(sweep(points.astype(np.float32), offsets, motion=motion), T_camera_lidar)
+    single = deskew_points(
+        sweep(points.astype(np.float32), offsets, motion=motion), T_camera_lidar
+    )
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, expected, atol=1e-4)
 
@@ -94,21 +101,21 @@ def test_without_times_the_whole_sweep_moves_from_its_stamp_to_the_reference(rng
         *point_times(frame),
         10 * S + 50 * MS,
     )
-    moved = place_points(sweep(points, offsets, motion=motion), np.eye(4))
+    moved = deskew_points(sweep(points, offsets, motion=motion), np.eye(4))
     np.testing.assert_allclose(moved, points - [1.0, 0, 0], atol=1e-6)
 
 
 def test_unknown_motion_is_a_plain_transform(rng):
     points = rng.normal(size=(50, 3)).astype(np.float32)
     T = make_transform(np.eye(3), (1, 2, 3))
-    placed = place_points(sweep(points, np.arange(50)), T)
+    placed = deskew_points(sweep(points, np.arange(50)), T)
     np.testing.assert_array_equal(placed, transform_points(T, points))
 
 
 def test_points_outside_the_knots_get_the_pose_of_the_nearest():
     knots = np.stack([make_transform(np.eye(3), (x, 0, 0)) for x in (0.0, 1.0)])
     motion = PointMotion(10 * S, 10 * MS, knots)
-    placed = place_points(
+    placed = deskew_points(
         sweep(np.zeros((3, 3)), [-MS, 5 * MS, 90 * MS], motion=motion), np.eye(4)
     )
     np.testing.assert_allclose(placed[:, 0], [0.0, 0.5, 1.0], atol=1e-12)
@@ -121,7 +128,7 @@ def test_wrong_motion_and_shapes_are_refused():
         PointMotion(0, 1, np.eye(4))
     motion = PointMotion(0, 1, np.stack([np.eye(4)] * 2))
     with pytest.raises(ValueError, match=r'points must be \(2, 3\), got \(3, 3\)'):
-        place_points(sweep(np.zeros((3, 3)), [0, 0], motion=motion), np.eye(4))
+        deskew_points(sweep(np.zeros((3, 3)), [0, 0], motion=motion), np.eye(4))
 
 
 def moving_tree(start_ns, end_ns, period_ns=10 * MS, twist=(20.0, 0, 0, 0, 0, 0.3)):
@@ -150,7 +157,7 @@ def test_motion_comes_from_the_tree_and_is_continued_a_little(late_ms):
     offsets = np.arange(-100, 1) * MS
     frame = sweep(np.zeros((101, 3)), offsets, stamp_ns=end)
     motion = EgoMotion(tree, 'odom').of_sweep(frame, end - 20 * MS)
-    moved = place_points(sweep(np.zeros((101, 3)), offsets, end, motion), np.eye(4))
+    moved = deskew_points(sweep(np.zeros((101, 3)), offsets, end, motion), np.eye(4))
     expected = exact(9 * S, twist, end + offsets, end - 20 * MS)[:, :3, 3]
     np.testing.assert_allclose(moved, expected, atol=2e-4)
     assert np.ptp(expected[:, 0]) > 1.9
@@ -186,7 +193,7 @@ def test_twist_takes_the_place_of_a_missing_transform():
     for stamp in range(9 * S, 10 * S - 30 * MS, 20 * MS):
         ego.add_twist(stamp, (20, 0, 0), (0, 0, 0.3), 'base_link')
     motion = ego.of_sweep(frame, 10 * S - 20 * MS)
-    moved = place_points(
+    moved = deskew_points(
         sweep(np.zeros((101, 3)), np.arange(-100, 1) * MS, motion=motion), np.eye(4)
     )
     times = 10 * S + np.arange(-100, 1) * MS
@@ -226,7 +233,7 @@ def test_of_a_static_street_the_depth_is_exact_to_a_centimetre(street):
         motion = sample_motion(
             lambda t: street.pose(t) @ street.T_base[Modality.LIDAR], *point_times(frame), stamp
         )
-        uv, z = project_points(camera, place_points(replace(frame, motion=motion), T))
+        uv, z = project_points(camera, deskew_points(replace(frame, motion=motion), T))
         ok = (z > 0) & np.all((uv >= 0) & (uv < np.array(camera.size[::-1]) - 1), axis=1)
         uv, z, truth = uv[ok], z[ok], street.truth(stamp)
         (u, v), (right, down) = np.floor(uv).astype(int).T, (uv - np.floor(uv)).T
@@ -249,7 +256,7 @@ def depth_error(drive, frame, stamp_ns):
     """Absolute depth error on what stands (not the ground, along which the car's motion does not
     show, nor traffic, whose own motion nobody knows) against the exact depth image."""
     T = np.linalg.inv(drive.T_base[Modality.CAMERA]) @ drive.T_base[Modality.LIDAR]
-    depth = project_depth(place_points(frame, T), drive.cameras[Modality.CAMERA])
+    depth = project_depth(deskew_points(frame, T), drive.cameras[Modality.CAMERA])
     truth = drive.truth(stamp_ns)
     standing = np.isin(truth.labels, STANDING)
     known = np.isfinite(depth) & np.isfinite(truth.depth) & (depth < 40) & standing

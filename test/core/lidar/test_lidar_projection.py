@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.deskew import exp_twist, place_points
-from sam_ad_perception.core.ego_motion import sample_motion
-from sam_ad_perception.core.geometry import project_points
+from sam_ad_perception.core.geometry.cameras import project_points
+from sam_ad_perception.core.lidar.deskew import deskew_points, exp_twist
+from sam_ad_perception.core.lidar.ego_motion import sample_motion
+from sam_ad_perception.core.lidar.projection import project_sweep
 from sam_ad_perception.core.sensors import CameraModel, Modality, PointCloud, SensorFrame
-from sam_ad_perception.core.sweep_projection import project_sweep
 
 K = np.array([[300.0, 0, 150], [0, 310, 125], [0, 0, 1]])
 CAMERAS = [
@@ -44,7 +44,7 @@ def sweep(rng, dtype, moving, timed):
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 def test_no_point_of_the_view_is_missing_or_elsewhere(rng, camera, moving, timed, dtype):
     frame = sweep(rng, dtype, moving, timed)
-    uv, z = project_points(camera, place_points(frame, T).astype(np.float64))
+    uv, z = project_points(camera, deskew_points(frame, T).astype(np.float64))
     inside = np.all((uv >= -0.5) & (uv < np.array(camera.size[::-1]) - 0.5), axis=1)
     assert inside.sum() > 300
     found = project_sweep(frame, T, camera)

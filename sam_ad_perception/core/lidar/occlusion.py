@@ -16,8 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.parameters import parameter
 from sam_ad_perception.core.sensors import CameraModel
+from sam_ad_perception.core.settings.parameters import parameter
 
 _BLOCKS = 20
 """The view is this many blocks wide where its part that holds points is measured."""
@@ -57,7 +57,7 @@ class OcclusionConfig:
     )
 
 
-def find_hidden(
+def cull_occluded(
     uv: NDArray[np.float64],
     z: NDArray[np.float64],
     camera: CameraModel,

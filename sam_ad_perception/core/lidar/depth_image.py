@@ -13,19 +13,20 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from sam_ad_perception.core.densification import fill_edge_aware, fill_nearest
-from sam_ad_perception.core.deskew import place_points
-from sam_ad_perception.core.geometry import project_points, scale_camera
-from sam_ad_perception.core.occlusion import OcclusionConfig, find_hidden
-from sam_ad_perception.core.parameters import parameter
+from sam_ad_perception.core.geometry.cameras import project_points, scale_camera
+from sam_ad_perception.core.lidar.densification import fill_edge_aware, fill_nearest
+from sam_ad_perception.core.lidar.deskew import deskew_points
+from sam_ad_perception.core.lidar.occlusion import OcclusionConfig, cull_occluded
+from sam_ad_perception.core.lidar.projection import project_sweep
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Modality,
     PointCloud,
     PointMotion,
+    ProjectedPoints,
     SensorFrame,
 )
-from sam_ad_perception.core.sweep_projection import project_sweep
+from sam_ad_perception.core.settings.parameters import parameter
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ class DepthImage:
     Attributes:
         depth: (H, W) float32, metres along the optical axis, NaN where unknown (REP 118).
         returns: The same before gaps were filled: NaN where no point fell.
+        projected: The points; those that the camera cannot see have no pixel.
     """
 
     depth: NDArray[np.float32]
     returns: NDArray[np.float32]
+    projected: ProjectedPoints
 
     @property
     def measured(self) -> NDArray[np.bool_]:
@@ -73,8 +76,12 @@ def project_depth(points: NDArray[np.floating], camera: CameraModel) -> NDArray[
         (H, W) float32, metres along the optical axis, NaN where no point falls.
 
     Raises:
-        ValueError: `points` is not (N, 3).
+        ValueError: `points` is not (N, 3), or an array of integers: metres lose their decimals.
     """
+    if getattr(points, 'dtype', None) is not None and points.dtype.kind != 'f':
+        raise ValueError(
+            f'points are {points.dtype}, expected floats in metres; millimetres are points / 1000'
+        )
     uv, z = project_points(camera, points)
     depth = np.full(camera.size, np.nan, dtype=np.float32)
     _fill_depth(uv, z, depth)
@@ -107,7 +114,7 @@ def render_depth(
     projected = project_sweep(frame, T_camera_lidar, camera)
     uv, z = projected.uv, projected.z
     if config.occlusion.enabled:
-        uv[find_hidden(uv, z, camera, config.occlusion)] = np.nan
+        uv[cull_occluded(uv, z, camera, config.occlusion)] = np.nan
     returns = np.full(camera.size, np.nan, dtype=np.float32)
     _fill_depth(uv, z, returns)
     depth = returns
@@ -115,7 +122,7 @@ def render_depth(
         depth = fill_nearest(returns, config.fill_radius_px)
     elif config.fill == 'edge_aware':
         depth = fill_edge_aware(returns, config.fill_radius_px, guide)
-    return DepthImage(depth, returns)
+    return DepthImage(depth, returns, projected)
 
 
 def rasterize(
@@ -169,13 +176,14 @@ def find_nearest(
 def warm_up() -> None:
     """Compile every kernel that a sweep meets, or load it, before the first sweep comes."""
     camera = CameraModel(8, 8, np.array([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]]))
-    points = np.ones((2, 3), np.float32)
-    cloud = PointCloud(points, None, np.array([-10_000_000, 0]))
     motion = PointMotion(-10_000_000, 10_000_000, np.stack([np.eye(4)] * 2))
-    for each in (None, motion):
-        frame = SensorFrame(Modality.LIDAR, 0, 'lidar', cloud, motion=each)
-        render_depth(frame, np.eye(4), camera, DepthConfig(fill='edge_aware'))
-        rasterize(place_points(frame, np.eye(4)), points, camera, camera.size)
+    for kind in (np.float32, np.float64):  # the latter for clouds in a map's frame
+        points = np.ones((2, 3), kind)
+        cloud = PointCloud(points, None, np.array([-10_000_000, 0]))
+        for each in (None, motion):
+            frame = SensorFrame(Modality.LIDAR, 0, 'lidar', cloud, motion=each)
+            render_depth(frame, np.eye(4), camera, DepthConfig(fill='edge_aware'))
+            rasterize(deskew_points(frame, np.eye(4)), points, camera, camera.size)
 
 
 @njit(cache=True, nogil=True)

@@ -134,4 +134,5 @@ def _fill(depth, grey, rows, columns, start, cell, across, near, alike, out):  #
                     weight = near[distance] * likeness
                     total += weight
                     value += weight * z
-            out[v, u] = value / total
+            if total > 0:  # a depth that is not finite is nobody's surface
+                out[v, u] = value / total

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.depth import DepthConfig, project_depth, render_depth
-from sam_ad_perception.core.deskew import place_points, point_times
-from sam_ad_perception.core.ego_motion import sample_motion
-from sam_ad_perception.core.geometry import project_points
-from sam_ad_perception.core.occlusion import OcclusionConfig, find_hidden
+from sam_ad_perception.core.geometry.cameras import project_points
+from sam_ad_perception.core.lidar.depth_image import DepthConfig, project_depth, render_depth
+from sam_ad_perception.core.lidar.deskew import deskew_points, point_times
+from sam_ad_perception.core.lidar.ego_motion import sample_motion
+from sam_ad_perception.core.lidar.occlusion import OcclusionConfig, cull_occluded
 from sam_ad_perception.core.sensors import CameraModel, Modality, PointCloud, SensorFrame
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
 K = np.array([[300.0, 0, 159.5], [0, 300, 119.5], [0, 0, 1]])
 CAMERA = CameraModel(320, 240, K)
@@ -47,7 +47,7 @@ def seen_from_camera(points):
 
 def hidden(points, config=OcclusionConfig(), camera=CAMERA):  # noqa: B008
     uv, z = project_points(camera, points)
-    return find_hidden(uv, z, camera, config)
+    return cull_occluded(uv, z, camera, config)
 
 
 def test_a_wall_does_not_shine_through_a_box():
@@ -122,9 +122,9 @@ def test_on_the_street_nine_of_ten_wrong_points_go_and_one_of_a_hundred_right_on
         motion = sample_motion(
             lambda t, d=drive: d.pose(t) @ d.T_base[Modality.LIDAR], *point_times(frame), stamp
         )
-        points = place_points(replace(frame, motion=motion), T)
+        points = deskew_points(replace(frame, motion=motion), T)
         uv, z = project_points(camera, points)
-        gone = find_hidden(uv, z, camera, OcclusionConfig())
+        gone = cull_occluded(uv, z, camera, OcclusionConfig())
         seen = (z > 0) & np.all((uv >= -0.5) & (uv < np.array(camera.size[::-1]) - 0.5), axis=1)
         assert not gone[~seen].any()
         u, v = np.floor(uv[seen] + 0.5).astype(int).T

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from sam_ad_perception.core.deskew import pose_rows
-from sam_ad_perception.core.geometry import unproject_pixels
-from sam_ad_perception.core.projection import project_kernel, projection_parameters
-from sam_ad_perception.core.sensors import CameraModel, PointCloud, SensorFrame
+from sam_ad_perception.core.geometry.cameras import unproject_pixels
+from sam_ad_perception.core.geometry.projection_kernels import (
+    project_kernel,
+    projection_parameters,
+)
+from sam_ad_perception.core.lidar.deskew import pose_table
+from sam_ad_perception.core.sensors import CameraModel, PointCloud, ProjectedPoints, SensorFrame
 
 _MARGIN = 1.02, 0.01
 """The bounds of a view are widened by this factor and by this much: they only spare work."""
-
-
-@dataclass(frozen=True, eq=False)
-class ProjectedPoints:
-    """The points of a sweep that may lie in a view; all that do are among them.
-
-    Attributes:
-        uv: (M, 2) float64, pixels, NaN where a point has none, not limited to the image.
-        z: (M,) float64, metres along the optical axis.
-        index: (M,) int32, rows of the sweep, ascending.
-        xyz: (M, 3) float64, metres, the camera's frame.
-    """
-
-    uv: NDArray[np.float64]
-    z: NDArray[np.float64]
-    index: NDArray[np.int32]
-    xyz: NDArray[np.float64]
 
 
 def project_sweep(
@@ -40,7 +25,7 @@ def project_sweep(
 ) -> ProjectedPoints:
     """Project a sweep, each point as of the reference time where the lidar's motion is known.
 
-    The same as `project_points(camera, place_points(frame, T_camera_lidar))` for the points in
+    The same as `project_points(camera, deskew_points(frame, T_camera_lidar))` for the points in
     view, without rounding in between, and without the work for those far outside.
 
     Args:
@@ -56,7 +41,7 @@ def project_sweep(
     """
     assert isinstance(frame.data, PointCloud)
     points = np.ascontiguousarray(frame.data.points)
-    rows, start, rate = pose_rows(frame, T_camera_lidar)
+    rows, start, rate = pose_table(frame, T_camera_lidar)
     times = frame.data.time_offset_ns if len(rows) > 1 else None
     if (
         points.ndim != 2
@@ -66,7 +51,7 @@ def project_sweep(
         raise ValueError(f'points must be (N, 3), with a time each, got {points.shape}')
     xyz = np.empty((len(points) + 1, 3))  # a kernel writes before it knows whether it keeps
     index = np.empty(len(points) + 1, np.int32)
-    bounds = _view_bounds(camera)
+    bounds = view_bounds(camera)
     if times is None:
         count = _cull_still(points, rows[0], bounds, xyz, index)
     else:
@@ -74,12 +59,19 @@ def project_sweep(
         count = _cull_moving(points, times, start, rate, rows, bounds, xyz, index)
     uv, z = np.empty((count, 2)), np.empty(count)
     project_kernel(xyz[:count], *projection_parameters(camera), uv, z)
-    return ProjectedPoints(uv, z, index[:count], xyz[:count])
+    return ProjectedPoints(uv, z, index[:count], xyz[:count], frame.data)
 
 
 @lru_cache(maxsize=16)
-def _view_bounds(camera: CameraModel) -> NDArray[np.float64]:
-    """(4,) least and greatest `x / z`, then `y / z`, of what a view can show; inf where open."""
+def view_bounds(camera: CameraModel) -> NDArray[np.float64]:
+    """Find the pyramid that a view can show, a little widened.
+
+    Args:
+        camera: The view.
+
+    Returns:
+        (4,) float64, least and greatest `x / z`, then `y / z`; infinite where it is open.
+    """
     u = np.linspace(-0.5, camera.width - 0.5, 50)
     v = np.linspace(-0.5, camera.height - 0.5, 50)
     sides = [(u, v[:1]), (u, v[-1:]), (u[:1], v), (u[-1:], v)]
@@ -95,7 +87,7 @@ def _view_bounds(camera: CameraModel) -> NDArray[np.float64]:
 
 @njit(cache=True, nogil=True)
 def _cull_still(points, pose, bounds, xyz, index):  # type: ignore[no-untyped-def]
-    """Keep what lies in the pyramid of the view; `pose` is (24,), see `pose_rows`."""
+    """Keep what lies in the pyramid of the view; `pose` is (24,), see `pose_table`."""
     left, right, top, bottom = bounds[0], bounds[1], bounds[2], bounds[3]
     n = np.uint64(0)  # unsigned: an index that may be negative costs a check
     for i in range(points.shape[0]):
@@ -116,7 +108,7 @@ def _cull_still(points, pose, bounds, xyz, index):  # type: ignore[no-untyped-de
 
 @njit(cache=True, nogil=True)
 def _cull_moving(points, times, start, rate, poses, bounds, xyz, index):  # type: ignore[no-untyped-def]
-    """The same with the pose of each point's time; `poses` is (M, 24), see `pose_rows`."""
+    """The same with the pose of each point's time; `poses` is (M, 24), see `pose_table`."""
     left, right, top, bottom = bounds[0], bounds[1], bounds[2], bounds[3]
     last = np.float64(poses.shape[0] - 1)
     n = np.uint64(0)

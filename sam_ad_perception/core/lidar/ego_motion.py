@@ -8,9 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sam_ad_perception.core.deskew import exp_twist, log_transform, point_times
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.geometry.transforms import (
+    TransformError,
+    invert_transform,
+)
+from sam_ad_perception.core.lidar.deskew import exp_twist, log_transform, point_times
 from sam_ad_perception.core.sensors import PointMotion, SensorFrame
-from sam_ad_perception.core.transforms import TransformError, TransformTree, invert_transform
 
 KNOT_NS = 25_000_000
 """Spacing of knots. Braking at 10 m/s^2 leaves a constant twist by under a millimetre in it."""
@@ -121,7 +125,7 @@ class EgoMotion:
     @property
     def known(self) -> bool:
         """Whether anything tells of motion at all: the fixed frame is there, or twists came."""
-        return bool(self._stamps) or self._fixed_frame in self._transforms.frames
+        return bool(self._stamps) or self._transforms.has_frame(self._fixed_frame)
 
     def add_twist(
         self, stamp_ns: int, linear: ArrayLike, angular: ArrayLike, frame_id: str
@@ -179,6 +183,23 @@ class EgoMotion:
             )
         except TransformError as err:
             raise TransformError(f'{lacking}; {err}') from err
+
+    def lag_ns(self, frame: SensorFrame, reference_ns: int) -> int:
+        """Tell how far the motion that is known falls short of what a sweep needs.
+
+        Args:
+            frame: A lidar frame.
+            reference_ns: Time from which its points are to be seen, nanoseconds.
+
+        Returns:
+            Nanoseconds beyond what is known and continued; 0 where the motion is known, or where
+            nothing tells of it.
+        """
+        end_ns = max(*point_times(frame), reference_ns)
+        span = self._transforms.known_span(self._fixed_frame, frame.frame_id)
+        ends = [] if span is None else [span[1]]
+        ends += self._stamps[-1:]
+        return max(0, end_ns - REACH_NS - max(ends)) if ends else 0
 
     def _tree_pose(self, frame_id: str, start_ns: int, end_ns: int) -> Pose:
         """Pose of a frame in the fixed one, continued a little beyond what the tree knows."""

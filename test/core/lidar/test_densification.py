@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.densification import fill_edge_aware, fill_nearest
-from sam_ad_perception.core.depth import DepthConfig, render_depth
-from sam_ad_perception.core.deskew import point_times
-from sam_ad_perception.core.ego_motion import sample_motion
+from sam_ad_perception.core.lidar.densification import fill_edge_aware, fill_nearest
+from sam_ad_perception.core.lidar.depth_image import DepthConfig, render_depth
+from sam_ad_perception.core.lidar.deskew import point_times
+from sam_ad_perception.core.lidar.ego_motion import sample_motion
 from sam_ad_perception.core.sensors import Modality, SensorFrame
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
 
 def sparse(rng, shape=(40, 50), share=0.05):

@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from sam_ad_perception.core.geometry.transforms import check_transform, transform_points
 from sam_ad_perception.core.sensors import PointCloud, PointMotion, SensorFrame
-from sam_ad_perception.core.transforms import check_transform, transform_points
 
 _SUBSTEPS = 16
 """Poses per knot interval in the table that points read. Matrices are mixed linearly between two
@@ -79,7 +79,7 @@ def point_times(frame: SensorFrame) -> tuple[int, int]:
     """Time of the first and of the last point of a sweep.
 
     Args:
-        frame: A lidar frame; without times of its points, all were taken at its stamp.
+        frame: A lidar frame; without times of its points, all were taken at its `time_ns`.
 
     Returns:
         Nanoseconds, on the clock of the frame's stamp.
@@ -87,11 +87,11 @@ def point_times(frame: SensorFrame) -> tuple[int, int]:
     assert isinstance(frame.data, PointCloud)
     offsets = frame.data.time_offset_ns
     if offsets is None or offsets.size == 0:
-        return frame.stamp_ns, frame.stamp_ns
+        return frame.time_ns, frame.time_ns
     return frame.stamp_ns + int(offsets.min()), frame.stamp_ns + int(offsets.max())
 
 
-def place_points(frame: SensorFrame, T_target_lidar: ArrayLike) -> NDArray[np.floating]:
+def deskew_points(frame: SensorFrame, T_target_lidar: ArrayLike) -> NDArray[np.floating]:
     """Map a sweep into another frame, each point as of the reference time where motion is known.
 
     Args:
@@ -109,7 +109,7 @@ def place_points(frame: SensorFrame, T_target_lidar: ArrayLike) -> NDArray[np.fl
     cloud = frame.data
     if frame.motion is None:
         return transform_points(T_target_lidar, cloud.points)
-    rows, start, rate = pose_rows(frame, T_target_lidar)
+    rows, start, rate = pose_table(frame, T_target_lidar)
     if len(rows) == 1:
         T = np.vstack([rows[0, :12].reshape(3, 4), (0.0, 0.0, 0.0, 1.0)])
         return transform_points(T, cloud.points)
@@ -124,7 +124,7 @@ def place_points(frame: SensorFrame, T_target_lidar: ArrayLike) -> NDArray[np.fl
     return out
 
 
-def pose_rows(
+def pose_table(
     frame: SensorFrame, T_target_lidar: ArrayLike
 ) -> tuple[NDArray[np.float64], int, float]:
     """Tabulate the poses of a sweep for a kernel that maps its points.
@@ -147,7 +147,7 @@ def pose_rows(
     if motion is None:
         table = T[None]
     elif frame.data.time_offset_ns is None or len(motion.T_reference) == 1:
-        table = T @ _pose_at(motion, frame.stamp_ns)[None]
+        table = T @ _pose_at(motion, frame.time_ns)[None]
     else:
         table = T @ _pose_table(motion)
         start, rate = motion.start_ns - frame.stamp_ns, _SUBSTEPS / motion.step_ns
