@@ -1,8 +1,8 @@
 """Events as images: the forms that networks are trained on, each in one pass over the events.
 
 All functions take the events of a window as they are, at the size of the sensor; bringing the
-image into the camera's view is the business of `core.alignment`. Kernels are single-threaded,
-release the interpreter lock and are cached on disk.
+image into the camera's view is the business of `core.images.alignment`. Kernels are
+single-threaded, release the interpreter lock and are cached on disk.
 """
 
 from __future__ import annotations

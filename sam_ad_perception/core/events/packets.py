@@ -17,8 +17,17 @@ from numpy.typing import NDArray
 EVENT_ARRAY = 'event_array'
 """The encoding of packets that were event arrays."""
 
-ENCODINGS: tuple[str, ...] = ('evt3', 'libcaer', 'libcaer_cmp', 'mono', EVENT_ARRAY)
+ENCODINGS: tuple[str, ...] = (
+    *('evt2', 'evt21', 'evt3', 'libcaer', 'libcaer_cmp', 'mono'),
+    EVENT_ARRAY,
+)
 """Encodings that can be decoded, `libcaer_cmp` where `event_camera_py` is installed."""
+
+EVENT_PACKET_TYPES: tuple[str, ...] = (
+    'event_camera_msgs/msg/EventPacket',
+    'event_array_msgs/msg/EventArray',
+)
+"""Messages that are packets: one layout under two names, the second of which came first."""
 
 EVENT_ARRAY_TYPES: tuple[str, ...] = (
     'dvs_msgs/msg/EventArray',
@@ -26,7 +35,7 @@ EVENT_ARRAY_TYPES: tuple[str, ...] = (
 )
 """Messages that are event arrays: one layout under several names."""
 
-_WORD_BYTES = {'evt3': 2, 'libcaer': 8, 'libcaer_cmp': 2, 'mono': 8}
+_WORD_BYTES = {'evt2': 4, 'evt21': 8, 'evt3': 2, 'libcaer': 8, 'libcaer_cmp': 2, 'mono': 8}
 _EVENT_BYTES = 16  # from one event of an array to the next; the last one is 3 bytes shorter
 _CDR_HEADER = 4
 
@@ -80,6 +89,28 @@ def packet_from_message(message: Any) -> EventPacket:
         is_bigendian=bool(message.is_bigendian),
         frame_id=str(message.header.frame_id),
     )
+
+
+def packet_number(data: bytes | memoryview) -> int:
+    """Read the number of a serialized `event_camera_msgs/EventPacket`, and no more of it.
+
+    Args:
+        data: The message: the four bytes of the encapsulation, then the body in plain CDR.
+
+    Returns:
+        Its `seq`.
+
+    Raises:
+        EventDecodeError: The bytes end before it.
+    """
+    order = '>' if _byte_order(data) else '<'
+    body = memoryview(data)[_CDR_HEADER:]
+    try:
+        length = struct.unpack_from(f'{order}I', body, 8)[0]
+        at = (12 + length + 3) // 4 * 4 + 8  # the name of the frame, height, width
+        return int(struct.unpack_from(f'{order}Q', body, (at + 7) // 8 * 8)[0])
+    except struct.error as err:
+        raise EventDecodeError(f'event packet: {len(data)} bytes end before its number') from err
 
 
 def packet_from_event_array(data: bytes | memoryview) -> EventPacket:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.event_encoding import encode_packet, warm_up
-from sam_ad_perception.core.events import (
+from sam_ad_perception.core.events.decoding import (
     EventDecodeError,
     EventDecoder,
     EventPacket,
     empty_events,
 )
+from sam_ad_perception.core.events.encoding import encode_packet, warm_up
 from sam_ad_perception.core.sensors import Events
 
 SIZE = (480, 640)
@@ -379,3 +381,38 @@ def test_packet_without_events_still_tells_the_time() -> None:
 
 def test_warm_up_runs_every_kernel() -> None:
     warm_up()
+
+
+@pytest.mark.parametrize('encoding', ['mono', 'evt3', 'event_array'])
+@pytest.mark.parametrize('leap_ns', [400_000_000, 4_200_000_000])
+def test_events_that_leap_are_cut_and_shift_nothing_behind_them(encoding, leap_ns):
+    """In packet 20 of 600 the last 5 of 50 events lie 0.4 or 4.2 s ahead: a bit was flipped."""
+    decoder = EventDecoder()
+    period = 10_000_000
+    for k in range(600):
+        t = 1_700_000_000_000_000_000 + k * period + np.arange(50) * 200_000
+        true = t.copy()
+        if k == 20:
+            t[45:] += leap_ns
+        packet = stream_packet(encoding, k, t, t[0] if encoding == 'mono' else true[-1])
+        events = decoder.decode(packet)
+        expected = true[:45] if k == 20 else true
+        np.testing.assert_allclose(events.t_ns - t[0], expected - t[0], rtol=0, atol=5 * US)
+    assert decoder.counters['leaping_events'] == 5
+
+
+def stream_packet(encoding, seq, t_ns, stamp_ns):
+    """A packet of events at one pixel; sensor clocks count from the start of the stream."""
+    zeros = np.zeros(t_ns.size, np.uint16)
+    start = 1_700_000_000_000_000_000
+    if encoding == 'event_array':
+        rows = np.zeros(t_ns.size, [('x', '<u2'), ('y', '<u2'), ('s', '<i4'), ('n', '<u4'),
+                                    ('p', 'u1'), ('gap', 'u1', 3)])  # fmt: skip
+        rows['s'], rows['n'], rows['p'] = t_ns // 10**9, t_ns % 10**9, 1
+        data = np.frombuffer(rows.tobytes()[:-3], np.uint8)
+        return EventPacket(int(stamp_ns), (30, 40), encoding, data, seq=0)
+    if encoding == 'mono':
+        words = (np.uint64(1) << np.uint64(63)) | (t_ns - stamp_ns).astype(np.uint64)
+        return EventPacket(int(stamp_ns), (30, 40), encoding, words.view(np.uint8), seq=seq + 1)
+    events = Events(zeros, zeros, np.ones(t_ns.size, np.bool_), t_ns - start, (30, 40))
+    return replace(encode_packet(events, 'evt3', seq=seq + 1), stamp_ns=int(stamp_ns))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sam_ad_perception.core.events import empty_events
+from sam_ad_perception.core.events.decoding import empty_events
 from sam_ad_perception.core.sensors import Events
 
 

@@ -13,12 +13,12 @@ import pytest
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from sam_ad_perception.bags.reader import BagReader
-from sam_ad_perception.core.event_packets import (
+from sam_ad_perception.core.events.decoding import EventDecoder
+from sam_ad_perception.core.events.packets import (
     EventDecodeError,
     EventPacket,
     packet_from_message,
 )
-from sam_ad_perception.core.events import EventDecoder
 
 MS, S = 1_000_000, 1_000_000_000
 MESSAGE = """

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.event_codecs import Columns
-from sam_ad_perception.core.event_packets import EventDecodeError, EventPacket
+from sam_ad_perception.core.events.codecs import Columns
+from sam_ad_perception.core.events.packets import EventDecodeError, EventPacket
 
 _PACKAGE = 'event_camera_py'
 _WRAP_US = 1 << 32

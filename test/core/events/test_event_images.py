@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.event_representations import (
+from sam_ad_perception.core.events.representations import (
     accumulate_counts,
     event_image,
     time_surface,

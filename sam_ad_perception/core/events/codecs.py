@@ -195,21 +195,21 @@ def decode_mono(
         words: (N,) uint64 in the byte order of this machine.
         width: Sensor width, pixels.
         height: Sensor height, pixels.
-        columns: Out, at least N long; times relative to the packet's time base, nanoseconds.
+        columns: Out, at least N long; times relative to the packet's time base, nanoseconds,
+            in the order of the message.
 
     Returns:
         Number of events, number dropped because they lie outside the sensor.
     """
     x, y, polarity, t_ns = columns
     n, dropped = 0, 0
-    last = np.int64(-1)
     for i in range(words.size):
         word = words[i]
-        last = max(last, np.int64(word & np.uint64(0xFFFFFFFF)))
+        t = np.int64(word & np.uint64(0xFFFFFFFF))
         u = np.int64(word >> np.uint64(32) & np.uint64(0xFFFF))
         v = np.int64(word >> np.uint64(48) & np.uint64(0x7FFF))
         if u < width and v < height:
-            x[n], y[n], polarity[n], t_ns[n] = u, v, (word >> np.uint64(63)) != 0, last
+            x[n], y[n], polarity[n], t_ns[n] = u, v, (word >> np.uint64(63)) != 0, t
             n += 1
         else:
             dropped += 1
@@ -278,22 +278,20 @@ def decode_event_array(
         is_bigendian: Byte order.
         width: Sensor width, pixels.
         height: Sensor height, pixels.
-        columns: Out, at least N long; times as in the message, nanoseconds.
+        columns: Out, at least N long; times and order as in the message, nanoseconds.
 
     Returns:
         Number of events, number dropped because they lie outside the sensor.
     """
     x, y, polarity, t_ns = columns
     n, dropped = 0, 0
-    last = np.int64(-(1 << 62))
     for start in range(0, data.size, 16):
         at = start if start == 0 else start - 2  # only the first pair is aligned to four bytes
         u, v = _uint16(data, at, is_bigendian), _uint16(data, at + 2, is_bigendian)
         seconds = np.int32(_uint32(data, start + 4, is_bigendian))
         t = np.int64(seconds) * 1_000_000_000 + _uint32(data, start + 8, is_bigendian)
-        last = max(last, t)
         if u < width and v < height:
-            x[n], y[n], polarity[n], t_ns[n] = u, v, data[start + 12] != 0, last
+            x[n], y[n], polarity[n], t_ns[n] = u, v, data[start + 12] != 0, t
             n += 1
         else:
             dropped += 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core import event_codecs as codecs
-from sam_ad_perception.core.event_packets import EVENT_ARRAY, EventPacket
-from sam_ad_perception.core.events import EventDecoder
+from sam_ad_perception.core.events import codecs as codecs
+from sam_ad_perception.core.events.decoding import EventDecoder
+from sam_ad_perception.core.events.packets import EVENT_ARRAY, EventPacket
 from sam_ad_perception.core.sensors import Events
 
 

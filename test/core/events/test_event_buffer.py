@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.event_buffer import EventBuffer
-from sam_ad_perception.core.events import empty_events
+from sam_ad_perception.core.events.buffer import EventBuffer
+from sam_ad_perception.core.events.decoding import empty_events
 from sam_ad_perception.core.sensors import Events
 
 SIZE = (48, 64)
@@ -50,6 +50,18 @@ def test_window_is_what_a_list_would_give(steps: list[list[int]], end: int, dura
     assert window.x.tolist() == [t % 64 for t in wanted]
     assert window.start_ns == end - duration
     assert len(buffer) == len(everything)
+
+
+def test_an_event_exactly_at_the_end_of_the_window_is_in_it_and_one_at_its_start_is_not() -> None:
+    buffer = EventBuffer(max_duration_ns=10_000)
+    buffer.add(events_at([100, 200, 201]))
+    window = buffer.window(200, 100)
+    assert window is not None
+    assert window.t_ns.tolist() == [200]
+    buffer.add(events_at([300]))
+    alone = buffer.window(300, 99)
+    assert alone is not None
+    assert alone.t_ns.tolist() == [300]
 
 
 def test_time_bound() -> None:
