@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.image_encodings import (
+from sam_ad_perception.core.messages.image_encodings import (
     ENCODINGS,
     ConversionError,
     EncodingError,
     check_pixels,
+    image_size,
+    pixel_type,
     to_depth,
     to_rgb,
     to_thermal,
     view_pixels,
 )
+
+PLANES = {'nv12': 1.5, 'nv21': 1.5, 'nv24': 3}
+COLOURS = [e for e in ENCODINGS if not re.search('S|F|UC2', e)]
 
 
 def shape_of(encoding, height=6, width=8):
@@ -56,7 +63,7 @@ def test_the_padding_of_the_last_row_may_be_missing(rng):
 
 
 @given(
-    st.sampled_from([*ENCODINGS, 'nv12', '', '8UC7']),
+    st.sampled_from([*ENCODINGS, *PLANES, '', '8UC7', '8UC513', 'yuv420']),
     st.integers(-2, 40),
     st.integers(-2, 40),
     st.integers(-5, 200),
@@ -72,15 +79,19 @@ def test_malformed_images_are_refused_and_never_read_beyond_their_data(
         words = str(err)
         assert words.startswith('Image.')
     else:
-        assert view.shape[:2] == (height, width)
-        last = (height - 1) * step + width * view.itemsize * ENCODINGS[encoding][1]
+        rows = height
+        if encoding in PLANES:
+            rows = len(view)
+            assert rows in (height, height * PLANES[encoding])
+        assert view.shape[:2] == (rows, width)
+        last = (rows - 1) * step + width * view.itemsize * pixel_type(encoding)[1]
         assert last <= len(data)
 
 
 @pytest.mark.parametrize(
     ('arguments', 'sentence'),
     [
-        ((b'\0' * 99, 'nv12', 3, 3, 9, False), "Image.encoding 'nv12' is not supported"),
+        ((b'\0' * 99, 'yuv420', 3, 3, 9, False), "Image.encoding 'yuv420' is not supported"),
         ((b'', 'rgb8', 0, 3, 9, False), 'Image.height x width is 0 x 3'),
         ((b'', 'rgb8', 3, 0, 9, False), 'Image.height x width is 3 x 0'),
         ((b'\0' * 99, 'rgb8', 3, 4, 11, False), 'Image.step is 11, expected at least 12'),
@@ -172,9 +183,7 @@ def test_a_yuv_pixel_by_the_standard():
 
 
 def test_padded_and_read_only_images_convert_like_plain_ones(rng):
-    for encoding in ENCODINGS:
-        if encoding == '32FC1':
-            continue
+    for encoding in COLOURS:
         array = rng.integers(0, 255, shape_of(encoding)).astype(dtype_of(encoding))
         data, step = pad_rows(array, 3)
         view = view_pixels(data.tobytes(), encoding, 6, 8, step, False)
@@ -207,7 +216,7 @@ def test_thermal_keeps_its_sixteen_bits(big, rng):
     np.testing.assert_array_equal(to_thermal(celsius, '32FC1'), celsius)
     assert to_thermal(celsius, '32FC1').dtype.isnative
     with pytest.raises(EncodingError):
-        to_thermal(np.zeros((2, 2, 3), np.uint16), '16UC3')
+        to_thermal(np.zeros((2, 2, 3), np.float32), '32FC3')
 
 
 @pytest.mark.parametrize('big', [False, True])
@@ -239,3 +248,77 @@ def test_arrays_are_checked_before_they_are_sent():
             check_pixels(array, encoding)
     with pytest.raises(EncodingError, match="'nv12' is not one of"):
         check_pixels(np.zeros((2, 2), np.uint8), 'nv12')
+
+
+def cv_bridge_to_rgb(array, encoding):
+    """What `CvBridge().imgmsg_to_cv2(message, 'rgb8')` does: colours first, then the depth."""
+    codes = {
+        'mono': cv2.COLOR_GRAY2RGB,
+        'bgr': cv2.COLOR_BGR2RGB,
+        'rgba': cv2.COLOR_RGBA2RGB,
+        'bgra': cv2.COLOR_BGRA2RGB,
+        'bayer_rggb': cv2.COLOR_BayerBG2RGB,
+        'bayer_bggr': cv2.COLOR_BayerRG2RGB,
+        'bayer_gbrg': cv2.COLOR_BayerGR2RGB,
+        'bayer_grbg': cv2.COLOR_BayerGB2RGB,
+        'yuv422': cv2.COLOR_YUV2RGB_UYVY,
+        'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2,
+    }
+    name = re.sub('(8|16)$', '', encoding)
+    array = array if name == 'rgb' else cv2.cvtColor(array, codes[name])
+    return np.rint(array * (255 / 65535)).astype(np.uint8) if array.itemsize == 2 else array
+
+
+@pytest.mark.parametrize(
+    'encoding',
+    [f'{name}{bits}' for name in ('mono', 'rgb', 'bgr', 'rgba', 'bgra') for bits in (8, 16)]
+    + [f'bayer_{p}{bits}' for p in ('rggb', 'bggr', 'gbrg', 'grbg') for bits in (8, 16)]
+    + ['yuv422', 'yuv422_yuy2'],
+)
+def test_colours_are_those_of_cv_bridge(encoding, rng):
+    high = 256 if ENCODINGS[encoding][0] == 'u1' else 65536
+    array = rng.integers(0, high, shape_of(encoding, 40, 64)).astype(ENCODINGS[encoding][0])
+    got = to_rgb(array, encoding)
+    np.testing.assert_array_equal(got, cv_bridge_to_rgb(array, encoding))
+
+
+@pytest.mark.parametrize('bits', ['8U', '8S', '16U', '16S', '32S', '32F', '64F'])
+@pytest.mark.parametrize('count', [None, 1, 2, 3, 4, 5, 12])
+def test_every_number_of_channels_is_seen(bits, count, rng):
+    encoding = bits if count is None else f'{bits}C{count}'
+    kind = {'U': 'u', 'S': 'i', 'F': 'f'}[bits[-1]] + str(int(bits[:-1]) // 8)
+    assert pixel_type(encoding) == (kind, count or 1)
+    array = rng.integers(0, 100, (4, 6) if (count or 1) == 1 else (4, 6, count)).astype(kind)
+    view = view_pixels(array.tobytes(), encoding, 4, 6, array.strides[0], False)
+    np.testing.assert_array_equal(view, array)
+
+
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21'])
+@pytest.mark.parametrize('counts_all_rows', [False, True])
+def test_half_size_chroma_planes_give_back_what_was_encoded(encoding, counts_all_rows):
+    rgb = smooth_picture()
+    planar = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)  # Y, then U, then V
+    y, u, v = planar[:64], planar[64:80].reshape(-1), planar[80:].reshape(-1)
+    chroma = np.stack((u, v) if encoding == 'nv12' else (v, u), 1).reshape(32, 96)
+    data = np.concatenate((y, chroma)).tobytes()
+    view = view_pixels(data, encoding, 96 if counts_all_rows else 64, 96, 96, False)
+    assert image_size(view, encoding) == (64, 96)
+    assert np.abs(to_rgb(view, encoding).astype(int) - rgb).max() <= 6
+
+
+def test_a_full_size_chroma_plane_gives_back_every_pixel(rng):
+    red = np.array(
+        [[81] * 4, [81] * 4, [90, 240] * 2, [90, 240] * 2, [90, 240] * 2, [90, 240] * 2]
+    )
+    view = view_pixels(red.astype(np.uint8).tobytes(), 'nv24', 2, 4, 4, False)
+    np.testing.assert_allclose(to_rgb(view, 'nv24'), np.tile([255, 0, 0], (2, 4, 1)), atol=3)
+    with pytest.raises(ConversionError, match=r'Image\.step is 6, expected the width 4 for nv24'):
+        view_pixels(bytes(99), 'nv24', 2, 4, 6, False)
+    with pytest.raises(ConversionError, match='height is 5, nv21 needs it even'):
+        view_pixels(bytes(99), 'nv21', 5, 4, 4, False)
+
+
+@pytest.mark.parametrize('encoding', ['16SC1', '32SC1', '64FC1', '32FC1'])
+def test_temperatures_with_a_sign_are_kept(encoding):
+    degrees = np.array([[-20, 5]]).astype(ENCODINGS[encoding][0])
+    assert to_thermal(degrees, encoding).tolist() == [[-20.0, 5.0]]

@@ -16,12 +16,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.event_packets import EventPacket
-from sam_ad_perception.core.image_encodings import ConversionError, EncodingError, check_pixels
+from sam_ad_perception.core.events.packets import EventPacket
+from sam_ad_perception.core.geometry.transforms import matrix_to_quaternion
 from sam_ad_perception.core.labels import LabelSpace
+from sam_ad_perception.core.messages.image_encodings import (
+    ConversionError,
+    EncodingError,
+    check_pixels,
+)
 from sam_ad_perception.core.sensors import CameraModel
 from sam_ad_perception.core.status import STATUS_NAME, FrameStatus, to_key_values
-from sam_ad_perception.core.transforms import matrix_to_quaternion
 
 MessageTypes = Callable[[str], type]
 Transform = tuple[str, str, int, NDArray[np.float64]]
@@ -171,6 +175,7 @@ def camera_to_message(types: MessageTypes, camera: CameraModel, stamp_ns: int) -
     D = camera.D if camera.D.size or camera.distortion_model != 'plumb_bob' else np.zeros(5)
     P = np.zeros((3, 4))
     P[:, :3] = camera.K
+    P[:, 3] = camera.K @ np.array(camera.offset)
     roi = make(
         types,
         'sensor_msgs/msg/RegionOfInterest',

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.point_cloud import (
+from sam_ad_perception.core.messages.point_cloud import (
     DATATYPES,
     PointField,
     decode_point_cloud,
@@ -88,7 +88,8 @@ def test_any_layout_is_read_as_it_was_written(data):
     assert dropped == 0
     for column, axis in enumerate('xyz'):
         np.testing.assert_array_equal(cloud.points[:, column], array[axis].ravel())
-    assert cloud.points.dtype == np.float32
+    wide = any(array[axis].dtype.itemsize == 8 for axis in 'xyz')
+    assert cloud.points.dtype == (np.float64 if wide else np.float32)
     assert cloud.points.flags.c_contiguous
 
 
@@ -306,13 +307,15 @@ def test_zero_times_of_missing_returns_do_not_spoil_the_others():
         ({'z': PointField('z', 8, 7, 3)}, "field 'z' must be one float32 or float64"),
         ({'i': PointField('i', 0, 9)}, "field 'i' has datatype 9, expected 1 to 8"),
         ({'data': bytes(47)}, 'truncated: 47 bytes, expected height x row_step = 1 x 48 = 48'),
+        (
+            {'data': bytes(99), 'height': 2, 'width': 4, 'row_step': 47},
+            'row_step must be at least',
+        ),
         ({'data': b''}, 'truncated: 0 bytes'),
         (
             {'height': 2, 'width': 2, 'row_step': 25},
             '48 bytes, expected height x row_step = 2 x 25',
         ),
-        ({'row_step': 47}, 'row_step must be at least width x point_step = 4 x 12, got 47'),
-        ({'row_step': 0}, 'row_step must be at least'),
         ({'point_step': 0}, 'row_step must be at least width x point_step = 4 x 0'),
         ({'height': -1}, 'cloud size must not be negative'),
     ],
@@ -354,3 +357,24 @@ def test_no_description_of_the_bytes_reads_beyond_them(content, data):
     except ValueError:
         return
     assert len(cloud.points) + dropped <= len(content)
+
+
+@pytest.mark.parametrize('row_step', [0, 1, 47, 49, 10**9])
+def test_the_step_of_a_single_row_says_nothing(row_step):
+    _, _, build = cloud_message()
+    laid_out = build()
+    want, _ = decode_point_cloud(**laid_out, stamp_ns=STAMP)
+    laid_out['row_step'] = row_step
+    got, _ = decode_point_cloud(**laid_out, stamp_ns=STAMP)
+    np.testing.assert_array_equal(got.points, want.points)
+
+
+@pytest.mark.parametrize('row_step', [0, 5])
+def test_rows_of_which_the_data_holds_just_the_points_leave_no_choice(row_step):
+    _, _, build = cloud_message()
+    laid_out = build()
+    want, _ = decode_point_cloud(**laid_out, stamp_ns=STAMP)
+    laid_out |= {'height': 2, 'width': laid_out['width'] // 2, 'row_step': row_step}
+    got, _ = decode_point_cloud(**laid_out, stamp_ns=STAMP)
+    np.testing.assert_array_equal(got.points, want.points)
+    assert got.source.row_step == laid_out['width'] * laid_out['point_step']

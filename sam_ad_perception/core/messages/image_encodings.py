@@ -6,6 +6,7 @@ Names of encodings are those of `sensor_msgs/image_encodings`. `8UC3` is blue fi
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,51 +16,58 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_BAYER = ('rggb', 'bggr', 'gbrg', 'grbg')
 ENCODINGS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {
-        'rgb8': ('u1', 3),
-        'bgr8': ('u1', 3),
-        'rgba8': ('u1', 4),
-        'bgra8': ('u1', 4),
-        'rgb16': ('u2', 3),
-        'bgr16': ('u2', 3),
-        'mono8': ('u1', 1),
-        'mono16': ('u2', 1),
-        '8UC1': ('u1', 1),
-        '8UC3': ('u1', 3),
-        '16UC1': ('u2', 1),
-        '32FC1': ('f4', 1),
-        'bayer_rggb8': ('u1', 1),
-        'bayer_bggr8': ('u1', 1),
-        'bayer_gbrg8': ('u1', 1),
-        'bayer_grbg8': ('u1', 1),
+        **{f'{name}{bits}': (f'u{bits // 8}', 3) for name in ('rgb', 'bgr') for bits in (8, 16)},
+        **{f'{name}{bits}': (f'u{bits // 8}', 4) for name in ('rgba', 'bgra') for bits in (8, 16)},
+        **{f'mono{bits}': (f'u{bits // 8}', 1) for bits in (8, 16)},
+        **{f'bayer_{order}{bits}': (f'u{bits // 8}', 1) for order in _BAYER for bits in (8, 16)},
+        **{
+            f'{code}C{n}': (kind, n)
+            for code, kind in (('8U', 'u1'), ('8S', 'i1'), ('16U', 'u2'), ('16S', 'i2'))
+            for n in (1, 2, 3, 4)
+        },
+        **{
+            f'{code}C{n}': (kind, n)
+            for code, kind in (('32S', 'i4'), ('32F', 'f4'), ('64F', 'f8'))
+            for n in (1, 2, 3, 4)
+        },
         'yuv422': ('u1', 2),
         'uyvy': ('u1', 2),
         'yuv422_yuy2': ('u1', 2),
         'yuyv': ('u1', 2),
     }
 )
-"""Encoding to numpy type code (without byte order) and channels."""
+"""Encoding of one plane to numpy type code (without byte order) and channels; `pixel_type` knows
+those of two planes and any number of channels, too."""
+
+_PLANE_ROWS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {'nv12': (3, 2), 'nv21': (3, 2), 'nv24': (3, 1)}
+)
+"""Of encodings of two planes: rows of both to rows of the image, as a fraction."""
+
+_GENERIC = re.compile(r'(8U|8S|16U|16S|32S|32F|64F)(?:C(\d+))?')
+_SAME = {'8UC1': 'mono8', '16UC1': 'mono16', '8UC3': 'bgr8', '16UC3': 'bgr16'}
+_SAME |= {'8UC4': 'bgra8', '16UC4': 'bgra16', '8U': 'mono8', '16U': 'mono16'}
+"""Encodings without a meaning, and what OpenCV means by them."""
 
 _TO_RGB: Mapping[str, int] = MappingProxyType(
     {
-        'bgr8': cv2.COLOR_BGR2RGB,
-        '8UC3': cv2.COLOR_BGR2RGB,
-        'rgba8': cv2.COLOR_RGBA2RGB,
-        'bgra8': cv2.COLOR_BGRA2RGB,
-        'bgr16': cv2.COLOR_BGR2RGB,
-        'mono8': cv2.COLOR_GRAY2RGB,
-        '8UC1': cv2.COLOR_GRAY2RGB,
-        'mono16': cv2.COLOR_GRAY2RGB,
-        '16UC1': cv2.COLOR_GRAY2RGB,
-        'bayer_rggb8': cv2.COLOR_BayerRGGB2RGB,
-        'bayer_bggr8': cv2.COLOR_BayerBGGR2RGB,
-        'bayer_gbrg8': cv2.COLOR_BayerGBRG2RGB,
-        'bayer_grbg8': cv2.COLOR_BayerGRBG2RGB,
+        'bgr': cv2.COLOR_BGR2RGB,
+        'rgba': cv2.COLOR_RGBA2RGB,
+        'bgra': cv2.COLOR_BGRA2RGB,
+        'mono': cv2.COLOR_GRAY2RGB,
+        'bayer_rggb': cv2.COLOR_BayerRGGB2RGB,
+        'bayer_bggr': cv2.COLOR_BayerBGGR2RGB,
+        'bayer_gbrg': cv2.COLOR_BayerGBRG2RGB,
+        'bayer_grbg': cv2.COLOR_BayerGRBG2RGB,
         'yuv422': cv2.COLOR_YUV2RGB_UYVY,
         'uyvy': cv2.COLOR_YUV2RGB_UYVY,
         'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2,
         'yuyv': cv2.COLOR_YUV2RGB_YUY2,
+        'nv12': cv2.COLOR_YUV2RGB_NV12,
+        'nv21': cv2.COLOR_YUV2RGB_NV21,
     }
 )
 
@@ -72,6 +80,32 @@ class EncodingError(ConversionError):
     """An encoding is unknown, or does not suit the sensor."""
 
 
+def pixel_type(encoding: str) -> tuple[str, int]:
+    """Look up how an encoding lays out a pixel.
+
+    Args:
+        encoding: One of `ENCODINGS`, or one of OpenCV with any number of channels (`8UC6`, `32F`).
+
+    Returns:
+        numpy type code without byte order, and the number of channels.
+
+    Raises:
+        EncodingError: The encoding is unknown.
+    """
+    if encoding in ENCODINGS:
+        return ENCODINGS[encoding]
+    if encoding in _PLANE_ROWS:
+        return 'u1', 1
+    found = _GENERIC.fullmatch(encoding)
+    channels = int(found[2] or 1) if found else 0
+    if found is None or not 1 <= channels <= 512:
+        raise EncodingError(
+            f'Image.encoding {encoding!r} is not supported, expected one of '
+            f'{[*ENCODINGS, *_PLANE_ROWS]}'
+        )
+    return ENCODINGS[f'{found[1]}C1'][0], channels
+
+
 def view_pixels(
     data: Any, encoding: str, height: int, width: int, step: int, is_bigendian: bool
 ) -> NDArray[Any]:
@@ -79,49 +113,55 @@ def view_pixels(
 
     Args:
         data: The message's `data`: any object with the buffer protocol.
-        encoding: One of `ENCODINGS`.
-        height: Rows.
+        encoding: See `pixel_type`.
+        height: Rows of the image.
         width: Columns.
         step: Bytes from one row to the next; may be larger than a row of pixels.
         is_bigendian: Byte order of the pixels.
 
     Returns:
-        View of `data`: (H, W), or (H, W, C) for several channels. It may be read-only, padded at
-        the end of its rows, and of foreign byte order.
+        View of `data`: (H, W), or (H, W, C) for several channels; (H * 3/2, W) of nv12 and nv21,
+        (3 * H, W) of nv24, with their second plane below the first. It may be read-only, padded
+        at the end of its rows, and of foreign byte order.
 
     Raises:
         ConversionError: The encoding is unknown, the size is zero, or the data does not hold it.
     """
-    if encoding not in ENCODINGS:
-        raise EncodingError(
-            f'Image.encoding {encoding!r} is not supported, expected one of {list(ENCODINGS)}'
-        )
+    code, channels = pixel_type(encoding)
     if height <= 0 or width <= 0:
         raise ConversionError(f'Image.height x width is {height} x {width}, expected pixels')
-    code, channels = ENCODINGS[encoding]
     dtype = np.dtype(('>' if is_bigendian else '<') + code)
     row = width * channels * dtype.itemsize
     if step < row:
         raise ConversionError(
             f'Image.step is {step}, expected at least {row} for {width} pixels of {encoding}'
         )
-    # Some drivers leave out the padding behind the last row.
-    expected = (height - 1) * step + row
     content = memoryview(data).cast('B') if len(data) else memoryview(b'')
+    rows = height
+    if encoding in _PLANE_ROWS:
+        rows = _plane_rows(encoding, height, width, step, content.nbytes)
+    # Some drivers leave out the padding behind the last row.
+    expected = (rows - 1) * step + row
     if content.nbytes < expected:
         raise ConversionError(
             f'Image.data is truncated: {content.nbytes} bytes, expected {expected} for '
-            f'{height} rows of step {step}'
+            f'{rows} rows of step {step}'
         )
-    shape: tuple[int, ...] = (height, width, channels)
+    shape: tuple[int, ...] = (rows, width, channels)
     strides: tuple[int, ...] = (step, channels * dtype.itemsize, dtype.itemsize)
     if channels == 1:
         shape, strides = shape[:2], strides[:2]
     return np.ndarray(shape, dtype, content, 0, strides)
 
 
+def image_size(array: NDArray[Any], encoding: str) -> tuple[int, int]:
+    """Look up the size of the image that `view_pixels` saw, `(H, W)`, pixels."""
+    times, share = _PLANE_ROWS.get(encoding, (1, 1))
+    return array.shape[0] * share // times, array.shape[1]
+
+
 def to_rgb(array: NDArray[Any], encoding: str) -> NDArray[np.uint8]:
-    """Convert pixels to colour.
+    """Convert pixels to colour, as `cv_bridge` does.
 
     16-bit pixels are scaled to 8 bits over their full range. Bayer is demosaiced bilinearly.
 
@@ -138,19 +178,47 @@ def to_rgb(array: NDArray[Any], encoding: str) -> NDArray[np.uint8]:
     """
     if encoding == 'rgb8':
         return array
-    if encoding != 'rgb16' and encoding not in _TO_RGB:
+    meant = _SAME.get(encoding, encoding)
+    name = meant.removesuffix('16').removesuffix('8')
+    if name not in ('rgb', 'nv24') and name not in _TO_RGB:
         raise EncodingError(f'encoding {encoding!r} is not a colour or grey image')
-    if 'yuv' in encoding or 'yuyv' in encoding or 'uyvy' in encoding:
+    if name.startswith(('yuv', 'yuyv', 'uyvy', 'nv1', 'nv2')) and name != 'nv24':
         if array.shape[1] % 2:
             raise ConversionError(f'Image.width is {array.shape[1]}, {encoding} needs it even')
-    elif encoding.startswith('bayer') and min(array.shape) < 2:
+    elif name.startswith('bayer') and min(array.shape) < 2:
         raise ConversionError(f'Image.height x width is {array.shape}, a bayer image needs 2 x 2')
+    array = _native(array)
+    if name == 'nv24':
+        return _nv24_to_rgb(array)
+    if name != 'rgb':
+        array = cv2.cvtColor(array, _TO_RGB[name])
     if array.dtype.itemsize == 2:
-        array = cv2.convertScaleAbs(_native(array), alpha=1 / 257)
-    if encoding == 'rgb16':
-        return array
-    rgb: NDArray[np.uint8] = cv2.cvtColor(array, _TO_RGB[encoding])  # type: ignore[assignment]
-    return rgb
+        array = cv2.convertScaleAbs(array, alpha=1 / 257)
+    return array.astype(np.uint8, copy=False)
+
+
+def _plane_rows(encoding: str, height: int, width: int, step: int, length: int) -> int:
+    """Rows of all planes; some drivers count them all in the height of the message."""
+    times, share = _PLANE_ROWS[encoding]
+    rows = height * times // share
+    if height % times == 0 and length < (rows - 1) * step + width:
+        return height
+    if height % share:
+        raise ConversionError(f'Image.height is {height}, {encoding} needs it even')
+    if share == 1 and step != width:
+        raise ConversionError(f'Image.step is {step}, expected the width {width} for {encoding}')
+    return rows
+
+
+def _nv24_to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert nv24: as UYVY of twice the width, of which OpenCV knows the arithmetic."""
+    height, width = array.shape[0] // 3, array.shape[1]
+    pairs = np.ascontiguousarray(array[height:]).reshape(height, width, 2)
+    wide = np.empty((height, 2 * width, 2), np.uint8)
+    wide[:, 0::2, 0], wide[:, 1::2, 0] = pairs[:, :, 0], pairs[:, :, 1]
+    wide[:, 0::2, 1] = wide[:, 1::2, 1] = array[:height]
+    rgb = cv2.cvtColor(wide, cv2.COLOR_YUV2RGB_UYVY)
+    return np.ascontiguousarray(rgb[:, ::2]).astype(np.uint8, copy=False)
 
 
 def to_thermal(
@@ -163,13 +231,16 @@ def to_thermal(
         encoding: Their encoding; a colour image (a grey picture saved as colour) becomes grey.
 
     Returns:
-        (H, W) uint8, uint16, or float32 for `32FC1` (a driver that publishes temperatures).
+        (H, W) uint8, uint16, or float32 for `32FC1` and other encodings with a sign (a driver
+        that publishes temperatures).
 
     Raises:
         EncodingError: The encoding is neither grey nor colour.
     """
-    if encoding in ('mono8', '8UC1', 'mono16', '16UC1', '32FC1'):
+    if encoding in ('mono8', '8UC1', '8U', 'mono16', '16UC1', '16U', '32FC1', '32F'):
         return _native(array)
+    if encoding in ('16SC1', '16S', '32SC1', '32S', '64FC1', '64F'):
+        return array.astype(np.float32)
     grey: NDArray[np.uint8] = cv2.cvtColor(to_rgb(array, encoding), cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
     return grey
 
@@ -187,9 +258,9 @@ def to_depth(array: NDArray[Any], encoding: str) -> NDArray[np.float32]:
     Raises:
         EncodingError: The encoding is not one of depth images.
     """
-    if encoding in ('16UC1', 'mono16'):
+    if encoding in ('16UC1', 'mono16', '16U'):
         depth = array.astype(np.float32) * np.float32(1e-3)
-    elif encoding == '32FC1':
+    elif encoding in ('32FC1', '32F', '64FC1', '64F'):
         depth = array.astype(np.float32)
     else:
         raise EncodingError(f'encoding {encoding!r} is not a depth image (32FC1 or 16UC1)')
@@ -211,9 +282,9 @@ def check_pixels(array: NDArray[Any], encoding: str) -> NDArray[Any]:
     Raises:
         ConversionError: Type, channels or size do not suit the encoding.
     """
-    if encoding not in ENCODINGS:
+    code, channels = pixel_type(encoding)
+    if encoding in _PLANE_ROWS:
         raise EncodingError(f'encoding {encoding!r} is not one of {list(ENCODINGS)}')
-    code, channels = ENCODINGS[encoding]
     got = 1 if array.ndim == 2 else array.shape[-1] if array.ndim == 3 else 0
     if array.dtype.newbyteorder('=') != np.dtype(code) or got != channels or array.size == 0:
         raise ConversionError(

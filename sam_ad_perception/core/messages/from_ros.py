@@ -1,21 +1,25 @@
 """Messages to core records and back: the one door between ROS and the core.
 
 Messages are read by their field names alone, so those of rclpy and of rosbags serve alike, and no
-ROS module is imported. What leaves is made in `core.messages` and offered here too.
+ROS module is imported. What leaves is made in `core.messages.to_ros` and offered here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.event_packets import packet_from_message
-from sam_ad_perception.core.geometry import camera_model_from_info
-from sam_ad_perception.core.image_encodings import (
+from sam_ad_perception.core.console.printable import escape_controls
+from sam_ad_perception.core.events.packets import packet_from_message
+from sam_ad_perception.core.findings import Finding
+from sam_ad_perception.core.geometry.cameras import camera_model_from_info
+from sam_ad_perception.core.messages.compressed_images import (
+    compressed_to_array,
+    decode_compressed_image,
+)
+from sam_ad_perception.core.messages.image_encodings import (
     ENCODINGS,
     ConversionError,
     EncodingError,
@@ -24,7 +28,14 @@ from sam_ad_perception.core.image_encodings import (
     to_thermal,
     view_pixels,
 )
-from sam_ad_perception.core.messages import (
+from sam_ad_perception.core.messages.image_size import image_size_of
+from sam_ad_perception.core.messages.packed_pixels import (
+    packing_of,
+    plain_encoding,
+    unpack_pixels,
+)
+from sam_ad_perception.core.messages.point_cloud import PointField, decode_point_cloud
+from sam_ad_perception.core.messages.to_ros import (
     LABELLED_POINT,
     MessageTypes,
     Transform,
@@ -42,23 +53,23 @@ from sam_ad_perception.core.messages import (
     status_to_message,
     transforms_to_message,
 )
-from sam_ad_perception.core.point_cloud import PointField, decode_point_cloud
+from sam_ad_perception.core.plausibility.pixels import ImageChecks
+from sam_ad_perception.core.registry import resolve
+from sam_ad_perception.core.sensor_kinds import POINTS
 from sam_ad_perception.core.sensors import (
     CameraModel,
-    Deferred,
+    LazyImage,
     Modality,
     PointCloud,
     SensorFrame,
 )
 from sam_ad_perception.core.status import STATUS_NAME, FrameStatus, from_key_values
-from sam_ad_perception.core.transforms import make_transform, quaternion_to_matrix
 
 __all__ = [
     'ENCODINGS',
     'LABELLED_POINT',
     'ConversionError',
     'EncodingError',
-    'ImageFallback',
     'MessageTypes',
     'Transform',
     'array_to_compressed',
@@ -81,6 +92,7 @@ __all__ = [
     'ns_to_stamp',
     'packet_from_message',
     'packet_to_message',
+    'read_image',
     'stamp_of',
     'stamp_to_ns',
     'status_from_message',
@@ -88,20 +100,9 @@ __all__ = [
     'to_depth',
     'to_rgb',
     'to_thermal',
-    'transforms_from_message',
     'twist_from_message',
     'transforms_to_message',
 ]
-
-ImageFallback = Callable[[Any, str], NDArray[Any]]
-"""Reads an image of an unknown encoding: message and wanted encoding to array (cv_bridge)."""
-
-_DECODERS: dict[Modality, tuple[Callable[[NDArray[Any], str], NDArray[Any]], str]] = {
-    Modality.CAMERA: (to_rgb, 'rgb8'),
-    Modality.THERMAL: (to_thermal, 'mono16'),
-    Modality.EVENT: (to_rgb, 'rgb8'),
-    Modality.DEPTH: (to_depth, '32FC1'),
-}
 
 
 def stamp_to_ns(stamp: Any) -> int:
@@ -115,89 +116,45 @@ def stamp_of(message: Any) -> int:
 
 
 def frame_of(message: Any) -> str:
-    """Read the frame of a message; the leading slash of ROS 1 recordings is dropped."""
-    return str(message.header.frame_id).lstrip('/')
+    """Read the frame of a message; the leading slash of ROS 1 recordings is dropped.
+
+    Control characters are escaped: the name is told in errors and in the status.
+    """
+    return escape_controls(str(message.header.frame_id).lstrip('/'))
 
 
 def image_to_array(message: Any) -> tuple[NDArray[Any], str]:
-    """See the pixels of a `sensor_msgs/Image`, without copying.
+    """See the pixels of a `sensor_msgs/Image`: without copying, unless their bits are packed.
 
     Args:
         message: The image.
 
     Returns:
-        View of its data, (H, W) or (H, W, C), see `view_pixels`; and its encoding.
+        View of its data, (H, W) or (H, W, C), see `view_pixels`; and its encoding, as
+        `sensor_msgs` names it. Pixels of 10 to 14 bits are unpacked to 16.
 
     Raises:
         ConversionError: A field is malformed; the message names it.
     """
     encoding = str(message.encoding)
-    pixels = view_pixels(
-        message.data,
-        encoding,
+    layout = (
         int(message.height),
         int(message.width),
         int(message.step),
         bool(message.is_bigendian),
     )
-    return pixels, encoding
+    if (packing := packing_of(encoding)) is not None:
+        return unpack_pixels(message.data, packing, *layout), packing.encoding
+    encoding = plain_encoding(encoding)
+    return view_pixels(message.data, encoding, *layout), encoding
 
 
-def compressed_to_array(message: Any) -> tuple[NDArray[Any], str]:
-    """Decode a `sensor_msgs/CompressedImage` of any kind that OpenCV reads (jpeg, png, ...).
-
-    Args:
-        message: The image.
-
-    Returns:
-        (H, W) or (H, W, C) uint8 or uint16, and its encoding: `mono8`, `mono16`, `bgr8`, `bgr16`
-        or `bgra8`.
-
-    Raises:
-        ConversionError: The data is empty or does not decode, or is a compressed depth image.
-    """
-    form = str(message.format)
-    size = len(message.data)
-    if 'compressedDepth' in form:
-        raise EncodingError(f'CompressedImage.format {form!r} is not supported')
-    pixels = None
-    if size:
-        try:
-            pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
-            pixels = None
-    if pixels is None:
-        raise ConversionError(
-            f'CompressedImage.data ({size} bytes, format {form!r}) does not decode'
-        )
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    kinds = {
-        (1, 'u1'): 'mono8',
-        (1, 'u2'): 'mono16',
-        (3, 'u1'): 'bgr8',
-        (3, 'u2'): 'bgr16',
-        (4, 'u1'): 'bgra8',
-    }
-    encoding = kinds.get((channels, pixels.dtype.str[1:]))
-    if encoding is None:
-        raise EncodingError(
-            f'CompressedImage.data holds {channels} channels of {pixels.dtype}, not an image '
-            'of 8 or 16 bits'
-        )
-    return pixels, encoding
-
-
-def decode_image(
-    message: Any, modality: Modality, fallback: ImageFallback | None = None
-) -> NDArray[Any]:
+def decode_image(message: Any, modality: Modality) -> NDArray[Any]:
     """Read an Image or CompressedImage as what a sensor measured.
 
     Args:
         message: `sensor_msgs/Image` or `sensor_msgs/CompressedImage`.
         modality: camera, thermal, depth, or event for a rendered picture.
-        fallback: Reads encodings unknown here, or None.
 
     Returns:
         camera, event: (H, W, 3) uint8 RGB; thermal: (H, W) uint8, uint16 or float32; depth: (H, W)
@@ -206,22 +163,45 @@ def decode_image(
     Raises:
         ConversionError: The message is malformed, or its encoding does not suit the sensor.
     """
-    convert, wanted = _DECODERS[modality]
+    return read_image(message, modality)[0]
+
+
+def read_image(
+    message: Any, modality: Modality, checks: ImageChecks | None = None
+) -> tuple[NDArray[Any], tuple[Finding, ...]]:
+    """Read an image as `decode_image` does, and say what cannot be right about it.
+
+    Args:
+        message: `sensor_msgs/Image` or `sensor_msgs/CompressedImage`.
+        modality: See `decode_image`.
+        checks: Of this sensor (`core.plausibility.monitor`); None to take values as they come.
+
+    Returns:
+        The image, and what was found. One whose decoder warned is no image of the sensor: its
+        finding takes it out.
+
+    Raises:
+        ConversionError: As `decode_image`.
+    """
+    convert, doubt = resolve(modality.record.decode or str), ''
     if hasattr(message, 'format'):
-        pixels, encoding = compressed_to_array(message)
-    elif fallback is not None and message.encoding not in ENCODINGS:
-        pixels, encoding = fallback(message, wanted), wanted
+        pixels, encoding, doubt = decode_compressed_image(message)
     else:
         pixels, encoding = image_to_array(message)
-    return convert(pixels, encoding)
+    if checks is None:
+        return convert(pixels, encoding), ()
+    pixels, found = checks.check_in(pixels, encoding, doubt)
+    image, more = checks.check_out(convert(pixels, encoding))
+    return image, found + more
 
 
-def defer_image(message: Any, modality: Modality) -> Deferred:
+def defer_image(message: Any, modality: Modality, checks: ImageChecks | None = None) -> LazyImage:
     """Read of an image what costs nothing, and leave decoding and conversion for later.
 
     Args:
         message: `sensor_msgs/Image` or `sensor_msgs/CompressedImage`.
         modality: See `decode_image`.
+        checks: See `read_image`; what they find is in `LazyImage.findings` after it was read.
 
     Returns:
         The image to be; it holds the message, or a view of it.
@@ -229,13 +209,18 @@ def defer_image(message: Any, modality: Modality) -> Deferred:
     Raises:
         ConversionError: The fields of the message contradict each other.
     """
-    convert, _ = _DECODERS[modality]
     if not hasattr(message, 'format'):
-        pixels, encoding = image_to_array(message)
-        return Deferred(lambda: convert(pixels, encoding), (pixels.shape[0], pixels.shape[1]))
-    if not len(message.data):
+        if packing_of(str(message.encoding)) is None:
+            image_to_array(message)  # refuses what contradicts itself
+    elif not len(message.data):
         raise ConversionError('CompressedImage.data is empty')
-    return Deferred(lambda: decode_image(message, modality))
+
+    def read() -> NDArray[Any]:
+        pixels, image.findings = read_image(message, modality, checks)
+        return pixels
+
+    image = LazyImage(read, image_size_of(message))
+    return image
 
 
 def camera_from_message(message: Any, *, rectified: bool, own_centre: bool = False) -> CameraModel:
@@ -295,34 +280,10 @@ def cloud_from_message(message: Any) -> tuple[PointCloud, int]:
             int(message.width),
             bool(message.is_bigendian),
             stamp_of(message),
+            bool(message.is_dense),
         )
     except ValueError as err:
         raise ConversionError(f'PointCloud2: {err}') from err
-
-
-def transforms_from_message(message: Any) -> list[Transform]:
-    """Read a `tf2_msgs/TFMessage`.
-
-    Args:
-        message: The transforms.
-
-    Returns:
-        For each: parent frame, child frame, stamp in nanoseconds, (4, 4) float64
-        `T_parent_child`, metres.
-
-    Raises:
-        ConversionError: A rotation is not a unit quaternion, or a number is not finite.
-    """
-    read = []
-    for each in message.transforms:
-        parent, child = frame_of(each), str(each.child_frame_id).lstrip('/')
-        q, t = each.transform.rotation, each.transform.translation
-        try:
-            T = make_transform(quaternion_to_matrix(q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
-        except ValueError as err:
-            raise ConversionError(f'TFMessage, {parent!r} to {child!r}: {err}') from err
-        read.append((parent, child, stamp_of(each), T))
-    return read
 
 
 def twist_from_message(message: Any) -> tuple[int, NDArray[np.float64], NDArray[np.float64], str]:
@@ -346,7 +307,7 @@ def frame_from_message(
     message: Any,
     modality: Modality,
     camera: CameraModel | None = None,
-    fallback: ImageFallback | None = None,
+    checks: ImageChecks | None = None,
 ) -> SensorFrame:
     """Read a message of the camera, the thermal camera, a depth sensor, the lidar or a renderer.
 
@@ -355,19 +316,20 @@ def frame_from_message(
         modality: Which sensor; `event` for a picture rendered from events, whose packets need
             a decoder.
         camera: Geometry of an image-like sensor, where known.
-        fallback: Reads image encodings unknown here, or None.
+        checks: See `read_image`.
 
     Returns:
-        The frame, with the stamp of the message.
+        The frame, with the stamp of the message, and what was found about it.
 
     Raises:
         ConversionError: The message is malformed, or does not suit the sensor.
     """
-    if modality is Modality.LIDAR:
+    if modality.record.form == POINTS:
         data, _ = cloud_from_message(message)
         return SensorFrame(modality, stamp_of(message), frame_of(message), data)
-    pixels = decode_image(message, modality, fallback)
-    return SensorFrame(modality, stamp_of(message), frame_of(message), pixels, camera)
+    pixels, found = read_image(message, modality, checks)
+    stamp_ns, frame_id = stamp_of(message), frame_of(message)
+    return SensorFrame(modality, stamp_ns, frame_id, pixels, camera, findings=found)
 
 
 def status_from_message(message: Any) -> FrameStatus:

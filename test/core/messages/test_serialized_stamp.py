@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
-from sam_ad_perception.core.serialized import read_stamp, replace_stamp
+from sam_ad_perception.core.messages.serialized_stamp import read_stamp, replace_stamp
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 Time = STORE.types['builtin_interfaces/msg/Time']

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.bags.type_store import make_typestore
-from sam_ad_perception.core import conversions as cv
-from sam_ad_perception.core.event_encoding import encode_packet
-from sam_ad_perception.core.events import EventDecoder
+from sam_ad_perception.bags.formats.type_store import make_typestore
+from sam_ad_perception.core.events.decoding import EventDecoder
+from sam_ad_perception.core.events.encoding import encode_packet
 from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.messages import from_ros as cv
+from sam_ad_perception.core.messages.transforms import transforms_from_message
 from sam_ad_perception.core.sensors import CameraModel, Events, Modality
 from sam_ad_perception.core.status import FrameStatus
 
@@ -127,16 +128,20 @@ def test_transforms_come_back(ros):
     rotation = message.transforms[0].transform.rotation
     # A turn about z by the angle, by the definition of the quaternion.
     assert (rotation.z, rotation.w) == pytest.approx((math.sin(0.15), math.cos(0.15)))
-    got = cv.transforms_from_message(message)
+    got, refused = transforms_from_message(message)
+    assert refused == ()
     assert [(p, c, s) for p, c, s, _ in got] == [(p, c, s) for p, c, s, _ in sent]
     np.testing.assert_allclose(got[0][3], T, atol=1e-12)
 
 
-def test_a_broken_rotation_names_its_link(ros):
-    message = cv.transforms_to_message(ros.types, [('/base_link', 'lidar', STAMP, np.eye(4))])
+def test_a_broken_rotation_names_its_link_and_costs_no_other(ros):
+    links = [('/base_link', child, STAMP, np.eye(4)) for child in ('lidar', '/camera')]
+    message = cv.transforms_to_message(ros.types, links)
     message.transforms[0].transform.rotation.w = 0.0
-    with pytest.raises(cv.ConversionError, match="TFMessage, 'base_link' to 'lidar': quaternion"):
-        cv.transforms_from_message(ros.round_trip(message))
+    got, refused = transforms_from_message(ros.round_trip(message))
+    assert [link[:3] for link in got] == [('base_link', 'camera', STAMP)]
+    assert len(refused) == 1
+    assert refused[0].startswith("transform 'base_link' -> 'lidar' is left out: quaternion")
 
 
 def test_event_packets_carry_their_events(ros, rng):
