@@ -1,4 +1,4 @@
-"""Compiled camera projection and its inverse: the arithmetic behind `core.geometry`."""
+"""Compiled camera projection and its inverse: the arithmetic behind `core.geometry.cameras`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ class ProjectionParameters(NamedTuple):
     Attributes:
         model: 0 pinhole, 1 polynomial (plumb_bob and rational_polynomial), 2 fisheye.
         intrinsics: (4,) float64 `fx fy cx cy`, pixels.
-        coefficients: (8,) float64 `k1 k2 p1 p2 k3 k4 k5 k6` (fisheye: `k1..k4`, then zeros).
+        coefficients: (21,) float64 `k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4` (fisheye: `k1..k4`,
+            then zeros), then the (3, 3) matrix of the tilted sensor, row by row; it is the
+            identity for a sensor that stands square.
         limit: First turning point of the radial function: the normalised radius `r = |(x, y)| / z`
             (fisheye: the angle in radians) up to which projection is one to one; inf if none.
     """
@@ -46,8 +48,12 @@ def projection_parameters(camera: CameraModel) -> ProjectionParameters:
     K = camera.K
     if K[0, 1] != 0 or K[1, 0] != 0 or not np.array_equal(K[2], (0.0, 0.0, 1.0)):
         raise ValueError(f'camera K must be [fx 0 cx; 0 fy cy; 0 0 1], got {K.tolist()}')
-    coefficients = np.zeros(8)
-    coefficients[: camera.D.size] = camera.D
+    if camera.unknown_lens:
+        raise ValueError(f'the lens of {camera.frame_id!r} is unknown: {camera.unknown_lens}')
+    coefficients = np.zeros(21)
+    coefficients[: min(camera.D.size, 12)] = camera.D[:12]
+    tau_x, tau_y = camera.D[12:14] if camera.D.size == 14 else (0.0, 0.0)
+    coefficients[12:] = tilt_matrix(tau_x, tau_y).ravel()
     if camera.distortion_model == 'equidistant':
         model, limit = _FISHEYE, _fisheye_limit(coefficients)
     elif camera.is_distorted:
@@ -56,6 +62,26 @@ def projection_parameters(camera: CameraModel) -> ProjectionParameters:
         model, limit = _PINHOLE, np.inf
     intrinsics = np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
     return ProjectionParameters(model, intrinsics, coefficients, limit)
+
+
+def tilt_matrix(tau_x: float, tau_y: float) -> NDArray[np.float64]:
+    """Map the plane of a square sensor onto one that is tilted behind the lens (Scheimpflug).
+
+    Args:
+        tau_x: Tilt about the x axis, radians.
+        tau_y: Tilt about the y axis, radians.
+
+    Returns:
+        (3, 3) float64 homography of normalised coordinates, as in OpenCV's camera model.
+    """
+    if tau_x == 0.0 and tau_y == 0.0:
+        return np.eye(3)
+    cos_x, sin_x, cos_y, sin_y = np.cos(tau_x), np.sin(tau_x), np.cos(tau_y), np.sin(tau_y)
+    R_x = np.array([[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]])
+    R_y = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]])
+    R = R_y @ R_x
+    along_axis = np.array([[R[2, 2], 0, -R[0, 2]], [0, R[2, 2], -R[1, 2]], [0, 0, 1]])
+    return np.asarray(along_axis @ R, dtype=np.float64)
 
 
 def _smallest_positive_root(polynomial: Polynomial) -> float:
@@ -67,7 +93,7 @@ def _smallest_positive_root(polynomial: Polynomial) -> float:
 
 def _polynomial_limit(coefficients: NDArray[np.float64]) -> float:
     """Radius where `f(r) = r N(s) / D(s)`, `s = r^2`, stops growing or has a pole."""
-    k1, k2, _, _, k3, k4, k5, k6 = coefficients
+    k1, k2, _, _, k3, k4, k5, k6 = coefficients[:8]
     numerator, denominator = Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6])
     s = Polynomial([0, 1])
     # f'(r) D^2 = (N + 2 s N') D - 2 s N D'
@@ -86,8 +112,9 @@ def _fisheye_limit(coefficients: NDArray[np.float64]) -> float:
 
 @njit(cache=True, nogil=True)
 def _distort_polynomial(x, y, c):  # type: ignore[no-untyped-def]
-    """Distorted (x, y), and the Jacobian (xx, xy, yy), symmetric for this model."""
+    """Distorted (x, y) on a square sensor, and the Jacobian (xx, xy, yx, yy)."""
     k1, k2, p1, p2, k3, k4, k5, k6 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
+    s1, s2, s3, s4 = c[8], c[9], c[10], c[11]
     s = x * x + y * y
     top = 1.0 + s * (k1 + s * (k2 + s * k3))
     bottom = 1.0 + s * (k4 + s * (k5 + s * k6))
@@ -95,12 +122,37 @@ def _distort_polynomial(x, y, c):  # type: ignore[no-untyped-def]
     top_slope = k1 + s * (2.0 * k2 + s * 3.0 * k3)
     bottom_slope = k4 + s * (2.0 * k5 + s * 3.0 * k6)
     slope = (top_slope - radial * bottom_slope) / bottom
-    x_d = x * radial + 2.0 * p1 * x * y + p2 * (s + 2.0 * x * x)
-    y_d = y * radial + p1 * (s + 2.0 * y * y) + 2.0 * p2 * x * y
-    xx = radial + 2.0 * x * x * slope + 2.0 * p1 * y + 6.0 * p2 * x
-    xy = 2.0 * x * y * slope + 2.0 * p1 * x + 2.0 * p2 * y
-    yy = radial + 2.0 * y * y * slope + 6.0 * p1 * y + 2.0 * p2 * x
-    return x_d, y_d, xx, xy, yy
+    x_d = x * radial + 2.0 * p1 * x * y + p2 * (s + 2.0 * x * x) + s * (s1 + s * s2)
+    y_d = y * radial + p1 * (s + 2.0 * y * y) + 2.0 * p2 * x * y + s * (s3 + s * s4)
+    prism_x, prism_y = 2.0 * (s1 + 2.0 * s * s2), 2.0 * (s3 + 2.0 * s * s4)
+    xx = radial + 2.0 * x * x * slope + 2.0 * p1 * y + 6.0 * p2 * x + x * prism_x
+    mixed = 2.0 * x * y * slope + 2.0 * p1 * x + 2.0 * p2 * y
+    yy = radial + 2.0 * y * y * slope + 6.0 * p1 * y + 2.0 * p2 * x + y * prism_y
+    return x_d, y_d, xx, mixed + y * prism_x, mixed + x * prism_y, yy
+
+
+@njit(cache=True, nogil=True)
+def _tilt(x, y, m):  # type: ignore[no-untyped-def]
+    """Apply a homography (9,); (NaN, NaN) behind its plane."""
+    w = m[6] * x + m[7] * y + m[8]
+    if not w > 1e-9:
+        return np.nan, np.nan
+    return (m[0] * x + m[1] * y + m[2]) / w, (m[3] * x + m[4] * y + m[5]) / w
+
+
+@njit(cache=True, nogil=True)
+def _untilt(x, y, m):  # type: ignore[no-untyped-def]
+    """Undo `_tilt`: two linear equations; (NaN, NaN) where it has no inverse."""
+    a, b = m[0] - x * m[6], m[1] - x * m[7]
+    c, d = m[3] - y * m[6], m[4] - y * m[7]
+    e, f = x * m[8] - m[2], y * m[8] - m[5]
+    determinant = a * d - b * c
+    if abs(determinant) < 1e-12:
+        return np.nan, np.nan
+    u, v = (d * e - b * f) / determinant, (a * f - c * e) / determinant
+    if not m[6] * u + m[7] * v + m[8] > 1e-9:
+        return np.nan, np.nan
+    return u, v
 
 
 @njit(cache=True, nogil=True)
@@ -135,7 +187,9 @@ def _project_plumb_bob(points, intrinsics, c, limit, uv, z_out):  # type: ignore
 @njit(cache=True, nogil=True)
 def project_kernel(points, model, intrinsics, coefficients, limit, uv, z_out):  # type: ignore[no-untyped-def]
     """Fill `uv` (N, 2) and `z_out` (N,) from camera-frame `points` (N, 3); NaN where no pixel."""
-    if model == _POLYNOMIAL and not coefficients[5:].any():
+    tilt = coefficients[12:]
+    tilted = tilt[6] != 0.0 or tilt[7] != 0.0
+    if model == _POLYNOMIAL and not tilted and not coefficients[5:12].any():
         _project_plumb_bob(points, intrinsics, coefficients, limit, uv, z_out)
         return
     fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
@@ -153,7 +207,9 @@ def project_kernel(points, model, intrinsics, coefficients, limit, uv, z_out):  
         if model == _POLYNOMIAL:
             if not (x * x + y * y < limit * limit):
                 continue
-            x, y, _, _, _ = _distort_polynomial(x, y, coefficients)
+            x, y, _, _, _, _ = _distort_polynomial(x, y, coefficients)
+            if tilted:
+                x, y = _tilt(x, y, tilt)
         elif model == _FISHEYE:
             r = np.sqrt(x * x + y * y)
             theta = np.arctan(r)
@@ -197,24 +253,30 @@ def _undistort_radius(r_d, c, limit):  # type: ignore[no-untyped-def]
 def _undistort_polynomial(x_d, y_d, c, limit):  # type: ignore[no-untyped-def]
     """Newton's method from the radial solution; (NaN, NaN) where there is none below `limit`."""
     r_d = np.sqrt(x_d * x_d + y_d * y_d)
-    if r_d < _CONVERGED:
+    if not r_d >= _CONVERGED:
         return x_d, y_d
     scale = _undistort_radius(r_d, c, limit) / r_d
     x, y = x_d * scale, y_d * scale
+    best_x, best_y, best = x, y, np.inf
     for _ in range(_NEWTON_STEPS):
         r = np.sqrt(x * x + y * y)
         if r >= limit:  # a step over the turning point would end on the folded branch
             x *= 0.999 * limit / r
             y *= 0.999 * limit / r
-        x_f, y_f, xx, xy, yy = _distort_polynomial(x, y, c)
+        x_f, y_f, xx, xy, yx, yy = _distort_polynomial(x, y, c)
         dx, dy = x_d - x_f, y_d - y_f
-        if abs(dx) + abs(dy) < _CONVERGED * (1.0 + r_d):
+        error = abs(dx) + abs(dy)
+        if error < _CONVERGED * (1.0 + r_d):
             return x, y
-        determinant = xx * yy - xy * xy
+        if not error < best:  # too far: the function bends within the step
+            x, y = 0.5 * (x + best_x), 0.5 * (y + best_y)
+            continue
+        best_x, best_y, best = x, y, error
+        determinant = xx * yy - xy * yx
         if not determinant > 0.0:
             return np.nan, np.nan
         x += (yy * dx - xy * dy) / determinant
-        y += (xx * dy - xy * dx) / determinant
+        y += (xx * dy - yx * dx) / determinant
     return np.nan, np.nan
 
 
@@ -242,10 +304,14 @@ def _undistort_fisheye(x_d, y_d, c, limit):  # type: ignore[no-untyped-def]
 def unproject_kernel(uv, model, intrinsics, coefficients, limit, rays):  # type: ignore[no-untyped-def]
     """Fill `rays` (N, 3) with `(x, y, 1)` for each pixel of `uv` (N, 2); NaN where none."""
     fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    tilt = coefficients[12:]
+    tilted = tilt[6] != 0.0 or tilt[7] != 0.0
     for i in range(uv.shape[0]):
         x = (uv[i, 0] - cx) / fx
         y = (uv[i, 1] - cy) / fy
         if model == _POLYNOMIAL:
+            if tilted:
+                x, y = _untilt(x, y, tilt)
             x, y = _undistort_polynomial(x, y, coefficients, limit)
         elif model == _FISHEYE:
             x, y = _undistort_fisheye(x, y, coefficients, limit)

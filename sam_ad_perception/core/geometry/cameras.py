@@ -2,7 +2,7 @@
 
 Pixel centres have integer coordinates, as in OpenCV: `u = 0` is the middle of the first column.
 Camera frames are optical frames (REP 103: x right, y down, z forward), metres.
-Rigid transforms and the `TransformTree` live in `core.transforms` and are re-exported here.
+Rigid transforms are in `core.geometry.transforms`.
 """
 
 from __future__ import annotations
@@ -13,41 +13,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sam_ad_perception.core.projection import (
+from sam_ad_perception.core.geometry.projection_kernels import (
     project_kernel,
     projection_parameters,
     unproject_kernel,
 )
+from sam_ad_perception.core.geometry.transforms import invert_transform
 from sam_ad_perception.core.sensors import DISTORTION_COEFFICIENTS, CameraModel
-from sam_ad_perception.core.transforms import (
-    TransformError,
-    TransformTree,
-    check_transform,
-    invert_transform,
-    make_transform,
-    matrix_to_quaternion,
-    quaternion_to_matrix,
-    transform_points,
-)
-
-__all__ = [
-    'TransformError',
-    'TransformTree',
-    'camera_model_from_info',
-    'check_transform',
-    'invert_transform',
-    'make_transform',
-    'matrix_to_quaternion',
-    'project_points',
-    'projection_offset',
-    'quaternion_to_matrix',
-    'rectified_model',
-    'sampling_map',
-    'scale_camera',
-    'transform_points',
-    'undistortion_map',
-    'unproject_pixels',
-]
 
 _OUTSIDE = -1.0e4  # a map coordinate that no image holds; NaN is undefined in cv2.remap
 
@@ -175,6 +147,28 @@ def undistortion_map(
     return sampling_map(camera, rectified, np.eye(4))
 
 
+def place_in_view(
+    T_frame_x: NDArray[np.float64], camera: CameraModel, source: CameraModel | None = None
+) -> NDArray[np.float64]:
+    """Turn a transform between frames into one between the centres of cameras.
+
+    Args:
+        T_frame_x: (4, 4), maps points of a sensor's frame into `camera.frame_id`, metres.
+        camera: The view.
+        source: The geometry of the sensor, where it is a camera.
+
+    Returns:
+        (4, 4) `T_camera_x`, metres, with the `offset` of both.
+    """
+    if not any(camera.offset) and (source is None or not any(source.offset)):
+        return T_frame_x
+    T = T_frame_x.copy()
+    if source is not None:
+        T[:3, 3] -= T[:3, :3] @ np.array(source.offset)
+    T[:3, 3] += camera.offset
+    return T
+
+
 def projection_offset(p: ArrayLike) -> NDArray[np.float64]:
     """Offset that the fourth column of `CameraInfo.P` adds to points before the pinhole.
 
@@ -228,9 +222,8 @@ def camera_model_from_info(
         frame_id: The message's `header.frame_id`.
         rectified: Whether the image is `image_rect` rather than `image_raw`.
         own_centre: Declares that `frame_id` sits in this camera's own centre although P has a
-            fourth column (KITTI bags do this); P's column is then ignored. Without it such a P
-            is refused, since the pixels of every point would be shifted; see
-            `projection_offset` for the way that follows the ROS definition.
+            fourth column (KITTI bags do this); P's column is then ignored. Without it the
+            column becomes the model's `offset`, as ROS defines it.
         binning: `(binning_x, binning_y)`; 0 means 1. Pixels merge, so edges scale.
         roi: `(x_offset, y_offset, height, width)`, full-resolution pixels; all zeros is the
             whole image.
@@ -240,18 +233,15 @@ def camera_model_from_info(
     """
     K = _info_matrix('p', p, (3, 4)) if rectified else _info_matrix('k', k, (3, 3))
     _check_rotation(r)
+    offset = (0.0, 0.0, 0.0)
     if rectified and not own_centre and np.any(np.abs(K[:, 3]) > 1e-9 * K[0, 0]):
-        raise ValueError(
-            f'CameraInfo.p of {frame_id!r} has the fourth column {K[:, 3].tolist()}, an offset '
-            f'of {projection_offset(p).tolist()} m as for the second camera of a stereo pair; '
-            'compose it into the extrinsics (projection_offset), or declare own_centre if '
-            'frame_id already is the centre of this camera'
-        )
+        x, y, z = projection_offset(p).tolist()
+        offset = (x, y, z)
     if rectified:
         model, D = 'plumb_bob', np.zeros(0)
     else:
         model, D = _distortion(distortion_model, d)
-    camera = CameraModel(width, height, K[:, :3], D, model, frame_id)
+    camera = CameraModel(width, height, K[:, :3], D, model, frame_id, offset=offset)
     return _crop_and_bin(camera, binning, roi)
 
 

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.calibration import CalibrationError, load_calibration
+from sam_ad_perception.core.geometry.calibration import CalibrationError, load_calibration
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.transforms import TransformTree
 
 
 @pytest.fixture

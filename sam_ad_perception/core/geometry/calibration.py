@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.sensors import CameraModel, Modality
-from sam_ad_perception.core.transforms import (
-    TransformTree,
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.geometry.transforms import (
     make_transform,
     quaternion_to_matrix,
 )
+from sam_ad_perception.core.sensors import CameraModel, Modality
+from sam_ad_perception.core.settings.yaml_documents import YamlError, read_yaml
 
 _TRANSFORM = {'parent', 'child', 'translation', 'rotation'}
 _CAMERA = {'frame_id', 'width', 'height', 'K', 'distortion_model', 'D'}
@@ -48,7 +48,7 @@ class Calibration:
             tree: The tree.
 
         Raises:
-            TransformError: A child has another parent already, or a link closes a loop.
+            ValueError: A link of a frame to itself, or an empty name.
         """
         for parent, child, T_parent_child in self.transforms:
             tree.set_static(parent, child, T_parent_child)
@@ -68,9 +68,9 @@ def load_calibration(path: Path) -> Calibration:
         OSError: The file cannot be read.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise CalibrationError(f'{path} is not valid YAML: {err}') from err
+        content = read_yaml(path)
+    except YamlError as err:
+        raise CalibrationError(str(err)) from err
     try:
         top = _mapping('the file', content, {'transforms', 'cameras'}, {'transforms', 'cameras'})
         links = top.get('transforms') or []
@@ -85,10 +85,21 @@ def load_calibration(path: Path) -> Calibration:
         for i, child in enumerate(children):
             if child in children[:i]:
                 raise CalibrationError(f'transforms[{i}].child {child!r} is placed already')
-        calibration.fill(TransformTree())  # a loop is told now, not on the road
+        _check_loops({child: parent for parent, child, _ in calibration.transforms})
+        calibration.fill(TransformTree())
     except ValueError as err:
         raise CalibrationError(f'{path}: {err}') from err
     return calibration
+
+
+def _check_loops(parents: Mapping[str, str]) -> None:
+    """Tell of a loop now, not on the road."""
+    for child in parents:
+        chain = [child]
+        while (parent := parents.get(chain[-1])) is not None:
+            if parent in chain:
+                raise CalibrationError(f'the transforms of {", ".join(chain[:8])} form a loop')
+            chain.append(parent)
 
 
 def _read_link(name: str, link: object) -> tuple[str, str, NDArray[np.float64]]:
@@ -100,11 +111,8 @@ def _read_link(name: str, link: object) -> tuple[str, str, NDArray[np.float64]]:
     except ValueError as err:
         raise CalibrationError(f'{name}.rotation: {err}') from err
     T = make_transform(R, _numbers(f'{name}.translation', fields['translation'], 3))
-    return (
-        _text(f'{name}.parent', fields['parent']),
-        _text(f'{name}.child', fields['child']),
-        T,
-    )
+    parent = _text(f'{name}.parent', fields['parent']).lstrip('/')
+    return parent, _text(f'{name}.child', fields['child']).lstrip('/'), T
 
 
 def _read_camera(name: str, camera: object) -> CameraModel:
@@ -122,7 +130,7 @@ def _read_camera(name: str, camera: object) -> CameraModel:
             distortion_model=_text(
                 f'{name}.distortion_model', fields.get('distortion_model', 'plumb_bob')
             ),
-            frame_id=_text(f'{name}.frame_id', fields['frame_id']),
+            frame_id=_text(f'{name}.frame_id', fields['frame_id']).lstrip('/'),
         )
     except CalibrationError:
         raise

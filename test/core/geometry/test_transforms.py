@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.geometry import (
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.geometry.transforms import (
     TransformError,
-    TransformTree,
     check_transform,
     invert_transform,
     make_transform,
@@ -52,14 +52,24 @@ def test_half_turns_survive_the_quaternion(axis):
 
 @pytest.mark.parametrize(
     'quaternion',
-    [(0, 0, 0, 0), (np.nan, 0, 0, 1), (0, 0, np.inf, 1), (0, 0, 0, 1.002), (0.5, 0.5, 0.5, 0)],
+    [
+        (0, 0, 0, 0),
+        (np.nan, 0, 0, 1),
+        (0, 0, np.inf, 1),
+        (0, 0, 0, 1.006),
+        (0, 0, 0, 0.994),
+        (0.5, 0.5, 0.5, 0),
+    ],
 )
 def test_bad_quaternion_is_refused(quaternion):
     with pytest.raises(ValueError, match=r'quaternion \(x, y, z, w\) must have norm 1, got'):
         quaternion_to_matrix(*quaternion)
 
 
-def test_quaternion_typed_with_three_digits_is_accepted():
+def test_quaternion_typed_with_two_or_three_digits_is_accepted():
+    np.testing.assert_allclose(
+        quaternion_to_matrix(0, 0, 0.71, 0.71), [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-12
+    )
     np.testing.assert_allclose(
         quaternion_to_matrix(0.707, 0, 0, 0.707), [[1, 0, 0], [0, 0, -1], [0, 1, 0]], atol=1e-12
     )
@@ -210,41 +220,6 @@ def test_history_is_bounded():
     assert tree.lookup('odom', 'base', 8_990_000_000)[0, 3] == 899
     with pytest.raises(TransformError, match=r'known from 8.990 s to 9.990 s'):
         tree.lookup('odom', 'base', 8 * SECOND)
-
-
-def test_clock_that_jumps_back_clears_what_moves_and_keeps_what_is_fixed():
-    tree = TransformTree()
-    tree.set_static('base', 'camera', np.eye(4))
-    for child in ('base', 'other'):
-        tree.add_dynamic('odom', child, 10 * SECOND, transform((0, 0, 0), (10, 0, 0)))
-    tree.add_dynamic('odom', 'base', 9 * SECOND, transform((0, 0, 0), (9, 0, 0)))
-    assert tree.lookup('odom', 'camera', 9_500_000_000)[0, 3] == 9.5  # late, not a jump
-    tree.add_dynamic('odom', 'base', 2 * SECOND, transform((0, 0, 0), (2, 0, 0)))
-    assert tree.lookup('odom', 'camera', 2 * SECOND)[0, 3] == 2
-    with pytest.raises(TransformError, match=r'known from 2\.000 s to 2\.000 s'):
-        tree.lookup('odom', 'camera', 10 * SECOND)
-    with pytest.raises(TransformError, match="'other' is unknown"):
-        tree.lookup('odom', 'other', 10 * SECOND)
-    tree.clear_dynamic()
-    assert tree.frames == ('base', 'camera')
-
-
-def test_contradictions_are_refused():
-    tree = TransformTree()
-    tree.set_static('base', 'camera', np.eye(4))
-    with pytest.raises(TransformError, match="'camera' has two parents: 'base' and now 'rig'"):
-        tree.set_static('rig', 'camera', np.eye(4))
-    with pytest.raises(TransformError, match="'camera' is static in 'base' and cannot move"):
-        tree.add_dynamic('base', 'camera', 0, np.eye(4))
-    with pytest.raises(TransformError, match='would close a loop'):
-        tree.set_static('camera', 'base', np.eye(4))
-    with pytest.raises(TransformError, match='would close a loop'):
-        tree.add_dynamic('lidar', 'lidar', 0, np.eye(4))
-    with pytest.raises(ValueError, match='frame names must not be empty'):
-        tree.set_static('base', '', np.eye(4))
-    with pytest.raises(ValueError, match="transform 'base' -> 'lidar' must be a finite rigid"):
-        tree.set_static('base', 'lidar', np.zeros((4, 4)))
-    assert tree.frames == ('base', 'camera')
 
 
 def test_static_transform_may_be_corrected_and_slashes_do_not_matter():
