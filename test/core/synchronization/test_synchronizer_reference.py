@@ -13,11 +13,20 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.synchronizer import Synchronizer
-from sam_ad_perception.core.synchronizer_config import SensorConfig
-from sam_ad_perception.core.synchronizer_types import DroppedReference, SyncedSet
+from sam_ad_perception.core.synchronization.config import SensorConfig
+from sam_ad_perception.core.synchronization.measured_times import MeasuredTimes
+from sam_ad_perception.core.synchronization.results import DroppedReference, SyncedSet
+from sam_ad_perception.core.synchronization.synchronizer import Synchronizer
 
 MS = 1_000_000
+MEASURED = [
+    MeasuredTimes(),
+    MeasuredTimes(),
+    MeasuredTimes(tuple(range(0, 100 * MS, 9 * MS))),  # a sweep that is stamped at its start
+    MeasuredTimes(tuple(range(-100 * MS, 1, 9 * MS))),  # at its end
+    MeasuredTimes((20 * MS, 24 * MS, 28 * MS)),  # a narrow view
+    MeasuredTimes((-10 * MS, 0), is_stream=True),
+]
 Arrival = tuple[int, str, int]  # now, sensor, stamp; nanoseconds
 
 
@@ -26,7 +35,21 @@ class Frame:
     stamp: int
     arrival: int
     number: int
+    measured: MeasuredTimes
     used: bool = False
+
+    def times(self) -> list[int]:
+        return [self.stamp + each for each in self.measured.offsets_ns]
+
+    def distance(self, time: int) -> int:
+        times = self.times()
+        if self.measured.is_stream:
+            return 0 if times[0] <= time <= times[-1] else min(abs(t - time) for t in times)
+        return sum(abs(t - time) for t in times) // len(times)
+
+    @property
+    def settles(self) -> int:
+        return max(self.times()) if self.measured.is_stream else min(self.times())
 
 
 @dataclass
@@ -44,6 +67,7 @@ class Sensor:
     config: SensorConfig
     frames: list[Frame] = field(default_factory=list)
     newest: int | None = None
+    newest_frame: Frame | None = None
     heard: int | None = None
     seen: bool = False
     rhythmic: bool = False
@@ -59,7 +83,11 @@ class Sensor:
     @property
     def silent_at(self) -> int:
         assert self.heard is not None
-        return self.heard + round(self.config.max_age_s * 1e9)
+        max_age = round(self.config.max_age_s * 1e9)
+        if len(self.arrival_gaps) >= 3:
+            typical = sorted(self.arrival_gaps[-8:])[len(self.arrival_gaps[-8:]) // 2]
+            max_age = max(max_age, typical + typical // 2)
+        return self.heard + max_age
 
     def overdue_at(self, deadline: int) -> int:
         if len(self.arrival_gaps) < 3 or not self.stamp_gaps:
@@ -68,26 +96,51 @@ class Sensor:
         return min(self.silent_at, self.heard + max(typical) + deadline)
 
     def knows(self, stamp: int) -> bool:
-        if self.newest is None or self.newest >= stamp:
-            return self.newest is not None
-        if len(self.stamp_gaps) < 3:
+        if self.newest_frame is None:
             return False
-        following = self.newest + min(self.stamp_gaps[-8:]) - stamp
-        if stamp - self.newest <= self.tolerance:
-            return following >= stamp - self.newest
+        settles = self.newest_frame.settles
+        if settles >= stamp:
+            return True
+        if len(self.stamp_gaps) < 3 or self.newest_frame.measured.is_stream:
+            return False
+        following = settles + min(self.stamp_gaps[-8:]) - stamp
+        if stamp - settles <= self.tolerance:
+            return following >= stamp - settles
         return following > self.tolerance
 
+    def comes_by(self, time: int) -> bool:
+        gaps = self.arrival_gaps[-8:]
+        return len(gaps) < 3 or self.heard + 2 * min(gaps) - max(gaps) <= time
+
     def match(self, stamp: int) -> Frame | None:
-        near = [f for f in self.frames if abs(f.stamp - stamp) <= self.tolerance]
-        if self.config.policy == 'latest':
-            return max(near, key=lambda f: f.stamp, default=None)
-        return min(near, key=lambda f: (abs(f.stamp - stamp), f.stamp), default=None)
+        near = [f for f in self.frames if f.distance(stamp) <= self.tolerance]
+        return min(near, key=lambda f: (f.distance(stamp), f.stamp), default=None)
+
+    def beside(self, frame: Frame, stamp: int) -> Frame | None:
+        """The neighbour in whose favour at least two of the frame's times speak."""
+        before = [f for f in self.frames if f.stamp < frame.stamp]
+        after = [f for f in self.frames if f.stamp > frame.stamp]
+        best, most = None, 1
+        for other in (*before[-1:], *after[:1]):
+            if len(other.times()) == 1 or len(frame.times()) == 1 or frame.measured.is_stream:
+                continue
+            apart = other.stamp - frame.stamp
+            nearer = sum(abs(t + apart - stamp) < abs(t - stamp) - MS for t in frame.times())
+            if nearer > most:
+                best, most = other, nearer
+        return best
 
 
 class BruteForce:
     def __init__(
-        self, sensors: dict[str, SensorConfig], priority: list[str], deadline: int, jump: int
+        self,
+        sensors: dict[str, SensorConfig],
+        priority: list[str],
+        deadline: int,
+        jump: int,
+        measured: dict[str, MeasuredTimes],
     ) -> None:
+        self.measured = measured
         self.sensors = {key: Sensor(config) for key, config in sensors.items()}
         self.priority = [key for key in priority if sensors[key].enabled]
         self.deadline, self.jump = deadline, jump
@@ -145,28 +198,29 @@ class BruteForce:
             self.start_anew(self.now)
             sensor = self.sensors[key]
             may_lead = self.rank(key) <= self.rank(self.leader) and key in self.priority
-        usable = self.last is None or stamp > self.last - sensor.tolerance
+        frame = Frame(stamp, self.now, number, self.measured[key])
+        usable = self.last is None or max(frame.times()) > self.last - sensor.tolerance
         there = any(f.stamp == stamp for f in sensor.frames) and usable
         if stamp == sensor.newest or there:
             return
         if sensor.newest is None or stamp > sensor.newest:
             if sensor.newest is not None:
                 sensor.stamp_gaps.append(stamp - sensor.newest)
-            sensor.newest = stamp
+            sensor.newest, sensor.newest_frame = stamp, frame
         if sensor.rhythmic:
             sensor.arrival_gaps.append(self.now - sensor.heard)
         sensor.heard, sensor.rhythmic, sensor.seen = self.now, True, True
         if usable:
-            sensor.frames.append(Frame(stamp, self.now, number))
+            sensor.frames = sorted([*sensor.frames, frame], key=lambda f: f.stamp)
         if may_lead:
             fresh = self.last is None or stamp > self.last
-            if not fresh and not sensor.config.lead_period_s:
+            if not fresh and not sensor.config.min_reference_period_s:
                 self.out.append(('superseded', key, stamp))
             if key != self.leader:
                 if sensor.behind_since is None:
                     self.lead(key)
             elif fresh:
-                self.refer(key, Frame(stamp, self.now, number))
+                self.refer(key, frame)
         self.release()
 
     def is_set_back(self, sensor: Sensor, stamp: int, may_lead: bool) -> bool:
@@ -189,7 +243,7 @@ class BruteForce:
             self.emit()
         for key, sensor in self.sensors.items():
             live = self.now < sensor.silent_at
-            heard = now if live else now - round(sensor.config.max_age_s * 1e9)
+            heard = now if live else now - (sensor.silent_at - sensor.heard)
             self.sensors[key] = Sensor(
                 sensor.config,
                 heard=heard,
@@ -225,7 +279,7 @@ class BruteForce:
             self.refer(key, f)
 
     def refer(self, key: str, f: Frame) -> None:
-        period = round(self.sensors[key].config.lead_period_s * 1e9)
+        period = round(self.sensors[key].config.min_reference_period_s * 1e9)
         others = [w.stamp for w in self.waiting] or [s for s in [self.last] if s is not None]
         if period == 0 or not others or f.stamp >= max(others) + period:
             self.waiting.append(Waiting(f.stamp, key, f.arrival + self.deadline, f.number))
@@ -233,14 +287,14 @@ class BruteForce:
     def release(self) -> None:
         while self.waiting:
             head = min(self.waiting, key=lambda w: w.stamp)
-            due = any(w.due <= self.now for w in self.waiting)
+            due = min(w.due for w in self.waiting)
             awaited = [
                 key
                 for key, s in self.sensors.items()
-                if s.config.enabled and s.config.policy == 'nearest' and key != head.sensor
+                if s.config.enabled and key != head.sensor and s.comes_by(due)
                 if self.now < s.silent_at and not s.knows(head.stamp)
             ]
-            if awaited and not due:
+            if awaited and due > self.now:
                 return
             self.emit()
 
@@ -254,7 +308,7 @@ class BruteForce:
         }
         found[head.sensor] = next(
             (f for f in self.sensors[head.sensor].frames if f.number == head.number),
-            Frame(head.stamp, 0, head.number),
+            Frame(head.stamp, 0, head.number, self.measured[head.sensor]),
         )
         self.last = head.stamp
         if any(f is None and self.sensors[key].config.required for key, f in found.items()):
@@ -264,14 +318,26 @@ class BruteForce:
             if f is not None:
                 f.used = True
         items = {key: f.number for key, f in found.items() if f is not None}
-        self.out.append(('bundle', head.sensor, head.stamp, items))
+        beside = {
+            key: other.number
+            for key, f in found.items()
+            if f is not None and key != head.sensor
+            if (other := self.sensors[key].beside(f, head.stamp)) is not None
+        }
+        self.out.append(('bundle', head.sensor, head.stamp, items, beside))
 
 
 def normalized(outcomes: list[Any]) -> list[Any]:
     return [
         (o.fate, o.reference, o.stamp_ns)
         if isinstance(o, DroppedReference)
-        else ('bundle', o.reference, o.stamp_ns, {k: item for k, (_, item) in o.items.items()})
+        else (
+            'bundle',
+            o.reference,
+            o.stamp_ns,
+            {k: item for k, (_, item) in o.items.items()},
+            {k: item for k, (_, item) in o.beside.items()},
+        )
         for o in outcomes
     ]
 
@@ -282,11 +348,10 @@ def configurations(draw: st.DrawFn) -> tuple[dict[str, SensorConfig], list[str],
         key: SensorConfig(
             enabled=draw(st.sampled_from([True, True, True, False])) or key == 'a',
             required=draw(st.sampled_from([False] * 9 + [True])),
-            policy=draw(st.sampled_from(['nearest', 'nearest', 'latest'])),
             offset_s=draw(st.sampled_from([0.0, 0.0, 0.059, -0.02])),
             tolerance_s=draw(st.sampled_from([0.0, 0.02, 0.05, 0.11])),
             max_age_s=draw(st.sampled_from([0.15, 0.5, 1.0])),
-            lead_period_s=draw(st.sampled_from([0.0, 0.0, 0.08])),
+            min_reference_period_s=draw(st.sampled_from([0.0, 0.0, 0.08])),
             queue_size=10_000,
         )
         for key in 'abcd'[: draw(st.integers(1, 4))]
@@ -330,11 +395,12 @@ def arrivals_of(draw: st.DrawFn, keys: list[str]) -> list[Arrival]:
 @st.composite
 def cases(draw: st.DrawFn) -> Any:
     sensors, priority, deadline_s = draw(configurations())
-    return sensors, priority, deadline_s, draw(arrivals_of(list(sensors)))
+    measured = {key: draw(st.sampled_from(MEASURED)) for key in sensors}
+    return sensors, priority, deadline_s, draw(arrivals_of(list(sensors))), measured
 
 
 def run(case: Any, polls: list[int] | None = None) -> tuple[list[Any], Synchronizer[str, int]]:
-    sensors, priority, deadline_s, arrivals = case
+    sensors, priority, deadline_s, arrivals, measured = case
     sync: Synchronizer[str, int] = Synchronizer(sensors, priority, deadline_s=deadline_s)
     out: list[Any] = []
     for number, (now, key, stamp) in enumerate(arrivals):
@@ -343,14 +409,14 @@ def run(case: Any, polls: list[int] | None = None) -> tuple[list[Any], Synchroni
             for share in polls:
                 if now > before:
                     out += sync.poll(before + (now - before) * share // 100)
-        out += sync.add(key, stamp, number, now)
+        out += sync.add(key, stamp, number, now, measured[key])
     return out + sync.flush(), sync
 
 
 @given(case=cases())
 def test_same_as_brute_force(case: Any) -> None:
-    sensors, priority, deadline_s, arrivals = case
-    brute = BruteForce(sensors, priority, round(deadline_s * 1e9), 500 * MS)
+    sensors, priority, deadline_s, arrivals, measured = case
+    brute = BruteForce(sensors, priority, round(deadline_s * 1e9), 500 * MS, measured)
     out, sync = run(case)
     assert normalized(out) == brute.run(arrivals)
     assert sync.time_jumps == brute.jumps
@@ -383,7 +449,7 @@ def test_everything_is_accounted_for(case: Any) -> None:
 @given(case=cases())
 def test_order_and_deadline(case: Any) -> None:
     """Stamps rise until time is set back; nobody who polls in time waits beyond the deadline."""
-    sensors, priority, deadline_s, arrivals = case
+    sensors, priority, deadline_s, arrivals, measured = case
     sync: Synchronizer[str, int] = Synchronizer(sensors, priority, deadline_s=deadline_s)
     sets: list[tuple[int, SyncedSet[str, int]]] = []
     allowed = round(deadline_s * 1e9) + max(round(c.max_age_s * 1e9) for c in sensors.values())
@@ -391,7 +457,7 @@ def test_order_and_deadline(case: Any) -> None:
         while (due := sync.next_deadline_ns) is not None and due <= now:
             sets += [(sync.time_jumps, o) for o in sync.poll(due) if isinstance(o, SyncedSet)]
         jumps = sync.time_jumps
-        for outcome in sync.add(key, stamp, number, now):
+        for outcome in sync.add(key, stamp, number, now, measured[key]):
             if isinstance(outcome, SyncedSet) and sync.time_jumps == jumps:
                 sets.append((jumps, outcome))
                 arrived = arrivals[outcome.items[outcome.reference][1]][0]

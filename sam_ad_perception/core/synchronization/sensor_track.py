@@ -7,7 +7,8 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from sam_ad_perception.core.synchronizer_config import SensorConfig, to_ns
+from sam_ad_perception.core.synchronization.config import SensorConfig, to_ns
+from sam_ad_perception.core.synchronization.measured_times import AT_STAMP, MeasuredTimes
 
 T = TypeVar('T')
 
@@ -17,10 +18,19 @@ RHYTHM_LENGTH = 8
 RHYTHM_MINIMUM = 3
 """Fewer intervals than this say nothing about a sensor's rhythm."""
 
+_FEWEST_NEARER = 2
+"""Of the `SAMPLES` of a sweep: with fewer in the next one's nearer part, it is not worth while."""
+
+_NEARER_NS = 1_000_000
+"""A part that is nearer by less than this is not looked for in another sweep."""
+
 RESTART_RUN = 3
 """So many frames in a row that are in order but older than the newest: time was set back."""
 
 NEVER = -(1 << 62)
+
+NEVER_SEEN = 'never seen'
+"""Why a sensor is missing of which nothing came at all."""
 
 
 class SensorTrack(Generic[T]):
@@ -44,10 +54,9 @@ class SensorTrack(Generic[T]):
         self.config = config
         self.rank = rank
         self.enabled = config.enabled
-        self.waits = config.enabled and config.policy == 'nearest'
         self.offset_ns = to_ns(config.offset_s)
         self.tolerance_ns = to_ns(config.tolerance_s)
-        self.lead_period_ns = to_ns(config.lead_period_s)
+        self.lead_period_ns = to_ns(config.min_reference_period_s)
         self.max_age_ns = to_ns(config.max_age_s)
         self.newest: int | None = None
         self.behind_since: int | None = None
@@ -56,6 +65,9 @@ class SensorTrack(Generic[T]):
         self.counters: Counter[str] = Counter()
         self._stamps: list[int] = []
         self._items: list[T] = []
+        self._measured: list[MeasuredTimes | None] = []
+        self._newest_measured: MeasuredTimes | None = None
+        self._reach_ns = 0
         self._arrivals: list[int] = []
         self._used: list[bool] = []
         self._intervals: deque[int] = deque(maxlen=RHYTHM_LENGTH)
@@ -76,14 +88,22 @@ class SensorTrack(Generic[T]):
         self._previous_late = stamp
         return newest - stamp > jump_ns or self._late_run >= RESTART_RUN
 
-    def insert(self, stamp: int, item: T, now: int, horizon: int) -> bool:
+    def insert(
+        self,
+        stamp: int,
+        item: T,
+        now: int,
+        horizon: int,
+        measured: MeasuredTimes | None = None,
+    ) -> bool:
         """Hold a frame.
 
         Args:
             stamp: Its stamp, nanoseconds.
             item: Its content.
             now: When it arrived, nanoseconds.
-            horizon: A frame up to and including this stamp is late: no set can use it.
+            horizon: A frame measured up to and including this time is late: no set can use it.
+            measured: When it was measured; None where only `sweep_stamp` tells.
 
         Returns:
             False, and the frame is counted, where its stamp was there already. A repeated stamp
@@ -100,27 +120,35 @@ class SensorTrack(Generic[T]):
             if newest is not None:
                 self._intervals.append(stamp - newest)
             self.newest = stamp
+            self._newest_measured = measured
         if self._rhythmic:
             self._arrival_intervals.append(now - self.last_arrival)
         self._rhythmic = True
         self._latencies.append(now - stamp)
         self.last_arrival = now
         self.seen = True
-        if stamp <= horizon:
+        times = measured or self._unmeasured
+        if stamp + times.offsets_ns[-1] <= horizon:
             self.counters['late'] += 1
             return True
+        self._reach_ns = max(self._reach_ns, times.reach_ns)
         stamps.insert(at, stamp)
         self._items.insert(at, item)
+        self._measured.insert(at, measured)
         self._arrivals.insert(at, now)
         self._used.insert(at, False)
         if len(stamps) > self.config.queue_size:
             self._drop(1, 'overflow')
         return True
 
-    def prune(self, stamp: int) -> None:
-        """Let go of the frames up to and including `stamp`: no later reference can use them."""
-        if self._stamps and self._stamps[0] <= stamp:
-            self._drop(bisect_right(self._stamps, stamp), 'unused')
+    def prune(self, time: int) -> None:
+        """Let go of frames measured up to and including `time`: no later reference uses them."""
+        count = 0
+        limit = bisect_right(self._stamps, time + self._reach_ns)
+        while count < limit and self._stamps[count] + self._times(count).offsets_ns[-1] <= time:
+            count += 1
+        if count:
+            self._drop(count, 'unused')
 
     def frames(self) -> Iterator[tuple[int, T, int, bool]]:
         """The frames held: stamp, item, arrival, whether a set used it."""
@@ -146,44 +174,98 @@ class SensorTrack(Generic[T]):
             now: The time from here on, which may be an earlier one.
         """
         self._drop(len(self._stamps), 'flushed')
-        self.last_arrival = now if self.is_live(before) else now - self.max_age_ns
+        silence = 0 if self.is_live(before) else self.silent_at - self.last_arrival
+        self.last_arrival = now - silence
         self.newest = None
+        self._newest_measured = None
         self.behind_since = None
         self._late_run = 0
         self._rhythmic = False
 
+    @property
+    def silent_at(self) -> int:
+        """When the sensor counts as absent: `max_age` after its last frame.
+
+        A sensor of 2 Hz and less is not absent from each frame to the next: it has half a period
+        more than its rhythm.
+        """
+        period = 0
+        if len(self._arrival_intervals) >= RHYTHM_MINIMUM:
+            period = _median(self._arrival_intervals)
+        return self.last_arrival + max(self.max_age_ns, period + period // 2)
+
     def is_live(self, now: int) -> bool:
-        """Whether the sensor was heard within its `max_age`."""
-        return now < self.last_arrival + self.max_age_ns
+        """Whether the sensor is not absent."""
+        return now < self.silent_at
 
     def knows(self, reference: int) -> bool:
         """Whether the frame nearest to `reference` is known: no nearer one can come any more."""
-        newest = self.newest
-        if newest is None:
+        if self.newest is None:
             return False
-        if newest >= reference:
+        newest = self._newest_measured or self._unmeasured
+        settled = self.newest + newest.settles_ns
+        if settled >= reference:
             return True
-        if len(self._intervals) < RHYTHM_MINIMUM:
+        if len(self._intervals) < RHYTHM_MINIMUM or newest.is_stream:
             return False
-        distance = reference - newest
-        ahead = newest + min(self._intervals) - reference
+        distance = reference - settled
+        ahead = settled + min(self._intervals) - reference
         return ahead >= distance if distance <= self.tolerance_ns else ahead > self.tolerance_ns
 
+    def comes_by(self, time: int) -> bool:
+        """Whether the next frame may arrive up to and including `time`, by its rhythm."""
+        if len(self._arrival_intervals) < RHYTHM_MINIMUM:
+            return True
+        least, most = min(self._arrival_intervals), max(self._arrival_intervals)
+        return self.last_arrival + 2 * least - most <= time
+
     def candidate(self, reference: int) -> int:
-        """Index of the frame for `reference` by the sensor's policy, -1 where there is none.
+        """Index of the frame measured nearest to `reference`, -1 where none is within tolerance.
 
         Of two frames equally near, the earlier one.
         """
-        stamps = self._stamps
-        if self.config.policy == 'latest':
-            at = bisect_right(stamps, reference + self.tolerance_ns) - 1
-        else:
-            at = bisect_left(stamps, reference)
-            if at == len(stamps) or (
-                at > 0 and reference - stamps[at - 1] <= stamps[at] - reference
-            ):
-                at -= 1
-        return at if at >= 0 and abs(stamps[at] - reference) <= self.tolerance_ns else -1
+        stamps, reach = self._stamps, self._reach_ns
+        best, least = -1, self.tolerance_ns
+        at = bisect_left(stamps, reference)
+        for i in range(at, len(stamps)):
+            if stamps[i] - reference - reach > least:
+                break
+            distance = self._times(i).distance_ns(reference - stamps[i])
+            if distance < least or (best < 0 and distance == least):
+                best, least = i, distance
+        for i in range(at - 1, -1, -1):
+            if reference - stamps[i] - reach > least:
+                break
+            distance = self._times(i).distance_ns(reference - stamps[i])
+            if distance <= least:
+                best, least = i, distance
+        return best
+
+    def beside(self, at: int, reference: int) -> int:
+        """Index of the frame before or after `at` that measured a part of the view nearer.
+
+        Only frames that were measured in the course of time have parts: sweeps. A point has its
+        like in the next sweep, as much later as that one's stamp is.
+
+        Returns:
+            The index, -1 where all of the frame `at` is nearer.
+        """
+        best, most = -1, _FEWEST_NEARER - 1
+        for other in (at - 1, at + 1):
+            if not 0 <= other < len(self._stamps):
+                continue
+            own, like = self._times(at), self._times(other)
+            if min(len(own.offsets_ns), len(like.offsets_ns)) == 1 or own.is_stream:
+                continue
+            apart = self._stamps[other] - self._stamps[at]
+            middle = 2 * (reference - self._stamps[at])
+            if apart > 0:
+                count = sum(2 * each < middle - apart - _NEARER_NS for each in own.offsets_ns)
+            else:
+                count = sum(2 * each > middle - apart + _NEARER_NS for each in own.offsets_ns)
+            if count > most:
+                best, most = other, count
+        return best
 
     def overdue_at(self, deadline_ns: int) -> int:
         """When the next frame is `deadline_ns` overdue, or the sensor is absent.
@@ -191,7 +273,7 @@ class SensorTrack(Generic[T]):
         The rhythm is the slower one of stamps and arrivals, so that a slowed-down replay is not
         overdue all the time.
         """
-        silent_at = self.last_arrival + self.max_age_ns
+        silent_at = self.silent_at
         if len(self._arrival_intervals) < RHYTHM_MINIMUM or not self._intervals:
             return silent_at
         period = max(_median(self._intervals), _median(self._arrival_intervals))
@@ -212,22 +294,45 @@ class SensorTrack(Generic[T]):
         if not self.enabled:
             return 'disabled'
         if not self.seen:
-            return 'never seen'
+            return NEVER_SEEN
         if not self.is_live(now):
             return f'no new frame for {(now - self.last_arrival) / 1e9:.2f} s'
         if self.newest is None:
             return 'not arrived since time jumped back'
-        near = min((*self._stamps, self.newest), key=lambda stamp: abs(stamp - reference))
-        side = 'after' if near > reference else 'before'
+        newest = self._newest_measured or self._unmeasured
+        frames = [(self.newest, newest)]
+        frames += [(stamp, self._times(at)) for at, stamp in enumerate(self._stamps)]
+        far = [times.distance_ns(reference - stamp) for stamp, times in frames]
+        stamp, times = frames[far.index(min(far))]
+        middle = stamp + (times.offsets_ns[0] + times.offsets_ns[-1]) // 2
+        side = 'after' if middle > reference else 'before'
         return (
             f'no frame within {self.tolerance_ns / 1e6:g} ms of the reference, '
-            f'the nearest is {abs(near - reference) / 1e6:.1f} ms {side} it'
+            f'the nearest is {min(far) / 1e6:.1f} ms {side} it'
         )
+
+    def measured_at(self, at: int) -> int:
+        """Mean of the times at which the frame at this index was measured, nanoseconds."""
+        offsets = self._times(at).offsets_ns
+        return self._stamps[at] + sum(offsets) // len(offsets)
+
+    @property
+    def _unmeasured(self) -> MeasuredTimes:
+        """When a frame was measured of which only its stamp tells."""
+        convention, period = self.config.sweep_stamp, self.period_ns
+        if period is None or convention in ('auto', 'middle'):
+            return AT_STAMP
+        return MeasuredTimes((period // 2 if convention == 'start' else -period // 2,))
+
+    def _times(self, at: int) -> MeasuredTimes:
+        """When the frame at this index was measured, relative to its stamp."""
+        return self._measured[at] or self._unmeasured
 
     def _drop(self, count: int, reason: str) -> None:
         """Let go of the `count` oldest frames; those that no bundle used are counted."""
         self.counters[reason] += self._used[:count].count(False)
-        del self._stamps[:count], self._items[:count], self._arrivals[:count], self._used[:count]
+        del self._stamps[:count], self._items[:count], self._measured[:count]
+        del self._arrivals[:count], self._used[:count]
 
 
 def _median(values: deque[int]) -> int:

@@ -32,15 +32,16 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from sam_ad_perception.core.sensor_track import NEVER, SensorTrack
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig, to_ns
-from sam_ad_perception.core.synchronizer_types import (
+from sam_ad_perception.core.synchronization.config import SensorConfig, SynchronizerConfig, to_ns
+from sam_ad_perception.core.synchronization.measured_times import MeasuredTimes
+from sam_ad_perception.core.synchronization.results import (
     DroppedReference,
     Outcome,
     SensorReport,
     SyncedSet,
 )
+from sam_ad_perception.core.synchronization.sensor_track import NEVER, SensorTrack
 
 K = TypeVar('K', bound=Hashable)
 T = TypeVar('T')
@@ -72,6 +73,7 @@ class Synchronizer(Generic[K, T]):
         *,
         deadline_s: float = 0.05,
         time_jump_s: float = 0.5,
+        wait_s: float | None = None,
     ) -> None:
         """Make a synchronizer that has seen nothing.
 
@@ -80,6 +82,8 @@ class Synchronizer(Generic[K, T]):
             priority: Sensors that may lead, first choice first; disabled ones are passed over.
             deadline_s: A set leaves at the latest so long after its reference arrived, seconds.
             time_jump_s: Time that goes back by more than this starts anew, seconds.
+            wait_s: A set waits so long rather than until the deadline, which then only tells
+                when a reference is overdue: of a recording all comes in the end. Seconds.
 
         Raises:
             ValueError: The priority names an unknown sensor, or no sensor can lead.
@@ -96,8 +100,9 @@ class Synchronizer(Generic[K, T]):
         }
         self._ranked = [self._tracks[key] for key in leading]
         self._keys = leading
-        self._waiters = [(key, track) for key, track in self._tracks.items() if track.waits]
+        self._waiters = [(key, track) for key, track in self._tracks.items() if track.enabled]
         self._deadline_ns = to_ns(deadline_s)
+        self._wait_ns = self._deadline_ns if wait_s is None else to_ns(wait_s)
         self._jump_ns = to_ns(time_jump_s)
         self._pending: list[_Pending[K, T]] = []
         self._rank = 0  # of the leader; behind the last where every sensor is overdue
@@ -108,7 +113,14 @@ class Synchronizer(Generic[K, T]):
         self._references: Counter[tuple[K, str]] = Counter()
         self.time_jumps = 0
 
-    def add(self, sensor: K, stamp_ns: int, item: T, now_ns: int) -> list[Outcome[K, T]]:
+    def add(
+        self,
+        sensor: K,
+        stamp_ns: int,
+        item: T,
+        now_ns: int,
+        measured: MeasuredTimes | None = None,
+    ) -> list[Outcome[K, T]]:
         """Take one frame.
 
         Args:
@@ -116,6 +128,7 @@ class Synchronizer(Generic[K, T]):
             stamp_ns: Its stamp as the sensor gave it, nanoseconds.
             item: Anything; it comes back in the sets.
             now_ns: When it arrived, nanoseconds.
+            measured: When it was measured, where it tells that better than its stamp.
 
         Returns:
             What became of reference frames: those due before it arrived, then those that it
@@ -138,7 +151,7 @@ class Synchronizer(Generic[K, T]):
         stamp = stamp_ns - track.offset_ns
         if track.jumps_back(stamp, self._jump_ns) or self._stays_behind(track, stamp, now):
             self._start_anew(now, out)
-        if not track.insert(stamp, item, now, self._last_stamp - track.tolerance_ns):
+        if not track.insert(stamp, item, now, self._last_stamp - track.tolerance_ns, measured):
             return out
         if track.rank is not None and track.rank <= self._rank:
             self._arrive(sensor, track, stamp, item, out)
@@ -186,7 +199,7 @@ class Synchronizer(Generic[K, T]):
         (a nearer one was taken), `duplicate`, `late` (older than any later set may use),
         `overflow` (queue full), `flushed` (time was set back), `disabled`; or it is still held.
 
-        Every frame that leads, or should have (not each one, with `lead_period_s`), is a
+        Every frame that leads, or should have (not each one, with `min_reference_period_s`), is a
         `reference`, and then a `bundle`, or dropped: `superseded` (a set with this or a later
         stamp was out before it arrived), `taken_back`
         (a sensor of higher priority returned), `required_absent`; or it still waits.
@@ -204,7 +217,7 @@ class Synchronizer(Generic[K, T]):
             latency, period, offset, paired = track.latency_ns, track.period_ns, None, None
             if base is not None and base.latency_ns is not None and latency is not None:
                 offset = base.latency_ns - latency
-                if period and base.period_ns and track.waits:
+                if period and base.period_ns:
                     paired = max(period, base.period_ns)
             reports[key] = SensorReport(period, latency, offset, paired)
         return reports
@@ -292,7 +305,7 @@ class Synchronizer(Generic[K, T]):
         if period and stamp - latest < period:
             return
         self._references[key, 'reference'] += 1
-        insort(self._pending, _Pending(stamp, arrival + self._deadline_ns, key, item))
+        insort(self._pending, _Pending(stamp, arrival + self._wait_ns, key, item))
 
     def _due(self) -> int:
         """When the first reference leaves at the latest: the later ones take it with them."""
@@ -319,13 +332,13 @@ class Synchronizer(Generic[K, T]):
             head = self._pending[0]
             wake = min(wake, self._due())
             for key, track in self._waiters:
-                if key != head.key and track.is_live(self._now) and not track.knows(head.stamp):
-                    wake = min(wake, track.last_arrival + track.max_age_ns)
+                if key != head.key and self._awaits(track, head.stamp, self._now):
+                    wake = min(wake, track.silent_at)
         return wake
 
     def _advance(self, now: int, out: list[Outcome[K, T]]) -> None:
         """Do all that time alone makes due up to `now`, each thing at its own time."""
-        while (event := self._next_event()) <= now:
+        while (event := self._next_event()) <= min(now, FOREVER - 1):
             self._now = max(event, self._now)
             if (
                 self._rank < len(self._ranked)
@@ -349,9 +362,13 @@ class Synchronizer(Generic[K, T]):
         if self._due() <= now:
             return True
         for key, track in self._waiters:
-            if key != head.key and not track.knows(head.stamp) and track.is_live(now):
+            if key != head.key and self._awaits(track, head.stamp, now):
                 return len(self._pending) > self._tracks[head.key].config.queue_size
         return True
+
+    def _awaits(self, track: SensorTrack[T], stamp: int, now: int) -> bool:
+        """Whether a nearer frame of a sensor may come before the first reference is due."""
+        return track.is_live(now) and not track.knows(stamp) and track.comes_by(self._due())
 
     def _emit(self, now: int, out: list[Outcome[K, T]]) -> None:
         """Make the set of the first reference that waits, and let go of what is behind it."""
@@ -360,10 +377,11 @@ class Synchronizer(Generic[K, T]):
         absent: dict[K, str] = {}
         lacking: list[str] = []
         for key, track in self._tracks.items():
-            at = track.find(head.stamp) if key == head.key else track.candidate(head.stamp)
-            if at >= 0:
+            if key == head.key:
+                continue
+            if (at := track.candidate(head.stamp)) >= 0:
                 found[key] = at
-            elif key != head.key and (track.enabled or track.config.required):
+            elif track.enabled or track.config.required:
                 # A sensor that is switched off is not missing, unless somebody requires it.
                 absent[key] = track.why_absent(head.stamp, now)
                 if track.config.required:
@@ -371,20 +389,52 @@ class Synchronizer(Generic[K, T]):
         if lacking:
             self._drop(head.key, head.stamp, 'required_absent', '; '.join(lacking), out)
         else:
-            items = {key: self._tracks[key].take(at) for key, at in found.items()}
-            items[head.key] = (head.stamp, head.item)
-            out.append(SyncedSet(head.stamp, head.key, items, absent))
+            item = (head.stamp, head.item)
+            out.append(make_set(self._tracks, found, head.key, item, absent))
             self._references[head.key, 'bundle'] += 1
         self._last_stamp = head.stamp
         for track in self._tracks.values():
             track.prune(head.stamp - track.tolerance_ns)
 
 
-def make_synchronizer(config: SynchronizerConfig) -> Synchronizer[Modality, T]:
+def make_set(
+    tracks: Mapping[K, SensorTrack[T]],
+    found: Mapping[K, int],
+    reference: K,
+    leading: tuple[int, T],
+    absent: Mapping[K, str],
+) -> SyncedSet[K, T]:
+    """Take the frames of a set out of their tracks.
+
+    Args:
+        tracks: The sensors.
+        found: For each sensor but the reference, the index of its frame.
+        reference: The sensor that leads.
+        leading: Stamp and item of its frame.
+        absent: See `SyncedSet`.
+
+    Returns:
+        The set.
+    """
+    stamp, track = leading[0], tracks[reference]
+    if (own := track.find(stamp)) >= 0:
+        track.take(own)
+    near = {key: tracks[key].beside(at, stamp) for key, at in found.items()}
+    items = {key: tracks[key].take(at) for key, at in found.items()}
+    measured = {key: tracks[key].measured_at(at) for key, at in found.items()}
+    beside = {key: tracks[key].take(at) for key, at in near.items() if at >= 0}
+    items[reference], measured[reference] = leading, stamp
+    return SyncedSet(stamp, reference, items, absent, measured, beside)
+
+
+def make_synchronizer(
+    config: SynchronizerConfig, wait_s: float | None = None
+) -> Synchronizer[Modality, T]:
     """Make the synchronizer of the live sensors.
 
     Args:
         config: Its configuration.
+        wait_s: See `Synchronizer`.
 
     Returns:
         A synchronizer whose keys are the modalities.
@@ -394,4 +444,5 @@ def make_synchronizer(config: SynchronizerConfig) -> Synchronizer[Modality, T]:
         [Modality(name) for name in config.reference],
         deadline_s=config.deadline_s,
         time_jump_s=config.time_jump_s,
+        wait_s=wait_s,
     )

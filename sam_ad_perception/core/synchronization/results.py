@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from sam_ad_perception.core.sensors import Modality, SensorBundle
 
 K = TypeVar('K', bound=Hashable)
 T = TypeVar('T')
@@ -20,12 +22,18 @@ class SyncedSet(Generic[K, T]):
         items: For each sensor present, the reference included, its stamp (offset subtracted,
             nanoseconds) and what was added with it.
         absent: For each other sensor, why it is not present, in words.
+        measured_ns: For the same sensors, the mean of the times at which it was measured,
+            nanoseconds; for the reference its stamp.
+        beside: For sensors whose next or last frame measured a part of the view nearer to the
+            reference than the one in `items`, that frame.
     """
 
     stamp_ns: int
     reference: K
     items: Mapping[K, tuple[int, T]]
     absent: Mapping[K, str]
+    measured_ns: Mapping[K, int] = field(default_factory=dict)
+    beside: Mapping[K, tuple[int, T]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,8 +70,7 @@ class SensorReport:
         offset_ns: How far its stamps run ahead of those of the first sensor in the priority that
             was seen, judged by arrivals (difference of the latencies): a candidate for
             `offset_s`. None while unknown.
-        paired_period_ns: The longer period of the two, for a sensor whose nearest frame is taken;
-            None for others, and while it is unknown.
+        paired_period_ns: The longer period of the two; None while it is unknown.
     """
 
     period_ns: int | None
@@ -85,3 +92,21 @@ class SensorReport:
             f'stamps are {abs(offset) / 1e6:.0f} ms {side} the reference by arrivals, more than '
             'half a period: if a clock is off, wrong frames are paired until offset_s is set'
         )
+
+
+@dataclass(frozen=True)
+class DroppedFrame:
+    """A reference frame that gets no bundle.
+
+    Attributes:
+        stamp_ns: Stamp of the reference frame, nanoseconds.
+        reason: Why, in one sentence.
+        reference: Its sensor.
+    """
+
+    stamp_ns: int
+    reason: str
+    reference: Modality
+
+
+BundleResult = SensorBundle | DroppedFrame

@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.bundler import Bundler, BundlerConfig, BundleResult, Dropped
-from sam_ad_perception.core.event_encoding import encode_packet
-from sam_ad_perception.core.event_packets import EventDecodeError, EventPacket
-from sam_ad_perception.core.events import empty_events
-from sam_ad_perception.core.parameters import build, leaves
+from sam_ad_perception.core.events.decoding import empty_events
+from sam_ad_perception.core.events.encoding import encode_packet
+from sam_ad_perception.core.events.packets import EventDecodeError, EventPacket
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.geometry.transforms import make_transform
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -21,8 +21,14 @@ from sam_ad_perception.core.sensors import (
     SensorBundle,
     SensorFrame,
 )
-from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
-from sam_ad_perception.core.transforms import TransformTree, make_transform
+from sam_ad_perception.core.settings.parameters import build, leaves
+from sam_ad_perception.core.synchronization.bundler import (
+    Bundler,
+    BundlerConfig,
+    BundleResult,
+    DroppedFrame,
+)
+from sam_ad_perception.core.synchronization.config import SensorConfig, SynchronizerConfig
 
 MS, S = 1_000_000, 1_000_000_000
 CAMERA, THERMAL, EVENT, LIDAR = Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR
@@ -126,7 +132,7 @@ def test_events_are_the_window_that_ends_at_the_reference() -> None:
 
 def test_event_clock_offset_moves_stamps_and_events() -> None:
     """An event camera whose stamps run 7 ms ahead."""
-    sync = SynchronizerConfig(event=SensorConfig(offset_s=0.007, queue_size=2000))
+    sync = SynchronizerConfig(sensors={'event': SensorConfig(offset_s=0.007, queue_size=2000)})
     bundler = make_bundler(sync)
     results: list[BundleResult] = []
     for i in range(20):
@@ -168,6 +174,18 @@ def test_static_scene_is_an_event_frame_without_events() -> None:
     assert (events.t_ns.size, events.size) == (0, (30, 40))
 
 
+def test_a_camera_described_in_the_frame_of_another_is_moved_to_its_own_centre() -> None:
+    """P of a stereo pair's second camera, and of every KITTI recording, has an offset."""
+    bundler = make_bundler()
+    bundler.set_camera(CAMERA, replace(VIEW, offset=(-0.54, 0.0, 0.01)))
+    bundler.set_camera(THERMAL, replace(THERMAL_MODEL, offset=(0.2, 0.0, 0.0)))
+    for bundle in bundles_of(drive(bundler)):
+        wanted = make_transform(np.eye(3), (-0.54, 0.9, 0.01))
+        np.testing.assert_allclose(bundle.T_camera[LIDAR], wanted, atol=1e-12)
+        wanted = make_transform(np.eye(3), (-0.74, 0.1, 0.01))
+        np.testing.assert_allclose(bundle.T_camera[THERMAL], wanted, atol=1e-12)
+
+
 def test_missing_extrinsic_is_missing_and_never_identity() -> None:
     for bundle in bundles_of(drive(make_bundler(tree=make_tree(without='lidar')))):
         assert LIDAR not in bundle.frames
@@ -203,12 +221,12 @@ def test_missing_camera_info_of_another_sensor(modality: Modality) -> None:
 
 def test_image_and_camera_info_of_different_size() -> None:
     bundler = make_bundler()
-    bundler.set_camera(THERMAL, EVENT_MODEL)
+    bundler.set_camera(THERMAL, replace(EVENT_MODEL, height=24))
     bundler.set_camera(CAMERA, replace(VIEW, width=65))
     bundle = bundles_of(drive(bundler))[0]
     assert set(bundle.frames) == {EVENT, LIDAR}
     assert bundle.missing[THERMAL] == (
-        'the thermal image is 32x24 pixels, its camera_info says 40x30'
+        'the thermal image is 32x24 pixels, its camera_info says 40x24'
     )
     assert bundle.missing[CAMERA] == 'the camera image is 64x48 pixels, its camera_info says 65x48'
     assert bundler.counters['thermal.misplaced'] == 5
@@ -231,19 +249,29 @@ def drive_one(bundler: Bundler, stamp_ns: int) -> list[BundleResult]:
     return results
 
 
-def test_without_any_camera_geometry_the_frame_is_dropped_with_the_reason() -> None:
+def test_without_any_camera_geometry_the_camera_is_used_alone() -> None:
     bundler = make_bundler(without=(CAMERA,))
     assert drive_one(bundler, 0) == []
     due = bundler.next_deadline_ns
     assert due == 50 * MS
-    (drop,) = bundler.poll(due)
-    assert isinstance(drop, Dropped)
-    assert (drop.stamp_ns, drop.reference) == (0, CAMERA)
-    assert drop.reason.startswith('no camera geometry')
-    assert bundler.counters['camera.no_view'] == 1
+    (bundle,) = bundler.poll(due)
+    assert isinstance(bundle, SensorBundle)
+    assert set(bundle.frames) == {CAMERA}
+    assert (bundle.camera.size, bundle.camera.frame_id) == (VIEW.size, VIEW.frame_id)
+    why = 'the lens of the camera is unknown: no camera_info of the camera came'
+    assert (bundle.camera.unknown_lens, bundle.missing[LIDAR]) == (why.partition(': ')[2], why)
     drive_one(bundler, 100 * MS)
-    (drop,) = bundler.flush()
-    assert isinstance(drop, Dropped)
+    (bundle,) = bundler.flush()
+    assert isinstance(bundle, SensorBundle)
+
+
+def test_without_geometry_and_image_of_the_camera_the_frame_is_dropped_with_the_reason() -> None:
+    bundler = make_bundler(without=(CAMERA,))
+    drop = drive(bundler, 10, skip=(CAMERA, EVENT, LIDAR))[-1]
+    assert isinstance(drop, DroppedFrame)
+    assert drop.reference == THERMAL
+    assert drop.reason.startswith('no camera geometry')
+    assert bundler.counters['thermal.no_view'] >= 1
 
 
 def test_frame_may_bring_its_own_geometry() -> None:
@@ -255,19 +283,19 @@ def test_frame_may_bring_its_own_geometry() -> None:
 
 
 def test_a_bundle_tells_which_sensors_are_required() -> None:
-    sync = SynchronizerConfig(lidar=SensorConfig(required=True, policy='latest'))
+    sync = SynchronizerConfig(sensors={'lidar': SensorConfig(required=True)})
     bundles = [b for b in drive(make_bundler(sync, make_tree())) if isinstance(b, SensorBundle)]
     assert bundles
     assert all(bundle.required == (LIDAR,) for bundle in bundles)
 
 
 def test_required_sensor_that_cannot_be_placed() -> None:
-    sync = SynchronizerConfig(lidar=SensorConfig(required=True, policy='latest'))
+    sync = SynchronizerConfig(sensors={'lidar': SensorConfig(required=True)})
     bundler = make_bundler(sync, make_tree(without='lidar'))
     results = drive(bundler)
     assert len(results) == 5
     for result in results:
-        assert isinstance(result, Dropped)
+        assert isinstance(result, DroppedFrame)
         assert result.reason.startswith('a required sensor is missing: lidar: ')
     assert bundler.counters['camera.no_data'] == 5
 
@@ -275,12 +303,12 @@ def test_required_sensor_that_cannot_be_placed() -> None:
 def test_nothing_usable() -> None:
     bundler = make_bundler(tree=TransformTree(), without=(THERMAL, EVENT))
     (drop, *_) = drive(bundler, 8, skip=(CAMERA,))
-    assert isinstance(drop, Dropped)
+    assert isinstance(drop, DroppedFrame)
     assert drop.reason.startswith('no sensor can be used: ')
 
 
 def test_stamps_lose_their_clock_offset() -> None:
-    sync = SynchronizerConfig(thermal=SensorConfig(offset_s=0.02))
+    sync = SynchronizerConfig(sensors={'thermal': SensorConfig(offset_s=0.02)})
     bundler = make_bundler(sync)
     bundler.add_frame(thermal_frame(120 * MS), 101 * MS)
     bundler.add_frame(camera_frame(100 * MS), 102 * MS)
@@ -367,7 +395,8 @@ def test_every_reference_is_accounted_for() -> None:
     counts = bundler.counters
     assert [r.stamp_ns // MS for r in results] == list(range(100_000, 101_000, 100))
     assert counts['camera.reference'] == 10
-    assert counts['camera.bundle'] - counts['camera.no_view'] == len(bundles_of(results)) == 7
+    assert counts['camera.bundle'] == len(bundles_of(results)) == 10
+    assert ['lidar' in each.frames for each in bundles_of(results)] == 3 * [False] + 7 * [True]
 
 
 def test_event_camera_alone_leads_at_its_own_pace() -> None:
@@ -380,4 +409,5 @@ def test_event_camera_alone_leads_at_its_own_pace() -> None:
 def test_configuration() -> None:
     assert BundlerConfig() == build(BundlerConfig, {})
     names = leaves(BundlerConfig)
-    assert {'event_window_s', 'max_events', 'sync.deadline_s', 'sync.lidar.policy'} <= set(names)
+    expected = {'event_window_s', 'max_events', 'sync.deadline_s', 'sync.lidar.sweep_stamp'}
+    assert expected <= set(names)

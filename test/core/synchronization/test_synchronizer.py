@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from sam_ad_perception.core.parameters import ParameterError, build, leaves
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.synchronizer import Synchronizer, make_synchronizer
-from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
-from sam_ad_perception.core.synchronizer_types import DroppedReference, Outcome, SyncedSet
+from sam_ad_perception.core.settings.parameters import ParameterError, build, leaves
+from sam_ad_perception.core.synchronization.config import SensorConfig, SynchronizerConfig
+from sam_ad_perception.core.synchronization.results import DroppedReference, Outcome, SyncedSet
+from sam_ad_perception.core.synchronization.synchronizer import Synchronizer, make_synchronizer
 
 MS, S = 1_000_000, 1_000_000_000
 LATENCY = 5 * MS
@@ -120,7 +120,7 @@ def test_camera_then_thermal_stop_and_return() -> None:
         for a in stream(key, 100 + phase, 5000 + phase)
         if not stops.get(key, (0, 0))[0] * MS < a[2] < stops.get(key, (0, 0))[1] * MS
     ]
-    sync = make(lidar=SensorConfig(policy='latest'))
+    sync = make()
     sets = [s for s in sets_of(sync, arrivals) if s.stamp_ns <= 4900 * MS]
     leaders = [s.reference for s in sets]
     changes = [leaders[0], *(b for a, b in pairwise(leaders) if a != b)]
@@ -213,17 +213,10 @@ def test_equal_stamps_leave_at_once() -> None:
 
 def test_slow_lidar_beside_a_fast_camera() -> None:
     arrivals = stream('camera', 0, 3000, 33) + stream('lidar', 7, 3000, 100)
-    config = SensorConfig(policy='latest', tolerance_s=0.11)
-    results = timed(make(keys=('camera', 'lidar'), lidar=config), arrivals)
-    assert len(results) == 91
-    for when, outcome in results:
-        assert isinstance(outcome, SyncedSet)
-        assert when == outcome.stamp_ns + LATENCY, 'latest never waits'
-        arrived = [s for a, key, s in arrivals if key == 'lidar' and a < when]
-        if arrived:
-            assert outcome.items['lidar'][0] == max(arrived)
     nearest = SensorConfig(tolerance_s=0.051)
-    for when, outcome in timed(make(keys=('camera', 'lidar'), lidar=nearest), arrivals)[10:-5]:
+    results = timed(make(keys=('camera', 'lidar'), lidar=nearest), arrivals)
+    assert len(results) == 91
+    for when, outcome in results[10:-5]:
         assert isinstance(outcome, SyncedSet)
         error = outcome.items['lidar'][0] - outcome.stamp_ns
         assert abs(error) <= 50 * MS
@@ -248,7 +241,7 @@ def test_stall_of_everything() -> None:
 
 def test_lead_period_thins_out_a_fast_reference() -> None:
     """Event packets come at 250 Hz; alone, they lead at 20 Hz, and none is counted as dropped."""
-    sync = make(keys=('event',), event=SensorConfig(lead_period_s=0.05, queue_size=2000))
+    sync = make(keys=('event',), event=SensorConfig(min_reference_period_s=0.05, queue_size=2000))
     stamps = [s.stamp_ns // MS for s in sets_of(sync, stream('event', 0, 2000, 4))]
     assert stamps == list(range(0, 2000, 52))
     assert sync.counters['event', 'reference'] == len(stamps)
@@ -345,6 +338,14 @@ def test_slow_replay_keeps_its_leader() -> None:
     assert {s.reference for s in sets if s.stamp_ns <= 4000 * MS} == {'camera'}
 
 
+@pytest.mark.parametrize('now', [2**62, 2**63, 2**64 - 5_000_000])
+def test_an_arrival_at_the_end_of_time_ends(now: int) -> None:
+    sync = make(keys=('camera', 'thermal'))
+    timed(sync, stream('camera', 0, 500) + stream('thermal', 0, 500))
+    out = sync.add('camera', 600 * MS, 0, now) + sync.poll(now + 1) + sync.flush()
+    assert [o.stamp_ns for o in out] == [600 * MS]
+
+
 def test_memory_is_bounded() -> None:
     """No reference ever comes; then one comes after many frames of another sensor."""
     sensors = {'camera': SensorConfig(max_age_s=1e6), 'thermal': SensorConfig(queue_size=20)}
@@ -381,14 +382,14 @@ def test_wrong_use_is_refused(call: Callable[[], object], message: str) -> None:
 
 def test_configuration_of_the_live_sensors() -> None:
     config = SynchronizerConfig()
-    assert config.sensors[Modality.LIDAR].policy == 'latest'
+    assert config.sensors[Modality.LIDAR].sweep_stamp == 'auto'
     assert not config.sensors[Modality.DEPTH].enabled
     changed = build(SynchronizerConfig, {'thermal.offset_s': 0.059, 'reference': ['thermal']})
     assert changed.thermal.offset_s == 0.059
     sync: Synchronizer[Modality, None] = make_synchronizer(changed)
     (bundle,) = [*sync.add(Modality.THERMAL, 59 * MS, None, 0), *sync.flush()]
     assert (bundle.reference, bundle.stamp_ns) == (Modality.THERMAL, 0)
-    for wrong in ({'reference': ['camera', 'camera']}, {'camera.policy': 'best'}):
+    for wrong in ({'reference': ['camera', 'camera']}, {'lidar.sweep_stamp': 'first'}):
         with pytest.raises(ParameterError):
             build(SynchronizerConfig, wrong)
     assert all(leaf.description for leaf in leaves(SynchronizerConfig).values())
