@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.geometry import project_points, unproject_pixels
+from sam_ad_perception.core.geometry.cameras import project_points, unproject_pixels
 from sam_ad_perception.core.sensors import CameraModel, Events
 
 WIDTH = 80

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.image_motion import ImageMotion
+from sam_ad_perception.core.clock_offsets.image_motion import ImageMotion
+from sam_ad_perception.core.clock_offsets.sweep_motion import SweepMotion
 from sam_ad_perception.core.sensors import PointCloud
-from sam_ad_perception.core.sweep_motion import SweepMotion
 
 FOCAL = 200.0
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.motion_track import MotionTrack
+from sam_ad_perception.core.clock_offsets.motion_track import MotionTrack
 from sam_ad_perception.core.sensors import PointCloud
 
 CHANNELS = ('roll', 'pitch', 'yaw')

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.motion_track import MotionTrack
-from sam_ad_perception.core.stamp_timing import measure_timing
-from sam_ad_perception.core.time_offsets import LagEstimate, estimate_lags
+from sam_ad_perception.core.clock_offsets.motion_matching import LagEstimate, estimate_lags
+from sam_ad_perception.core.clock_offsets.motion_track import MotionTrack
+from sam_ad_perception.core.clock_offsets.stamp_timing import measure_timing
 
 Angle = Callable[[np.ndarray], np.ndarray]
 

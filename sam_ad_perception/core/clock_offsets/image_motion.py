@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.motion_track import MotionTrack
+from sam_ad_perception.core.clock_offsets.motion_track import MotionTrack
 
 CHANNELS = ('pitch', 'yaw', 'roll', 'activity')
 """Rotation of the camera about its x, y and z axes, radians, and mean change of brightness."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.motion_track import MotionTrack
+from sam_ad_perception.core.clock_offsets.motion_track import MotionTrack
 
 MINIMUM_INTERVALS = 40
 MINIMUM_EXPLAINED = 0.8
