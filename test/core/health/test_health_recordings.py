@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.health import HealthMonitor
+from sam_ad_perception.core.health.monitor import HealthMonitor
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
 
 CAMERA, THERMAL = Modality.CAMERA, Modality.THERMAL

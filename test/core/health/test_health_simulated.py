@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.health import HealthMonitor
+from sam_ad_perception.core.health.monitor import HealthMonitor
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.simulation.drive import SENSORS, Drive, DriveConfig
-from sam_ad_perception.simulation.faults import KINDS, corrupt
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.faults.effects import KINDS, corrupt
+from sam_ad_perception.simulation.sensors.rig import simulated_sensors
 
 HEALTHY, FAULTY = 5, 2
 SMALL = {'size': (200, 320), 'thermal_size': (128, 160), 'event_size': (100, 160)}
@@ -42,7 +43,7 @@ def test_a_drive_without_faults_raises_no_alarm(drive):
         assert checked.findings == {}
         assert checked.bundle is bundle
     assert {m: health.frames for m, health in monitor.summary().items()} == dict.fromkeys(
-        SENSORS, HEALTHY + FAULTY
+        simulated_sensors(), HEALTHY + FAULTY
     )
 
 

@@ -21,40 +21,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.health_config import HealthConfig
-from sam_ad_perception.core.health_judgement import (
+from sam_ad_perception.core.health.config import HealthConfig
+from sam_ad_perception.core.health.judgement import (
     HealthFinding,
     HealthKind,
     Judgement,
-    Levels,
     Severity,
-    judge_camera,
-    judge_cloud,
-    judge_depth,
-    judge_events,
-    judge_thermal,
+    check_cloud,
+    check_events,
 )
-from sam_ad_perception.core.health_measures import (
+from sam_ad_perception.core.health.measures import (
     event_density,
     measure_cloud,
     measure_image,
     sample_events,
     warm_up,
 )
+from sam_ad_perception.core.health.repetition import differs, is_same, warm_up_comparison
+from sam_ad_perception.core.health.watch import Circumstances, Watch, warm_up_watches
+from sam_ad_perception.core.registry import resolve
 from sam_ad_perception.core.sensors import (
+    EVENT_WINDOW_NS,
     Events,
     Modality,
     PointCloud,
     SensorBundle,
+    SensorData,
     SensorFrame,
+    remove_sensors,
 )
 
-EVENT_WINDOW_NS = 30_000_000
-"""So much of the events before a frame's stamp is counted."""
 MAX_SENSORS = 64
 """So many sensors are remembered at once; the one not heard for longest is forgotten."""
-MOVING_SHARE = 0.05
-"""The camera sees motion when this share of its pixels changed by more than noise can."""
 
 _Key = tuple[str, Modality, str]
 
@@ -115,6 +113,8 @@ class HealthMonitor:
 
     def __init__(self, config: HealthConfig | None = None) -> None:
         warm_up()
+        warm_up_watches()
+        warm_up_comparison()
         self.config = config or HealthConfig()
         self._sensors: OrderedDict[_Key, _Sensor] = OrderedDict()
         self._lock = threading.Lock()
@@ -133,12 +133,13 @@ class HealthMonitor:
         findings: dict[Modality, tuple[HealthFinding, ...]] = {}
         moving: bool | None = None
         # The camera first: whether it sees motion decides whether silent events are a fault.
-        for modality in Modality:
+        for modality, thresholds in self.config.sensors.items():
             frame = bundle.frames.get(modality)
-            if frame is None or not getattr(self.config, modality).enabled:
+            if frame is None or not thresholds.enabled:
                 continue
             sensor = self._sensor((bundle.camera.frame_id, modality, frame.frame_id), frame)
-            found = sensor.take(frame, self.config, moving)
+            around = Circumstances(moving=moving, T_camera=bundle.T_camera.get(modality))
+            found = sensor.take(frame, self.config, around)
             if modality is Modality.CAMERA and not found:
                 moving = sensor.moving
             if found:
@@ -169,7 +170,7 @@ class HealthMonitor:
     def _sensor(self, key: _Key, frame: SensorFrame) -> _Sensor:
         sensor = self._sensors.get(key)
         if sensor is None or sensor.is_stale(frame.stamp_ns, self.config.forget_s):
-            sensor = self._sensors[key] = _Sensor()
+            sensor = self._sensors[key] = _Sensor(frame.modality)
         self._sensors.move_to_end(key)
         if len(self._sensors) > MAX_SENSORS:
             self._sensors.popitem(last=False)
@@ -180,16 +181,14 @@ class HealthMonitor:
             before = self._told.pop(key, SensorHealth())
             while len(self._told) >= MAX_SENSORS:
                 del self._told[next(iter(self._told))]
-            counts = Counter(before.counts)
-            counts.update({str(finding.kind) for finding in found})
+            counts = dict(before.counts)
+            for kind in {str(finding.kind) for finding in found}:
+                counts[kind] = counts.get(kind, 0) + 1
             unusable = any(finding.severity is Severity.UNUSABLE for finding in found)
-            self._told[key] = SensorHealth(
-                before.frames + 1,
-                dict(counts),
-                before.unhealthy + bool(found),
-                before.unusable + unusable,
-                found[-1].reason if found else before.last_reason,
-            )
+            reason = found[-1].reason if found else before.last_reason
+            frames, unhealthy = before.frames + 1, before.unhealthy + bool(found)
+            taken_out = before.unusable + unusable
+            self._told[key] = SensorHealth(frames, counts, unhealthy, taken_out, reason)
 
 
 class _Sensor:
@@ -200,15 +199,21 @@ class _Sensor:
         moving: Whether that image differs from the one before by more than noise; None at first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, modality: Modality) -> None:
+        watch = modality.record.watch
+        self._watch: Watch | None = resolve(watch)() if watch else None
         self.fresh = False
         self.moving: bool | None = None
         self._stamp_ns: int | None = None
         self._found: tuple[HealthFinding, ...] = ()
         self._samples: NDArray[Any] | None = None
+        self._before: SensorData | None = None
         self._levels: dict[str, float] = {}
         self._frames = 0
         self._repeats = 0
+        self._repeated_s = 0.0
+        self._refused: dict[str, float] = {}
+        self._refused_s = 0.0
         self._good_frames_due = 0
 
     def is_stale(self, stamp_ns: int, forget_s: float) -> bool:
@@ -216,14 +221,14 @@ class _Sensor:
         return self._stamp_ns is not None and not (0 <= stamp_ns - self._stamp_ns < 1e9 * forget_s)
 
     def take(
-        self, frame: SensorFrame, config: HealthConfig, moving: bool | None
+        self, frame: SensorFrame, config: HealthConfig, around: Circumstances
     ) -> tuple[HealthFinding, ...]:
         """Judge a frame.
 
         Args:
             frame: The frame.
             config: Thresholds.
-            moving: Whether the camera sees motion, or None.
+            around: What the other sensors know.
 
         Returns:
             What is wrong with it.
@@ -235,26 +240,30 @@ class _Sensor:
         elapsed_s = (frame.stamp_ns - before_ns) * 1e-9
         self._stamp_ns = frame.stamp_ns
         try:
-            found, figures = self._judge(frame, config, moving)
+            found, figures = self._judge(frame, config, around, elapsed_s)
         except ValueError:
             # A malformed frame has no health: whoever renders it says what is wrong with it.
             self._found = ()
             return self._found
         unusable = any(finding.severity is Severity.UNUSABLE for finding in found)
-        self._learn(figures, elapsed_s, config, refused=bool(found))
+        if not self._repeats:
+            self._learn(figures, elapsed_s, config, refused=bool(found))
         self._found = tuple(found) + self._recover(unusable, config.recovery_frames)
         return self._found
 
-    def _judge(self, frame: SensorFrame, config: HealthConfig, moving: bool | None) -> Judgement:
+    def _judge(
+        self, frame: SensorFrame, config: HealthConfig, around: Circumstances, elapsed_s: float
+    ) -> Judgement:
         """Measure a frame and judge it by the figures; then compare it with the one before."""
-        data, levels = frame.data, self._levels
+        data, levels, image = frame.data, self._levels, None
+        thresholds, judge = config.sensors[frame.modality], frame.modality.record.judge
         if isinstance(data, Events):
             density = event_density(data, frame.stamp_ns, EVENT_WINDOW_NS)
-            found, figures = judge_events(density, moving, levels, config.event)
+            found, figures = check_events(density, around.moving, levels, thresholds)
             samples: NDArray[Any] = sample_events(data)
         elif isinstance(data, PointCloud):
             cloud = measure_cloud(data)
-            found, figures = judge_cloud(cloud, levels, config.lidar)
+            found, figures = check_cloud(cloud, levels, thresholds)
             samples = cloud.samples
         else:
             assert isinstance(data, np.ndarray)
@@ -263,36 +272,61 @@ class _Sensor:
             if self._samples is not None and self._samples.dtype != samples.dtype:
                 levels.clear()  # a driver that changed its encoding: nothing is usual any more
                 self._frames = 0
-            found, figures = _judge_image(image, frame.modality, levels, config)
+            found, figures = resolve(judge)(image, levels, thresholds) if judge else ([], {})
             if frame.modality is Modality.CAMERA:
-                self.moving = _differs(samples, self._samples, 4.0 + 6.0 * image.noise)
-        found = found + self._frozen(samples, config.frozen_repeats, judged=found)
+                self.moving = differs(samples, self._samples, 4.0 + 6.0 * image.noise)
+        found = found + self._frozen(data, samples, config, elapsed_s, judged=found)
+        if self._watch is not None:
+            kinds = frozenset(finding.kind for finding in found)
+            around = Circumstances(elapsed_s, around.moving, around.T_camera, image, kinds)
+            found = found + self._watch.look(frame, around, thresholds)
         # A copy of what may be a view: the message that holds the pixels goes away.
         self._samples = np.array(samples)
+        self._before = data
         return found, figures
 
     def _frozen(
-        self, samples: NDArray[Any], repeats: int, judged: Sequence[HealthFinding]
+        self,
+        data: SensorData,
+        samples: NDArray[Any],
+        config: HealthConfig,
+        elapsed_s: float,
+        judged: Sequence[HealthFinding],
     ) -> list[HealthFinding]:
         """Compare with the frame before: noise alone makes two frames of a live sensor differ.
 
-        A frame that is unusable by its own figures, as a black one, is told as such.
+        Samples that differ settle it; where they are equal, all values are compared. A frame that
+        is unusable by its own figures, as a black one, is told as such. A driver may send each
+        frame twice: one that repeats is used until that lasts.
         """
         before = self._samples
         same = (
             before is not None
+            and self._before is not None
             and samples.size > 0
             and before.dtype == samples.dtype
+            and np.array_equal(before[:1], samples[:1], equal_nan=samples.dtype.kind == 'f')
             and np.array_equal(before, samples, equal_nan=samples.dtype.kind == 'f')
+            and is_same(self._before, data)
         )
         self._repeats = self._repeats + 1 if same else 0
+        self._repeated_s = self._repeated_s + elapsed_s if same else 0.0
         refused = any(finding.severity is Severity.UNUSABLE for finding in judged)
-        if refused or not repeats or self._repeats < repeats:
+        least = config.frozen_repeats
+        if refused or not same or not least:
             return []
-        reason = f'frozen: the same content under {self._repeats + 1} different stamps'
-        return [
-            HealthFinding(HealthKind.FROZEN, reason, Severity.UNUSABLE, self._repeats, repeats)
-        ]
+        if self._repeats < least or self._repeated_s < config.frozen_s:
+            reason = (
+                f'repeated: the frame before under another stamp, {self._repeats} times so far'
+            )
+            kind, severity = HealthKind.REPEATED, Severity.DEGRADED
+        else:
+            reason = (
+                f'frozen: the same content under {self._repeats + 1} different stamps (of a '
+                'simulator without noise: health.frozen_repeats 0)'
+            )
+            kind, severity = HealthKind.FROZEN, Severity.UNUSABLE
+        return [HealthFinding(kind, reason, severity, self._repeats, least)]
 
     def _learn(
         self,
@@ -302,16 +336,29 @@ class _Sensor:
         *,
         refused: bool,
     ) -> None:
-        """Move the running levels: slowly while frames are refused, quickly while few came."""
-        if refused and not self._levels:
+        """Move the running levels by healthy frames alone, quickly while few came.
+
+        Frames that are refused have levels of their own, which become the running ones once that
+        lasted: what lasts is the new normal.
+        """
+        weight = 1 - math.exp(-elapsed_s / config.level_s)
+        if refused:
+            if self._levels:
+                self._refused_s += elapsed_s
+                _move(self._refused, figures, weight)
+            if self._refused_s >= config.accept_s:
+                self._levels, self._refused, self._refused_s = self._refused, {}, 0.0
+                if self._watch is not None:
+                    self._watch.learn(1.0)
             return
-        self._frames += not refused
-        weight = 1 - math.exp(-elapsed_s / (config.accept_s if refused else config.level_s))
-        if not refused:
-            weight = max(weight, 1 / self._frames)
-        for name, value in figures.items():
-            before = self._levels.get(name, value)
-            self._levels[name] = before + weight * (value - before)
+        self._frames += 1
+        self._refused_s = max(0.0, self._refused_s - elapsed_s)
+        if not self._refused_s:
+            self._refused = {}
+        weight = max(weight, 1 / self._frames)
+        _move(self._levels, figures, weight)
+        if self._watch is not None:
+            self._watch.learn(weight)
 
     def _recover(self, unusable: bool, frames: int) -> tuple[HealthFinding, ...]:
         """Hold back a sensor that was taken out until it was good for a while."""
@@ -326,22 +373,11 @@ class _Sensor:
         return (HealthFinding(HealthKind.RECOVERING, reason, Severity.UNUSABLE, good, frames),)
 
 
-def _judge_image(
-    image: Any, modality: Modality, levels: Levels, config: HealthConfig
-) -> Judgement:
-    if modality is Modality.CAMERA:
-        return judge_camera(image, levels, config.camera)
-    if modality is Modality.THERMAL:
-        return judge_thermal(image, levels, config.thermal)
-    return judge_depth(image, levels, config.depth)
-
-
-def _differs(samples: NDArray[Any], before: NDArray[Any] | None, least: float) -> bool | None:
-    """Whether more pixels differ by `least` than a standing camera explains."""
-    if before is None or before.shape != samples.shape or before.dtype != samples.dtype:
-        return None
-    change = np.abs(np.subtract(samples, before, dtype=np.float32))
-    return bool(np.count_nonzero(change > least) > MOVING_SHARE * samples.size)
+def _move(levels: dict[str, float], figures: Mapping[str, float], weight: float) -> None:
+    """Move running levels towards figures; the first figure is the level."""
+    for name, value in figures.items():
+        before = levels.get(name, value)
+        levels[name] = before + weight * (value - before)
 
 
 def _without_unusable(
@@ -350,14 +386,13 @@ def _without_unusable(
     """Take out the unusable frames, and note what is wrong with the others."""
     if not findings:
         return bundle
-    missing, notes = dict(bundle.missing), dict(bundle.notes)
+    refusals: dict[Modality, str] = {}
+    notes = dict(bundle.notes)
     for modality, found in findings.items():
         refused = [f.reason for f in found if f.severity is Severity.UNUSABLE]
         if refused:
-            missing[modality] = '; '.join(refused)
-            notes.pop(modality, None)
+            refusals[modality] = '; '.join(refused)
         else:
             known = [notes[modality]] if modality in notes else []
             notes[modality] = '; '.join([*known, *(f.reason for f in found)])
-    frames = {m: f for m, f in bundle.frames.items() if m not in missing}
-    return replace(bundle, frames=frames, missing=missing, notes=notes)
+    return remove_sensors(replace(bundle, notes=notes), refusals)

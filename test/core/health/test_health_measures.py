@@ -7,11 +7,14 @@ import math
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sam_ad_perception.core.health_measures import (
+from sam_ad_perception.core.health.measures import (
     event_density,
     measure_cloud,
     measure_image,
+    quantile,
     warm_up,
 )
 from sam_ad_perception.core.sensors import Events, PointCloud
@@ -29,6 +32,35 @@ def test_percentiles_are_those_of_the_whole_image(rng, shape, dtype):
     plane = image if image.ndim == 2 else image[:, :, 1]
     for value, percent in ((m.low, 2), (m.middle, 50), (m.high, 98)):
         assert value == pytest.approx(np.percentile(plane, percent), abs=6)
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), share=st.floats(0.0, 1.0))
+def test_quantiles_are_those_of_numpy(values, share):
+    numbers = np.array(values)
+    assert quantile(numbers, share) == pytest.approx(np.quantile(numbers, share), abs=1e-6)
+
+
+@pytest.mark.parametrize('shape', [(40, 60), (71, 33)])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_levels_of_whole_numbers_are_those_of_numpy(rng, shape, dtype):
+    """Pictures no larger than the grid are seen whole."""
+    full = np.iinfo(dtype).max
+    image = rng.integers(0, full, shape).astype(dtype)
+    image[:3] = full
+    image[3, :5] = full - full // 100
+    m = measure_image(image)
+    last = image.size - 1
+    expected = np.sort(image, axis=None)[[round(0.02 * last), last // 2, round(0.98 * last)]]
+    assert (m.low, m.middle, m.high) == tuple(expected)
+    assert m.saturated == np.mean(image >= full - full // 50)
+    assert m.clipped == np.mean(image == image.max())
+
+
+def test_noise_of_bytes_is_that_of_the_same_values_in_more_bits(rng):
+    image = np.clip(checker(1.0, 64) + rng.normal(0, 5, (384, 512)), 0, 255).astype(np.uint8)
+    assert measure_image(image).noise == pytest.approx(
+        measure_image(image.astype(np.uint16)).noise, rel=1e-6
+    )
 
 
 def checker(blur_px, square):
@@ -81,14 +113,21 @@ def test_event_density_counts_the_window_only(rng):
     assert event_density(events, 1_030_000_000, 30_000_000) == 0
 
 
+def test_an_event_exactly_at_the_end_of_the_window_counts_and_one_at_its_start_does_not():
+    one = np.zeros(1, 'u2')
+    for t_ns, count in ((1_000, 0), (1_001, 1), (2_000, 1), (2_001, 0)):
+        events = Events(one, one, one > 0, np.array([t_ns]), (10, 10))
+        assert event_density(events, 2_000, 1_000) == count / 100
+
+
 def test_pictures_of_every_form_are_read_without_compiling_again():
-    from sam_ad_perception.core import health_measures
+    from sam_ad_perception.core.health import measures
 
     warm_up()
-    known = len(health_measures._edge_energy.signatures)
+    known = len(measures._edge_energy.signatures)
     message = np.frombuffer(bytes(100 * 60 * 3), np.uint8)  # read-only, as a message's pixels
     for image in (message.reshape(60, 100, 3), message[:6000].reshape(60, 100)):
         measure_image(image)
         measure_image(image.copy())
     measure_image(np.zeros((60, 100), np.uint16))
-    assert len(health_measures._edge_energy.signatures) == known
+    assert len(measures._edge_energy.signatures) == known

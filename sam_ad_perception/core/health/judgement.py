@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from sam_ad_perception.core.health_config import (
-    CameraHealthConfig,
+from sam_ad_perception.core.health.camera_thresholds import CameraHealthConfig
+from sam_ad_perception.core.health.config import (
     DepthHealthConfig,
-    EventHealthConfig,
-    LidarHealthConfig,
     ThermalHealthConfig,
 )
-from sam_ad_perception.core.health_measures import CloudMeasures, ImageMeasures
+from sam_ad_perception.core.health.event_thresholds import EventHealthConfig
+from sam_ad_perception.core.health.lidar_thresholds import LidarHealthConfig
+from sam_ad_perception.core.health.measures import CloudStatistics, ImageStatistics
 
 
 class HealthKind(StrEnum):
@@ -28,6 +28,7 @@ class HealthKind(StrEnum):
     BLURRED = 'blurred'
     NOISY = 'noisy'
     FROZEN = 'frozen'
+    REPEATED = 'repeated'
     SHUTTER = 'shutter'
     EMPTY = 'empty'
     SPARSE = 'sparse'
@@ -50,14 +51,14 @@ class HealthFinding:
     """One thing that is wrong with a frame.
 
     Attributes:
-        kind: What.
+        kind: What: a `HealthKind`, or a word of the sensor's own record.
         reason: The same in words, with the figures.
         severity: Whether the frame is used nevertheless.
         value: What was measured.
         threshold: What it was held against, in the unit of `value`.
     """
 
-    kind: HealthKind
+    kind: str
     reason: str
     severity: Severity
     value: float
@@ -72,7 +73,7 @@ Judgement = tuple[list[HealthFinding], dict[str, float]]
 UNUSABLE, DEGRADED = Severity.UNUSABLE, Severity.DEGRADED
 
 
-def judge_camera(m: ImageMeasures, levels: Levels, config: CameraHealthConfig) -> Judgement:
+def check_camera(m: ImageStatistics, levels: Levels, config: CameraHealthConfig) -> Judgement:
     """Judge a colour image.
 
     Args:
@@ -85,7 +86,14 @@ def judge_camera(m: ImageMeasures, levels: Levels, config: CameraHealthConfig) -
         The findings: at most one of black, overexposed and low contrast; without them, noisy or
         blurred.
     """
-    figures = {'contrast': m.contrast, 'saturated': m.saturated, 'noise': m.noise}
+    # The lowest contrast of late: falls as quickly as levels move, and rises slowly.
+    floor = min(m.contrast, 1.02 * levels.get('contrast_floor', m.contrast))
+    figures = {
+        'contrast': m.contrast,
+        'contrast_floor': floor,
+        'saturated': m.saturated,
+        'noise': m.noise,
+    }
     if m.high <= config.black_level:
         reason = f'black: 98 % of the pixels are at most {m.high:.0f} of 255'
         return _one(HealthKind.BLACK, reason, UNUSABLE, m.high, config.black_level), figures
@@ -97,18 +105,21 @@ def judge_camera(m: ImageMeasures, levels: Levels, config: CameraHealthConfig) -
         if 'saturated' in levels:
             reason += f', usually {100 * levels["saturated"]:.0f} %'
         return _one(HealthKind.SATURATED, reason, severity, m.saturated, most), figures
-    least = max(config.min_contrast, config.contrast_ratio * levels.get('contrast', 0.0))
+    usual = min(levels.get('contrast', 0.0), 1.7 * levels.get('contrast_floor', 0.0))
+    least = max(config.min_contrast, config.contrast_ratio * usual)
     if m.contrast < least:
         reason = f'low contrast: {m.contrast:.0f} of 255{_usual(levels, "contrast", ".0f")}'
         return _one(HealthKind.LOW_CONTRAST, reason, DEGRADED, m.contrast, least), figures
     loudest = max(config.max_noise, config.noise_ratio * levels.get('noise', 255.0))
+    loudest = min(loudest, max(config.loud_noise, 1.5 * levels.get('noise', 0.0)))
     if m.noise > loudest:
         reason = f'noisy: {m.noise:.0f} of 255{_usual(levels, "noise", ".0f")}'
-        return _one(HealthKind.NOISY, reason, DEGRADED, m.noise, loudest), figures
+        severity = UNUSABLE if m.noise > config.ruinous_noise else DEGRADED
+        return _one(HealthKind.NOISY, reason, severity, m.noise, loudest), figures
     return _blur(m, levels, config.min_sharpness, config.sharpness_ratio, figures), figures
 
 
-def judge_thermal(m: ImageMeasures, levels: Levels, config: ThermalHealthConfig) -> Judgement:
+def check_thermal(m: ImageStatistics, levels: Levels, config: ThermalHealthConfig) -> Judgement:
     """Judge a thermal image; a closed shutter shows the camera's own uniform warmth.
 
     A scene may lose much of its contrast at once: a tunnel hides the cold sky, a short integration
@@ -156,7 +167,7 @@ def judge_thermal(m: ImageMeasures, levels: Levels, config: ThermalHealthConfig)
     return _blur(m, levels, config.min_sharpness, config.sharpness_ratio, figures), figures
 
 
-def judge_depth(m: ImageMeasures, levels: Levels, config: DepthHealthConfig) -> Judgement:
+def check_depth(m: ImageStatistics, levels: Levels, config: DepthHealthConfig) -> Judgement:
     """Judge a depth image.
 
     Args:
@@ -179,7 +190,7 @@ def judge_depth(m: ImageMeasures, levels: Levels, config: DepthHealthConfig) -> 
     return [], figures
 
 
-def judge_cloud(m: CloudMeasures, levels: Levels, config: LidarHealthConfig) -> Judgement:
+def check_cloud(m: CloudStatistics, levels: Levels, config: LidarHealthConfig) -> Judgement:
     """Judge a sweep.
 
     Args:
@@ -215,7 +226,7 @@ def judge_cloud(m: CloudMeasures, levels: Levels, config: LidarHealthConfig) -> 
     return found, figures
 
 
-def judge_events(
+def check_events(
     density: float, moving: bool | None, levels: Levels, config: EventHealthConfig
 ) -> Judgement:
     """Judge a window of events.
@@ -244,7 +255,7 @@ def judge_events(
 
 
 def _blur(
-    m: ImageMeasures, levels: Levels, least: float, ratio: float, figures: dict[str, float]
+    m: ImageStatistics, levels: Levels, least: float, ratio: float, figures: dict[str, float]
 ) -> list[HealthFinding]:
     """Judge sharpness, and note it: both directions against fixed bounds, each against its own."""
     if m.sharpness is None:
