@@ -6,11 +6,13 @@ cannot run any more, and takes something better only after that was possible for
 
 from __future__ import annotations
 
+import statistics
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sam_ad_perception.core.parameters import parameter
-from sam_ad_perception.core.routing_table import RoutingRow, RoutingTable
+from sam_ad_perception.core.routing.table import RoutingRow, RoutingTable
+from sam_ad_perception.core.settings.parameters import parameter
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class RoutingConfig:
 
 
 @dataclass(frozen=True)
-class Expert:
+class ExpertSpec:
     """A network that may be chosen.
 
     Attributes:
@@ -67,7 +69,7 @@ class Expert:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Route:
     """A network and the sensors that it is given, in the network's order."""
 
     expert: str
@@ -78,7 +80,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Situation:
+class RoutingInput:
     """What holds for one frame.
 
     Attributes:
@@ -94,11 +96,11 @@ class Situation:
     missing: Mapping[str, str] = field(default_factory=dict)
     condition: str = ''
     confidence: float = 0.0
-    latency_ms: Mapping[Choice, float] = field(default_factory=dict)
+    latency_ms: Mapping[Route, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Decision:
+class RoutingDecision:
     """What is to run.
 
     Attributes:
@@ -106,7 +108,7 @@ class Decision:
         reason: Why, in one sentence.
     """
 
-    choice: Choice | None
+    choice: Route | None
     reason: str
 
 
@@ -119,17 +121,17 @@ class RouterState:
         better: For each better choice, the number of frames on end for which it was possible.
     """
 
-    choice: Choice | None = None
-    better: Mapping[Choice, int] = field(default_factory=dict)
+    choice: Route | None = None
+    better: Mapping[Route, int] = field(default_factory=dict)
 
 
 def route(
-    situation: Situation,
+    routing_input: RoutingInput,
     state: RouterState,
-    experts: Sequence[Expert],
+    experts: Sequence[ExpertSpec],
     table: RoutingTable | None,
     config: RoutingConfig,
-) -> tuple[Decision, RouterState]:
+) -> tuple[RoutingDecision, RouterState]:
     """Decide for one frame; a pure function of its arguments.
 
     Measured choices go before unmeasured ones; of the measured ones the higher mIoU goes first,
@@ -138,7 +140,7 @@ def route(
     of `experts`: with a single network and no table that is all that happens.
 
     Args:
-        situation: What holds now.
+        routing_input: What holds now.
         state: What the last frame left.
         experts: The networks, in the order of preference where nothing was measured.
         table: What was measured.
@@ -148,13 +150,13 @@ def route(
         The decision, and what the next call needs.
     """
     refused: dict[str, str] = {}
-    scores: dict[Choice, tuple[float, ...]] = {}
-    rows: dict[Choice, RoutingRow] = {}
+    scores: dict[Route, tuple[float, ...]] = {}
+    rows: dict[Route, RoutingRow] = {}
     for rank, expert in enumerate(experts):
-        why = _refusal(expert, situation)
+        why = _refusal(expert, routing_input)
         if not why:
-            found = _possible(expert, situation.present, state.choice, table, config)
-            kept = {c: row for c, row in found.items() if _in_time(c, row, situation, config)}
+            found = _possible(expert, routing_input.present, state.choice, table, config)
+            kept = {c: row for c, row in found.items() if _in_time(c, row, routing_input, config)}
             if not kept:
                 why = f'takes longer than {config.latency_budget_ms:g} ms'
             for choice, row in kept.items():
@@ -165,119 +167,82 @@ def route(
             refused[expert.key] = why
     if not scores:
         why = '; '.join(f'{key} {text}' for key, text in refused.items()) or 'none is configured'
-        return Decision(None, f'no network can run: {why}'), RouterState()
-    condition = _counted_condition(situation, rows.values(), config)
+        return RoutingDecision(None, f'no network can run: {why}'), RouterState()
+    condition = _counted_condition(routing_input, rows.values(), config)
     modalities = {expert.key: frozenset(expert.modalities) for expert in experts}
     for choice, row in rows.items():
         miou = row.conditions[condition] if condition else row.miou
-        spared = len(situation.present & modalities[choice.expert]) - len(choice.subset)
+        spared = len(routing_input.present & modalities[choice.expert]) - len(choice.subset)
         scores[choice] = (miou - config.min_gain * spared, *scores[choice])
     ranking = {c: (c in rows, *score) for c, score in scores.items()}
     choice, state = _settle(ranking, state, config.recovery_frames)
-    return Decision(choice, _explain(choice, ranking, rows, condition, table, situation)), state
+    return RoutingDecision(
+        choice, _explain(choice, ranking, rows, condition, table, routing_input)
+    ), state
 
 
-class Router:
-    """Decides frame by frame; holds the state of `route`.
-
-    Args:
-        experts: The networks.
-        table: What was measured, None for nothing.
-        config: Limits; may be replaced at any time.
-    """
-
-    def __init__(
-        self,
-        experts: Sequence[Expert],
-        table: RoutingTable | None = None,
-        config: RoutingConfig | None = None,
-    ) -> None:
-        self.experts = tuple(experts)
-        self.table = table
-        self.config = config or RoutingConfig()
-        self._state = RouterState()
-
-    def decide(self, situation: Situation) -> Decision:
-        """Decide for the next frame.
-
-        Args:
-            situation: What holds now.
-
-        Returns:
-            The decision.
-        """
-        decision, self._state = route(
-            situation, self._state, self.experts, self.table, self.config
-        )
-        return decision
-
-    def reset(self) -> None:
-        """Forget what ran: the next frame takes the best at once."""
-        self._state = RouterState()
-
-
-def _refusal(expert: Expert, situation: Situation) -> str:
+def _refusal(expert: ExpertSpec, routing_input: RoutingInput) -> str:
     """Say why a network cannot run, empty where it can."""
     if expert.unusable:
         return expert.unusable
-    lacking = [name for name in expert.required if name not in situation.present]
-    if not lacking and not situation.present.isdisjoint(expert.modalities):
+    lacking = [name for name in expert.required if name not in routing_input.present]
+    if not lacking and not routing_input.present.isdisjoint(expert.modalities):
         return ''
     wanted = lacking or list(expert.modalities)
-    reasons = [f'{name}: {situation.missing.get(name, "not there")}' for name in wanted]
+    reasons = [f'{name}: {routing_input.missing.get(name, "not there")}' for name in wanted]
     return f'needs {"" if lacking else "one of "}{", ".join(wanted)} ({"; ".join(reasons)})'
 
 
 def _possible(
-    expert: Expert,
+    expert: ExpertSpec,
     present: frozenset[str],
-    last: Choice | None,
+    last: Route | None,
     table: RoutingTable | None,
     config: RoutingConfig,
-) -> dict[Choice, RoutingRow | None]:
+) -> dict[Route, RoutingRow | None]:
     """List what a network can run on, with what was measured of it.
 
     What ran last stays possible as long as its sensors are there, measured or not: else a sensor
     that flaps would make an unmeasured network flap with it.
     """
     everything = tuple(name for name in expert.modalities if name in present)
-    found: dict[Choice, RoutingRow | None] = {}
+    found: dict[Route, RoutingRow | None] = {}
     for row in table.rows if table is not None else ():
         subset = tuple(name for name in everything if name in row.subset)
         fits = row.expert == expert.key and len(subset) == len(row.subset)
         allowed = config.choose_subsets or subset == everything
         if fits and allowed and set(expert.required) <= set(subset):
-            found[Choice(expert.key, subset)] = row
+            found[Route(expert.key, subset)] = row
     if not found:
-        found[Choice(expert.key, everything)] = None
+        found[Route(expert.key, everything)] = None
     if last is not None and last.expert == expert.key and present.issuperset(last.subset):
         found.setdefault(last, None)
     return found
 
 
 def _in_time(
-    choice: Choice, row: RoutingRow | None, situation: Situation, config: RoutingConfig
+    choice: Route, row: RoutingRow | None, routing_input: RoutingInput, config: RoutingConfig
 ) -> bool:
     """Tell whether a choice keeps the latency budget; what was never timed does."""
-    latency_ms = situation.latency_ms.get(choice, row.latency_ms if row else None)
+    latency_ms = routing_input.latency_ms.get(choice, row.latency_ms if row else None)
     return not config.latency_budget_ms or (latency_ms or 0.0) <= config.latency_budget_ms
 
 
 def _counted_condition(
-    situation: Situation, rows: Iterable[RoutingRow], config: RoutingConfig
+    routing_input: RoutingInput, rows: Iterable[RoutingRow], config: RoutingConfig
 ) -> str:
     """Name the condition whose figures count: only where every row has one, else like for like."""
-    sure = situation.condition and situation.confidence >= config.min_condition_confidence
+    sure = routing_input.condition and routing_input.confidence >= config.min_condition_confidence
     return (
-        situation.condition
-        if sure and all(situation.condition in r.conditions for r in rows)
+        routing_input.condition
+        if sure and all(routing_input.condition in r.conditions for r in rows)
         else ''
     )
 
 
 def _settle(
-    ranking: Mapping[Choice, tuple[float, ...]], state: RouterState, recovery_frames: int
-) -> tuple[Choice, RouterState]:
+    ranking: Mapping[Route, tuple[float, ...]], state: RouterState, recovery_frames: int
+) -> tuple[Route, RouterState]:
     """Degrade at once, recover after a while."""
     best = max(ranking, key=ranking.__getitem__)
     if state.choice is None or state.choice not in ranking:
@@ -292,12 +257,12 @@ def _settle(
 
 
 def _explain(
-    choice: Choice,
-    ranking: Mapping[Choice, tuple[float, ...]],
-    rows: Mapping[Choice, RoutingRow],
+    choice: Route,
+    ranking: Mapping[Route, tuple[float, ...]],
+    rows: Mapping[Route, RoutingRow],
     condition: str,
     table: RoutingTable | None,
-    situation: Situation,
+    routing_input: RoutingInput,
 ) -> str:
     """Put a decision into one sentence."""
     best = max(ranking, key=ranking.__getitem__)
@@ -312,5 +277,47 @@ def _explain(
         text += f', best of {len(ranking)} possible' if len(ranking) > 1 else ''
     else:
         text += f', until {best} has been possible for a while'
-    gone = [f'{name} {why}' for name, why in situation.missing.items()]
+    gone = [f'{name} {why}' for name, why in routing_input.missing.items()]
     return f'{text}; missing: {", ".join(gone)}' if gone else text
+
+
+LATENCY_SAMPLES = 15
+
+
+LATENCY_MEMORY_S = 30.0
+
+
+class LatencyTracker:
+    """Keeps the latest times of each choice.
+
+    A choice that has not run for `LATENCY_MEMORY_S` is forgotten, so that a slow moment does not
+    rule a network out for ever.
+    """
+
+    def __init__(self) -> None:
+        self._times_ms: dict[Route, deque[float]] = {}
+        self._last_s: dict[Route, float] = {}
+
+    def record(self, choice: Route, seconds: float, now_s: float) -> None:
+        """Note one run.
+
+        Args:
+            choice: What ran.
+            seconds: How long it took.
+            now_s: When it ended, steady seconds.
+        """
+        self._times_ms.setdefault(choice, deque(maxlen=LATENCY_SAMPLES)).append(1e3 * seconds)
+        self._last_s[choice] = now_s
+
+    def medians_ms(self, now_s: float) -> dict[Route, float]:
+        """Sum up.
+
+        Args:
+            now_s: The time, steady seconds.
+
+        Returns:
+            Median time of each choice that ran lately, milliseconds.
+        """
+        for choice in [c for c, last in self._last_s.items() if now_s - last > LATENCY_MEMORY_S]:
+            del self._times_ms[choice], self._last_s[choice]
+        return {choice: statistics.median(times) for choice, times in self._times_ms.items()}

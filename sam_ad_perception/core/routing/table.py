@@ -9,7 +9,9 @@ from pathlib import Path
 import yaml
 
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.core.records import build_record
+from sam_ad_perception.core.settings.yaml_documents import read_yaml
+from sam_ad_perception.core.settings.yaml_records import build_record
+from sam_ad_perception.core.transaction import write_file
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,14 @@ class RoutingTable:
     Attributes:
         dataset: Name of the dataset.
         split: Which part of it.
-        label_space: Key of `LABEL_SPACES`: the classes that were counted.
+        label_space: Name of the classes that were counted.
         resolution: Mask size `(H, W)` at which they were counted, pixels.
         rows: One row per network and subset.
         command: What made the table.
+        classes: Names of own classes, where no label space that is built in was counted.
 
     Raises:
-        ValueError: Unknown label space, no row, or two rows for one network and subset.
+        ValueError: No label space, no row, or two rows for one network and subset.
     """
 
     dataset: str
@@ -68,11 +71,13 @@ class RoutingTable:
     resolution: tuple[int, int]
     rows: tuple[RoutingRow, ...]
     command: str = ''
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.label_space not in LABEL_SPACES:
+        if self.label_space not in LABEL_SPACES and not self.classes:
             raise ValueError(
-                f'label_space must be one of {sorted(LABEL_SPACES)}, got {self.label_space!r}'
+                f'label_space must be one of {sorted(LABEL_SPACES)}, or `classes` name own ones, '
+                f'got {self.label_space!r}'
             )
         if not self.rows:
             raise ValueError('rows must hold at least one measurement, got none')
@@ -97,10 +102,7 @@ def load_routing_table(path: Path) -> RoutingTable:
         ValueError: Names the file, the field, what came and what was expected.
         OSError: The file cannot be read.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ValueError(f'{path} is not valid YAML: {err}') from err
+    content = read_yaml(path)
     return build_record(RoutingTable, content, str(path))
 
 
@@ -136,5 +138,9 @@ def save_routing_table(table: RoutingTable, path: Path) -> None:
         'command': table.command,
         'rows': rows,
     }
+    if table.classes:
+        content['classes'] = list(table.classes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(content, sort_keys=False, width=100), encoding='utf-8')
+    text = yaml.safe_dump(content, sort_keys=False, width=100)
+    with write_file(path) as stream:
+        stream.write(text.encode())

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.condition import estimate_condition
+from sam_ad_perception.core.routing.day_or_night import estimate_condition
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
 SURE = 0.8
 

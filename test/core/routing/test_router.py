@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
@@ -11,17 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.routing import (
-    Choice,
-    Decision,
-    Expert,
-    Router,
+from sam_ad_perception.core.routing.router import (
+    ExpertSpec,
+    Route,
     RouterState,
     RoutingConfig,
-    Situation,
+    RoutingDecision,
+    RoutingInput,
     route,
 )
-from sam_ad_perception.core.routing_table import (
+from sam_ad_perception.core.routing.table import (
     RoutingRow,
     RoutingTable,
     load_routing_table,
@@ -29,9 +29,9 @@ from sam_ad_perception.core.routing_table import (
 )
 
 SENSORS = ('camera', 'thermal', 'event', 'lidar')
-AD = Expert('ad_sam', ('camera',), ('camera',))
-FUSION = Expert('fusion_sam', ('camera', 'thermal'), ('camera', 'thermal'))
-MLE = Expert('mle_sam', SENSORS)
+AD = ExpertSpec('ad_sam', ('camera',), ('camera',))
+FUSION = ExpertSpec('fusion_sam', ('camera', 'thermal'), ('camera', 'thermal'))
+MLE = ExpertSpec('mle_sam', SENSORS)
 AT_ONCE = RoutingConfig(recovery_frames=1, min_gain=0.4)
 
 
@@ -61,11 +61,11 @@ TABLE = RoutingTable(
 )
 
 
-def situation(present: str, **more: object) -> Situation:
+def routing_input(present: str, **more: object) -> RoutingInput:
     names = {'c': 'camera', 't': 'thermal', 'e': 'event', 'l': 'lidar'}
     there = frozenset(names[letter] for letter in present)
     missing = {name: 'unplugged' for name in SENSORS if name not in there}
-    return Situation(there, missing, **more)
+    return RoutingInput(there, missing, **more)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def situation(present: str, **more: object) -> Situation:
         ('tl', {}, replace(AT_ONCE, latency_budget_ms=80.0), 'mle_sam on lidar'),
         (
             'ct',
-            {'latency_ms': {Choice('fusion_sam', ('camera', 'thermal')): 101.0}},
+            {'latency_ms': {Route('fusion_sam', ('camera', 'thermal')): 101.0}},
             replace(AT_ONCE, latency_budget_ms=100.0),
             'ad_sam on camera',
         ),
@@ -102,14 +102,14 @@ def test_best_possible_choice_is_taken(
     present: str, more: dict, config: RoutingConfig, expected: str
 ) -> None:
     decision, _ = route(
-        situation(present, **more), RouterState(), (AD, FUSION, MLE), TABLE, config
+        routing_input(present, **more), RouterState(), (AD, FUSION, MLE), TABLE, config
     )
     assert str(decision.choice) == expected
     assert decision.reason.startswith(expected)
 
 
 def test_reason_tells_figure_and_what_is_missing() -> None:
-    decision, _ = route(situation('ct'), RouterState(), (AD, FUSION, MLE), TABLE, AT_ONCE)
+    decision, _ = route(routing_input('ct'), RouterState(), (AD, FUSION, MLE), TABLE, AT_ONCE)
     assert decision.reason == (
         'fusion_sam on camera+thermal: 70.0 mIoU measured (drives), best of 3 possible; '
         'missing: event unplugged, lidar unplugged'
@@ -118,46 +118,56 @@ def test_reason_tells_figure_and_what_is_missing() -> None:
 
 def test_nothing_possible_gives_the_reason_of_each_network() -> None:
     broken = replace(MLE, unusable='has no checkpoint')
-    decision, state = route(situation('tl'), RouterState(), (AD, FUSION, broken), TABLE, AT_ONCE)
-    assert decision == Decision(
+    decision, state = route(
+        routing_input('tl'), RouterState(), (AD, FUSION, broken), TABLE, AT_ONCE
+    )
+    assert decision == RoutingDecision(
         None,
         'no network can run: ad_sam needs camera (camera: unplugged); '
         'fusion_sam needs camera (camera: unplugged); mle_sam has no checkpoint',
     )
     assert state == RouterState()
-    decision, _ = route(situation(''), RouterState(), (MLE,), None, AT_ONCE)
+    decision, _ = route(routing_input(''), RouterState(), (MLE,), None, AT_ONCE)
     assert decision.choice is None
     assert (
         'mle_sam needs one of camera, thermal, event, lidar (camera: unplugged;' in decision.reason
     )
 
 
+def decider(
+    experts: tuple[ExpertSpec, ...], table: RoutingTable | None, config: RoutingConfig
+) -> Callable[[str], RoutingDecision]:
+    """Decides frame by frame, by the letters of the sensors that are there."""
+    state = RouterState()
+
+    def decide(letters: str) -> RoutingDecision:
+        nonlocal state
+        decision, state = route(routing_input(letters), state, experts, table, config)
+        return decision
+
+    return decide
+
+
 def test_single_network_without_table_takes_all_that_is_there() -> None:
-    router = Router((MLE,), None, RoutingConfig(recovery_frames=2))
-    chosen = [router.decide(situation(p)).choice for p in ('ctel', 'tel', 'ctel', 'ctel', 'ctel')]
+    decide = decider((MLE,), None, RoutingConfig(recovery_frames=2))
+    chosen = [decide(p).choice for p in ('ctel', 'tel', 'ctel', 'ctel', 'ctel')]
     letters = [''.join(name[0] for name in choice.subset) for choice in chosen if choice]
     assert letters == ['ctel', 'tel', 'tel', 'ctel', 'ctel']
 
 
 def test_flapping_sensor_is_not_taken_back() -> None:
-    router = Router((AD, FUSION), TABLE, RoutingConfig(recovery_frames=3))
-    chosen = [router.decide(situation(p)).choice for p in ['ct'] + ['c', 'ct', 'ct'] * 5]
+    decide = decider((AD, FUSION), TABLE, RoutingConfig(recovery_frames=3))
+    chosen = [decide(p).choice for p in ['ct'] + ['c', 'ct', 'ct'] * 5]
     assert {choice.expert for choice in chosen[1:] if choice} == {'ad_sam'}
     for _ in range(3):
-        decision = router.decide(situation('ct'))
-    assert decision.choice == Choice('fusion_sam', ('camera', 'thermal'))
-    router.decide(situation('c'))
-    router.reset()
-    assert router.decide(situation('ct')).choice == Choice('fusion_sam', ('camera', 'thermal'))
+        decision = decide('ct')
+    assert decision.choice == Route('fusion_sam', ('camera', 'thermal'))
 
 
 def test_waiting_for_a_better_choice_is_told() -> None:
-    router = Router((AD, FUSION), TABLE, RoutingConfig(recovery_frames=3))
-    router.decide(situation('c'))
-    assert (
-        'until fusion_sam on camera+thermal has been possible'
-        in router.decide(situation('ct')).reason
-    )
+    decide = decider((AD, FUSION), TABLE, RoutingConfig(recovery_frames=3))
+    decide('c')
+    assert 'until fusion_sam on camera+thermal has been possible' in decide('ct').reason
 
 
 ALL_SUBSETS = list(chain.from_iterable(combinations(SENSORS, n) for n in range(5)))
@@ -199,11 +209,11 @@ def test_router_keeps_its_promises(table, frames, recovery_frames, budget_ms) ->
     state, last, since_switch = RouterState(), None, 10**6
     for present, condition, ad_broken in frames:
         experts = (replace(AD, unusable='broken' if ad_broken else ''), FUSION, MLE)
-        now = Situation(frozenset(present), {}, condition, 1.0)
+        now = RoutingInput(frozenset(present), {}, condition, 1.0)
         decision, state = route(now, state, experts, table, config)
         assert decision.reason
 
-        def can_run(choice: Choice, experts=experts, present=present) -> bool:
+        def can_run(choice: Route, experts=experts, present=present) -> bool:
             expert = {e.key: e for e in experts}[choice.expert]
             measured = {
                 (r.expert, frozenset(r.subset)): r for r in (table.rows if table else ())
@@ -215,7 +225,7 @@ def test_router_keeps_its_promises(table, frames, recovery_frames, budget_ms) ->
         if decision.choice is None:
             # brute force: no measured row and no whole set of sensors could have run
             runnable = [
-                r for r in (table.rows if table else ()) if can_run(Choice(r.expert, r.subset))
+                r for r in (table.rows if table else ()) if can_run(Route(r.expert, r.subset))
             ]
             assert not runnable
         else:
@@ -261,3 +271,27 @@ def test_table_must_not_repeat_itself() -> None:
         replace(TABLE, rows=(row('mle_sam', 'cl', 1.0), row('mle_sam', 'lc', 2.0)))
     with pytest.raises(ValueError, match='subset must name sensors, each once'):
         row('mle_sam', 'cc', 1.0)
+
+
+@pytest.mark.parametrize(
+    ('gain', 'chosen'),
+    [(0.9, 'ctel'), (1.1, 'tl'), (0.95, 'ctel'), (1.05, 'tl')],
+)
+def test_the_gain_is_asked_for_each_sensor_that_is_left_out(gain: float, chosen: str) -> None:
+    """Two sensors are left out: 0.5 for each is 1.0 in all, not 0.5 and not 2.0."""
+    rows = (row('mle_sam', 'ctel', 50.0), row('mle_sam', 'tl', 50.0 + gain))
+    config = RoutingConfig(recovery_frames=1, min_gain=0.5)
+    decision, _ = route(
+        routing_input('ctel'), RouterState(), (MLE,), replace(TABLE, rows=rows), config
+    )
+    assert decision.choice is not None
+    assert ''.join(name[0] for name in decision.choice.subset) == chosen
+
+
+def test_a_sensor_that_is_not_there_is_not_one_left_out() -> None:
+    """Without event and camera anyhow, thermal and lidar leave nothing out."""
+    rows = (row('mle_sam', 'tl', 50.0), row('mle_sam', 'l', 50.4))
+    config = RoutingConfig(recovery_frames=1, min_gain=0.5)
+    table = replace(TABLE, rows=rows)
+    decision, _ = route(routing_input('tl'), RouterState(), (MLE,), table, config)
+    assert decision.choice == Route('mle_sam', ('thermal', 'lidar'))
