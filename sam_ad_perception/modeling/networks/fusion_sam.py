@@ -3,7 +3,7 @@
 After "FusionSAM" (arXiv 2408.13980). Its released scripts are partial and take their prompts
 from the labels, also in evaluation; here every prompt comes from the network's own coarse
 logits. What the paper leaves open follows the defaults named in the docstrings and in
-`models/README.md`.
+`docs/reference/models.md`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.architectures import (
+from sam_ad_perception.modeling.encoders.pool import EncoderPool, SamEncoder
+from sam_ad_perception.modeling.encoders.sam_vit import PATCH
+from sam_ad_perception.modeling.encoders.specs import (
     FmpSpec,
     FusionSamArguments,
     LatentSpec,
 )
-from sam_ad_perception.modeling.encoder_pool import EncoderPool, SamEncoder
-from sam_ad_perception.modeling.fusion_mask_prompt import (
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.networks.fusion_mask_prompt import (
     CoarsePrompts,
     FusionMaskPrompting,
 )
-from sam_ad_perception.modeling.latent_autoencoder import (
+from sam_ad_perception.modeling.networks.latent_autoencoder import (
     STRIDE,
     LatentAutoencoder,
     LatentDecoder,
 )
-from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.sam_vit import PATCH
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
@@ -259,7 +259,7 @@ def build_prompt_encoder(dim: int, size: tuple[int, int], *, freeze: bool) -> Pr
     Args:
         dim: Channels of the image embedding.
         size: SAM's input size `(H, W)`, pixels.
-        freeze: Whether to train none of it, as in the paper; else the parts that are read.
+        freeze: Whether to train none of it; else the parts that are read.
 
     Returns:
         The prompt encoder.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import resnet18, resnet50
 
-from sam_ad_perception.modeling.ad_sam import AdSam, ChannelAttention, ResNet, ResNetSpec
-from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS
-from sam_ad_perception.modeling.deformable import DeformableConv2d
-from sam_ad_perception.modeling.onnx_export import export_onnx
-from sam_ad_perception.modeling.sam_vit import SamVit
+from sam_ad_perception.modeling.encoders.sam_vit import SamVit
+from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS, SamBackboneSpec
+from sam_ad_perception.modeling.networks.ad_sam import AdSam, ChannelAttention, ResNet, ResNetSpec
+from sam_ad_perception.modeling.networks.deformable import DeformableConv2d
+from sam_ad_perception.modeling.runtimes.onnx_export import export_onnx
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
+
+ROOT = Path(__file__).parents[3]
 
 SMALL_RESNET = ResNetSpec((1, 1, 1, 1), 32, bottleneck=False)
 
@@ -103,6 +107,25 @@ def test_one_step_trains_every_trainable_parameter_and_no_frozen_one():
             assert not torch.equal(parameter, before[name]), name
     for name, buffer in network.named_buffers():
         assert torch.equal(buffer, statistics[name]), name
+
+
+@pytest.mark.parametrize(('key', 'learned'), [('ad_sam_small', True), ('ad_sam', False)])
+def test_statistics_are_learned_where_there_are_none_to_keep(key, learned):
+    """A branch from nothing would stay at mean 0 and variance 1, as if never normalised."""
+    spec = load_zoo(ROOT / 'models/zoo.yaml')[key]
+    small = dataclasses.replace(spec.arguments, backbone=SamBackboneSpec('micro', freeze=False))
+    network = build_model(dataclasses.replace(spec, arguments=small)).train()
+    assert isinstance(network, AdSam)
+    image = 3 + torch.randn(2, 3, 64, 96)
+    before = network.resnet.bn1.running_mean.clone()
+    network({'camera': image})
+    after = network.resnet.bn1.running_mean
+    if learned:
+        with torch.no_grad():
+            mean = network.resnet.conv1(image).mean(dim=(0, 2, 3))
+        torch.testing.assert_close(after, 0.1 * mean)  # torch's own momentum
+    else:
+        assert torch.equal(after, before)
 
 
 def test_encoder_trains_too_when_it_is_not_frozen():

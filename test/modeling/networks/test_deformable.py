@@ -11,8 +11,12 @@ import torch
 from torch import nn
 from torchvision.ops import deform_conv2d
 
-from sam_ad_perception.modeling.deformable import DeformableConv2d, reset_offsets, sample_conv2d
-from sam_ad_perception.modeling.onnx_export import export_onnx
+from sam_ad_perception.modeling.networks.deformable import (
+    DeformableConv2d,
+    reset_offsets,
+    sample_conv2d,
+)
+from sam_ad_perception.modeling.runtimes.onnx_export import export_onnx
 
 
 def moved(layer: DeformableConv2d) -> DeformableConv2d:

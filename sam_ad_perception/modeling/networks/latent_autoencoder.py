@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.architectures import LatentSpec
-from sam_ad_perception.modeling.vector_quantizer import Quantized, VectorQuantizer
+from sam_ad_perception.modeling.encoders.specs import LatentSpec
+from sam_ad_perception.modeling.networks.vector_quantizer import Quantized, VectorQuantizer
 
 STRIDE = 4
 """Pixels per latent token (f = 4)."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -11,11 +12,17 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
 
-from sam_ad_perception.modeling.ad_sam import AdSamArguments, build_ad_sam
-from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamBackboneSpec
-from sam_ad_perception.modeling.encoder_pool import EncoderPool
-from sam_ad_perception.modeling.fusion_mask_prompt import CoarsePrompts, CrossAttention, FmpSpec
-from sam_ad_perception.modeling.fusion_sam import (
+from sam_ad_perception.modeling.encoders.pool import EncoderPool
+from sam_ad_perception.modeling.encoders.sam_vit import SamVit
+from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS, SamBackboneSpec
+from sam_ad_perception.modeling.networks.ad_sam import AdSamArguments, build_ad_sam
+from sam_ad_perception.modeling.networks.fusion_mask_prompt import (
+    CoarsePrompts,
+    CrossAttention,
+    FmpSpec,
+    FusionMaskPrompting,
+)
+from sam_ad_perception.modeling.networks.fusion_sam import (
     ClassTokenDecoder,
     FusionSam,
     FusionSamArguments,
@@ -23,9 +30,11 @@ from sam_ad_perception.modeling.fusion_sam import (
     build_prompt_encoder,
     min_max,
 )
-from sam_ad_perception.modeling.latent_autoencoder import LatentSpec
-from sam_ad_perception.modeling.onnx_export import export_onnx
-from sam_ad_perception.modeling.sam_vit import SamVit
+from sam_ad_perception.modeling.networks.latent_autoencoder import LatentSpec
+from sam_ad_perception.modeling.runtimes.onnx_export import export_onnx
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
+
+ROOT = Path(__file__).parents[3]
 
 CLASSES = 5
 DIM = SAM_VIT_SPECS['micro'].out_channels
@@ -307,3 +316,75 @@ def test_refuses_wrong_inputs(change, message):
     inputs = {k: v for k, v in (batch() | change).items() if v is not None}
     with pytest.raises(ValueError, match=message):
         small()(inputs)
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_the_literal_fusion_is_equations_10_to_13():
+    """By hand in double precision, token by token, with one head."""
+    torch.manual_seed(6)
+    dim, rows, columns = 4, 3, 5
+    fmp = FusionMaskPrompting(dim, FmpSpec(heads=1, ffn_ratio=2, literal=True)).double()
+    maps = torch.randn(2, 1, dim, rows, columns, dtype=torch.float64)
+    with torch.no_grad():
+        got = fmp(*maps)[0].flatten(1).T.numpy()
+    one, two = (m[0].flatten(1).T.numpy() for m in maps)
+    weight = {name: p.detach().numpy() for name, p in fmp.named_parameters()}
+
+    def linear(x, name):
+        return x @ weight[f'{name}.weight'].T + weight.get(f'{name}.bias', 0)
+
+    def after(x, name):  # feed-forward, then layer normalisation
+        hidden = linear(x, f'{name}.ffn.0')
+        hidden = hidden * 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
+        x = linear(hidden, f'{name}.ffn.2')
+        centred = x - x.mean(axis=1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
+        return scaled * weight[f'{name}.norm.weight'] + weight[f'{name}.norm.bias']
+
+    # W_Q1, W_K2, W_V2 are of the attention of the first modality on the second
+    Q1, K2, V2 = (
+        linear(one, 'cross.0.query'),
+        linear(two, 'cross.0.key'),
+        linear(two, 'cross.0.value'),
+    )
+    Q2, K1, V1 = (
+        linear(two, 'cross.1.query'),
+        linear(one, 'cross.1.key'),
+        linear(one, 'cross.1.value'),
+    )
+    z1 = after(_softmax(Q1 @ K2.T / 2) @ V2, 'cross.0') + Q1
+    z2 = after(_softmax(Q2 @ K1.T / 2) @ V1, 'cross.1') + Q2
+    joined = torch.tensor(np.concatenate([z1, z2], axis=1).T.reshape(1, 2 * dim, rows, columns))
+    with torch.no_grad():
+        z_c = F.conv2d(joined, fmp.mix.weight, fmp.mix.bias, padding=1)[0].flatten(1).T.numpy()
+    Q = linear(one, 'complement.query')
+    scores = Q @ linear(two, 'complement.key').T / 2
+    z_0 = after(_softmax(scores) @ linear(two, 'complement.value'), 'complement') + Q
+    Q_f, K_0, V_0 = (
+        linear(z_c, 'cross.1.query'), linear(z_0, 'cross.1.key'), linear(z_0, 'cross.1.value')
+    )  # fmt: skip
+    expected = after(_softmax(Q_f @ K_0.T / 2) @ V_0, 'final') + z_c
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+    assert not any(name.startswith('final.query') for name in weight)
+
+
+@pytest.mark.parametrize('zoo', ['models/zoo.yaml', 'training/configs/papers_zoo.yaml'])
+def test_the_papers_entries_train_all_but_the_image_encoder(zoo):
+    """Fig. 2 of the paper. What a semantic mask never reads has no gradient to be trained by."""
+    unread = ('decoder.output_hypernetworks_mlps.', 'decoder.iou_prediction_head.',
+              'prompt_encoder.no_mask_embed.', 'prompt_encoder.point_embeddings.0.',
+              'prompt_encoder.point_embeddings.1.')  # fmt: skip
+    for key, spec in load_zoo(ROOT / zoo).items():
+        if spec.builder == 'fusion_sam' and spec.arguments.backbone.size == 'vit_h':
+            assert spec.arguments.fmp.literal
+            with torch.device('meta'):
+                network = build_model(spec)
+            frozen = {n for n, p in network.named_parameters() if not p.requires_grad}
+            assert {n for n in frozen if not n.startswith('encoder.')} == {
+                n for n, _ in network.named_parameters() if n.startswith(unread)
+            }, key
+            assert all(not p.requires_grad for p in network.encoder.parameters())

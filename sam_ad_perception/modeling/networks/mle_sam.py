@@ -1,7 +1,7 @@
 """MLE-SAM: per-modality LoRA experts, average and gated fusion, two mask heads.
 
 After "MLE-SAM" (arXiv 2412.04220); no official code exists. What the paper leaves open follows
-the defaults named in the docstrings and in `models/README.md`.
+the defaults named in the docstrings and in `docs/reference/models.md`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sam_ad_perception.modeling.encoders import HieraEncoder
-from sam_ad_perception.modeling.mle_decoder import ModalityDecoders, Prompt, SharedDecoder
-from sam_ad_perception.modeling.networks import SegmentationNetwork
+from sam_ad_perception.modeling.encoders.hiera import HieraEncoder
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.networks.mle_decoder import ModalityDecoders, Prompt, SharedDecoder
 
 COMBINATIONS = ('mean', 'sum', 'integrated', 'weighted')
 
@@ -27,7 +27,8 @@ class MleSamOutput(NamedTuple):
 
     Attributes:
         logits: (B, classes, H/4, W/4) of the main head (Eq. 11).
-        aux_logits: (B, classes, H/4, W/4) of the auxiliary head (Eq. 12), or None.
+        aux_logits: (B, classes, H/4, W/4), or a multiple of it, of the auxiliary head (Eq. 12), or
+            None.
         gate: (3, B, M) weights of the present modalities per level, after top-k; sum 1 over M.
             1 / M where there is no gate.
         modalities: The M present modalities, in the order of `gate`.
@@ -222,6 +223,25 @@ class AuxiliaryHead(nn.Module):
         return total + bias[:, None, None]
 
 
+class StillImageMark(nn.Module):
+    """SAM 2's code for "no memory", which its still-image path adds to the deepest level.
+
+    The frozen transformer of the decoder was trained on inputs that carry it.
+
+    Args:
+        dim: Channels of the deepest level.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.no_mem_embed = nn.Parameter(torch.empty(1, 1, dim), requires_grad=False)
+        nn.init.trunc_normal_(self.no_mem_embed, std=0.02)
+
+    def forward(self, deep: Tensor) -> Tensor:
+        """Mark (B, C, h, w)."""
+        return deep + self.no_mem_embed[0, 0, :, None, None]
+
+
 class MleSam(SegmentationNetwork):
     """Masks from any non-empty subset of the registered modalities.
 
@@ -233,6 +253,9 @@ class MleSam(SegmentationNetwork):
         decoder: SAM 2's, with one multimask output per class and high-resolution features,
             shared or one copy per modality.
         aux_head: Auxiliary head, or None.
+        aux_scale: Size of its logits over that of the main ones.
+        still_image: What marks the deepest level before the decoder as one without memory, or
+            None.
     """
 
     def __init__(
@@ -243,6 +266,8 @@ class MleSam(SegmentationNetwork):
         prompt_encoder: PromptEncoder,
         decoder: SharedDecoder | ModalityDecoders,
         aux_head: AuxiliaryHead | None,
+        aux_scale: int = 1,
+        still_image: StillImageMark | None = None,
     ) -> None:
         super().__init__()
         self.modalities = dict(modalities)
@@ -251,6 +276,8 @@ class MleSam(SegmentationNetwork):
         self.prompt_encoder = prompt_encoder
         self.decoder = decoder
         self.aux_head = aux_head
+        self.aux_scale = aux_scale
+        self.still_image = still_image
 
     def forward(self, inputs: Mapping[str, Tensor], *, with_aux: bool = True) -> MleSamOutput:
         """Segment a batch in which every item has the same sensors.
@@ -264,7 +291,7 @@ class MleSam(SegmentationNetwork):
             with_aux: Whether to run the auxiliary head.
 
         Returns:
-            Logits of both heads at stride 4, and the gate's weights.
+            Logits of both heads, the main ones at stride 4, and the gate's weights.
 
         Raises:
             ValueError: No modality, an unregistered one, or one with a wrong shape.
@@ -274,15 +301,17 @@ class MleSam(SegmentationNetwork):
         if not self.fusion.mask_absent:
             inputs = self._fill(inputs)
         present = tuple(name for name in self.modalities if name in inputs)
-        fine, middle, deep = self.encoder([(name, inputs[name]) for name in present])
+        fine, middle, coarse = self.encoder([(name, inputs[name]) for name in present])
         high_res = self.decoder.project(fine, middle, present)
-        fused, gate = self.fusion([*high_res, deep], present)
-        logits = self.decoder.segment(fused, present, self._prompt(fused[2]))
+        fused, gate = self.fusion([*high_res, coarse], present)
+        deep = fused[2] if self.still_image is None else self.still_image(fused[2])
+        logits = self.decoder.segment([*fused[:2], deep], present, self._prompt(deep))
         if given != present:
             gate = gate[:, :, [present.index(name) for name in given]]
         aux = None
         if with_aux and self.aux_head is not None:
-            aux = self.aux_head(fused, (logits.shape[-2], logits.shape[-1]))
+            height, width = (side * self.aux_scale for side in logits.shape[-2:])
+            aux = self.aux_head(fused, (height, width))
         return MleSamOutput(logits, aux, gate, given)
 
     def _fill(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,12 +13,17 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from sam_ad_perception.modeling.checkpoints import CheckpointSpec, load_checkpoint
-from sam_ad_perception.modeling.encoders import HIERA_SPECS
-from sam_ad_perception.modeling.lora import merge_lora
-from sam_ad_perception.modeling.mle_decoder import ModalityDecoders, Prompt, build_heads
-from sam_ad_perception.modeling.mle_sam import AuxiliaryHead, FusionSpec, Gate, GatedFusion
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
+from sam_ad_perception.modeling.encoders.hiera import HIERA_SPECS
+from sam_ad_perception.modeling.encoders.lora import merge_lora
+from sam_ad_perception.modeling.networks.mle_decoder import ModalityDecoders, Prompt, build_heads
+from sam_ad_perception.modeling.networks.mle_sam import (
+    AuxiliaryHead,
+    FusionSpec,
+    Gate,
+    GatedFusion,
+)
+from sam_ad_perception.modeling.zoo.checkpoints import CheckpointSpec, load_checkpoint
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
 
 NAMES = ('camera', 'thermal', 'event', 'lidar')
 SUBSETS = [s for k in range(1, 5) for s in itertools.combinations(NAMES, k)]

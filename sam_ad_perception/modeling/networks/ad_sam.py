@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from sam_ad_perception.modeling.architectures import AdSamArguments, ResNetSpec
-from sam_ad_perception.modeling.deformable import DeformableConv2d, reset_offsets
-from sam_ad_perception.modeling.efficientnet import EfficientNetLite0
-from sam_ad_perception.modeling.encoder_pool import EncoderPool, SamEncoder
-from sam_ad_perception.modeling.networks import SegmentationNetwork
+from sam_ad_perception.modeling.encoders.efficientnet import EfficientNetLite0
+from sam_ad_perception.modeling.encoders.pool import EncoderPool, SamEncoder
+from sam_ad_perception.modeling.encoders.specs import AdSamArguments, ResNetSpec
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.networks.deformable import DeformableConv2d, reset_offsets
 
 GROUPS = 8
 """Groups of every group normalisation."""
@@ -44,16 +44,19 @@ class AdSamOutput(NamedTuple):
 class ResNet(nn.Module):
     """torchvision's ResNet without its classifier, with all four stages as outputs.
 
-    Same state-dict keys as torchvision's, so that its ImageNet weights load. Batch
-    normalisation always uses its stored statistics and never updates them (as in the paper's
-    code, for batches of two); its scale and shift are trained.
+    Same state-dict keys as torchvision's, so that its ImageNet weights load. With those, batch
+    normalisation uses their statistics and never updates them (as in the paper's code, for batches
+    of two); its scale and shift are trained. From nothing there are no statistics to keep: they
+    are learned.
 
     Args:
         spec: Shape.
+        keep_statistics: Whether the stored statistics stay as they are in training.
     """
 
-    def __init__(self, spec: ResNetSpec) -> None:
+    def __init__(self, spec: ResNetSpec, *, keep_statistics: bool = True) -> None:
         super().__init__()
+        self.keep_statistics = keep_statistics
         block = Bottleneck if spec.bottleneck else BasicBlock
         width = spec.width
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
@@ -78,10 +81,10 @@ class ResNet(nn.Module):
             self.channels.append(channels)
 
     def train(self, mode: bool = True) -> ResNet:
-        """Switch to training, in which the normalisation statistics stay as they are."""
+        """Switch to training, in which normalisation statistics that are kept stay as they are."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and self.keep_statistics:
                 module.eval()
         return self
 
@@ -268,7 +271,8 @@ def build_ad_sam(
     if dict(channels) != {'camera': 3}:
         raise ValueError(f"AD-SAM takes {{'camera': 3}} channels, got {dict(channels)}")
     lite = arguments.branch == 'efficientnet_lite0'
-    branch = EfficientNetLite0() if lite else ResNet(arguments.resnet)
+    known = bool(arguments.resnet_weights)
+    branch = EfficientNetLite0() if lite else ResNet(arguments.resnet, keep_statistics=known)
     return AdSam(pool.build(arguments.backbone), branch, num_classes)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.architectures import FmpSpec
+from sam_ad_perception.modeling.encoders.specs import FmpSpec
 
 
 class CrossAttention(nn.Module):
@@ -22,32 +22,41 @@ class CrossAttention(nn.Module):
     Args:
         dim: Channels.
         spec: Heads, feed-forward width, window.
+        projects: Whether it has W_Q, W_K and W_V of its own; else `forward` is given whose.
 
     Raises:
         ValueError: Channels are not a multiple of the heads.
     """
 
-    def __init__(self, dim: int, spec: FmpSpec) -> None:
+    def __init__(self, dim: int, spec: FmpSpec, *, projects: bool = True) -> None:
         super().__init__()
         if dim % spec.heads:
             raise ValueError(f'latent.dim {dim} is not a multiple of fmp.heads {spec.heads}')
         self.heads = spec.heads
         self.window = spec.window
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim, bias=False)
+        if projects:
+            self.query = nn.Linear(dim, dim, bias=False)
+            self.key = nn.Linear(dim, dim, bias=False)
+            self.value = nn.Linear(dim, dim, bias=False)
         self.ffn = nn.Sequential(
             nn.Linear(dim, spec.ffn_ratio * dim), nn.GELU(), nn.Linear(spec.ffn_ratio * dim, dim)
         )
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, other: Tensor, residual: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        other: Tensor,
+        residual: Tensor | None = None,
+        projections: CrossAttention | None = None,
+    ) -> Tensor:
         """Let the tokens of x read those of another map.
 
         Args:
             x: (B, C, h, w), gives Q.
             other: (B, C, h, w), gives K and V.
             residual: (B, C, h, w) to add instead of Q.
+            projections: Whose W_Q, W_K and W_V are taken; its own where None.
 
         Returns:
             (B, C, h, w).
@@ -56,7 +65,8 @@ class CrossAttention(nn.Module):
             ValueError: A side is not a multiple of the window.
         """
         tokens, read = self._split(x), self._split(other)
-        q, k, v = self.query(tokens), self.key(read), self.value(read)
+        by = self if projections is None else projections
+        q, k, v = by.query(tokens), by.key(read), by.value(read)
         attended = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v))
         out = self.norm(self.ffn(attended.transpose(1, 2).flatten(2)))
         if residual is None:
@@ -94,8 +104,12 @@ class FusionMaskPrompting(nn.Module):
     """Two token maps become one fused map z_f.
 
     z1' and z2' are cross-domain attention in both directions, z_c = Conv([z1', z2']), z_0 the
-    complementary part, z_f = LN(softmax(Q_f K_0^T / sqrt(d_k)) V_0) + z_c. How z_0 is made is
-    not in the paper: ours takes Q from the sum of both maps and K, V from z_c.
+    complementary part, z_f = LN(softmax(Q_f K_0^T / sqrt(d_k)) V_0) + z_c (Eq. 10-13).
+
+    By Eq. 12 Q_f = z_c W_Q2, K_0 = z_0 W_K1 and V_0 = z_0 W_V1, with the matrices of Eq. 10; these
+    are the projections of the attention that lets the second modality read the first. z_0 is the
+    cross-attention of the two modalities; which of them asks is not in the paper: ours is the
+    first. `FmpSpec.literal` says what is otherwise without it.
 
     Args:
         dim: Channels of the tokens.
@@ -104,18 +118,25 @@ class FusionMaskPrompting(nn.Module):
 
     def __init__(self, dim: int, spec: FmpSpec) -> None:
         super().__init__()
-        self.project = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in range(2))
+        self.literal = spec.literal
+        self.project = nn.ModuleList(
+            nn.Identity() if spec.literal else nn.Conv2d(dim, dim, 1) for _ in range(2)
+        )
         self.cross = nn.ModuleList(CrossAttention(dim, spec) for _ in range(2))
         self.mix = nn.Conv2d(2 * dim, dim, 3, padding=1)
         self.complement = CrossAttention(dim, spec)
-        self.final = CrossAttention(dim, spec)
+        self.final = CrossAttention(dim, spec, projects=not spec.literal)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse two maps (B, C, h, w) into one of the same shape."""
         a, b = self.project[0](first), self.project[1](second)
         mixed: Tensor = self.mix(torch.cat((self.cross[0](a, b), self.cross[1](b, a)), dim=1))
-        complementary = self.complement(a + b, mixed)
-        fused: Tensor = self.final(mixed, complementary, residual=mixed)
+        fused: Tensor
+        if self.literal:
+            complementary = self.complement(a, b)
+            fused = self.final(mixed, complementary, mixed, self.cross[1])
+            return fused
+        fused = self.final(mixed, self.complement(a + b, mixed), residual=mixed)
         return fused
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam_ad_perception.modeling.latent_autoencoder import LatentAutoencoder, LatentSpec
-from sam_ad_perception.modeling.vector_quantizer import VectorQuantizer
+from sam_ad_perception.modeling.networks.latent_autoencoder import LatentAutoencoder, LatentSpec
+from sam_ad_perception.modeling.networks.vector_quantizer import VectorQuantizer
 
 
 def clusters(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,3 +127,22 @@ def test_refuses_arguments_out_of_range():
         VectorQuantizer(4, 4, decay=1)
     with pytest.raises(ValueError, match=r'latent.width must be a multiple of 4, got 6'):
         LatentSpec(6)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_codes_are_searched_in_full_precision_under_autocast(dtype):
+    """With 1024 codes a search in bfloat16 takes others for every tenth vector."""
+    torch.manual_seed(3)
+    quantizer = VectorQuantizer(1024, 64).eval()
+    z = torch.randn(2, 64, 16, 16).to(dtype)
+    vectors = z.double().permute(0, 2, 3, 1).reshape(-1, 64)
+    distance = torch.cdist(vectors, quantizer.codes.double())
+    with torch.autocast('cpu', torch.bfloat16):
+        got = quantizer(z)
+        coarse = (
+            quantizer.codes.square().sum(1) - 2 * vectors.float() @ quantizer.codes.t()
+        ).argmin(1)
+    assert torch.equal(got.indices.flatten(), distance.argmin(1))
+    nearest = distance.min(1).values.square().mean() / 64
+    torch.testing.assert_close(got.commitment.double(), nearest, rtol=1e-5, atol=0)
+    assert (coarse != distance.argmin(1)).float().mean() > 0.01  # the trap is real

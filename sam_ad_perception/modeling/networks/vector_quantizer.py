@@ -88,10 +88,14 @@ class VectorQuantizer(nn.Module):
             Codes, their indices, commitment and perplexity.
         """
         vectors = z.detach().float().permute(0, 2, 3, 1).flatten(0, 2)
-        indices = self._nearest(vectors)
+        if torch.is_autocast_enabled(z.device.type):  # in bfloat16 near codes are mistaken
+            with torch.autocast(z.device.type, enabled=False):
+                indices = self._nearest(vectors)
+        else:
+            indices = self._nearest(vectors)
         chosen = F.embedding(indices, self.codes).unflatten(0, (z.shape[0], *z.shape[2:]))
+        commitment = F.mse_loss(z.float(), chosen.permute(0, 3, 1, 2))
         chosen = chosen.permute(0, 3, 1, 2).to(z.dtype)
-        commitment = F.mse_loss(z, chosen)
         counts = torch.zeros_like(self.usage).scatter_add(
             0, indices, torch.ones_like(indices, dtype=self.usage.dtype)
         )
