@@ -152,14 +152,3 @@ def merge_lora(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, LoraQkv):
             layer.merge()
-
-
-def unmerge_lora(module: nn.Module) -> None:
-    """Undo `merge_lora`.
-
-    Args:
-        module: Any module.
-    """
-    for layer in module.modules():
-        if isinstance(layer, LoraQkv):
-            layer.unmerge()

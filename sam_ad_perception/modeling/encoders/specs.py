@@ -228,6 +228,11 @@ class FmpSpec:
         window: Side of the attention window, tokens; 0 attends over the whole map. 8 keeps large
             inputs affordable.
         points: Most confident pixels per class that become the point prompt (the paper's 10).
+        literal: Whether Eq. 10-13 are followed to the letter: tokens enter without a layer of
+            their own, z_0 comes from the two modalities alone, and the last attention reads it
+            by the projections of Eq. 10, the keys and values of the first modality and the
+            queries of the second (Eq. 12). Without it, it has projections of its own, and z_0
+            asks the first fusion, as the small network was trained.
 
     Raises:
         ValueError: A field is out of range.
@@ -237,6 +242,7 @@ class FmpSpec:
     ffn_ratio: int = 4
     window: int = 0
     points: int = 10
+    literal: bool = False
 
     def __post_init__(self) -> None:
         if min(self.heads, self.ffn_ratio, self.points) < 1 or self.window < 0:
@@ -254,7 +260,8 @@ class FusionSamArguments:
         decoder_mlp_dim: Hidden width of the decoder's transformer.
         sam_scale: Size of SAM's input over that of the images.
         freeze_latents: Whether the autoencoders, trained before, are not trained.
-        freeze_prompt_encoder: Whether SAM's prompt encoder is not trained, as in the paper.
+        freeze_prompt_encoder: Whether SAM's prompt encoder is not trained; the paper trains all
+            but the image encoder.
         output: `main` takes SAM's logits; `mean` the mean with the coarse ones.
 
     Raises:
@@ -267,7 +274,7 @@ class FusionSamArguments:
     decoder_mlp_dim: int = 2048
     sam_scale: int = 4
     freeze_latents: bool = False
-    freeze_prompt_encoder: bool = True
+    freeze_prompt_encoder: bool = False
     output: str = 'main'
 
     def __post_init__(self) -> None:

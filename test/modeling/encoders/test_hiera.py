@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from sam2.modeling.backbones.hieradet import Hiera
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.position_encoding import PositionEmbeddingSine
 
-from sam_ad_perception.modeling.encoders import HIERA_SPECS, HieraEncoder, HieraSpec
-from sam_ad_perception.modeling.lora import LoraQkv, LoraSpec
+from sam_ad_perception.modeling.encoders.hiera import HIERA_SPECS, HieraEncoder, HieraSpec
+from sam_ad_perception.modeling.encoders.lora import LoraQkv, LoraSpec
 
 SMALL = HieraSpec(16, 1, (1, 2, 3, 1), (4,), neck_dim=32)
 
@@ -118,11 +116,9 @@ def test_base_plus_equals_the_official_one(base_plus, size):
 )
 def test_official_sizes_on_meta_with_adapters_in_every_block(name, width, blocks, dims):
     sensors = {'camera': 3, 'thermal': 1, 'event': 2}
-    start = time.perf_counter()
     with torch.device('meta'):
         encoder = HieraEncoder(HIERA_SPECS[name], sensors, LoraSpec(8, dims))
         images = [(n, torch.empty(2, c, 1024, 512)) for n, c in sensors.items()]
-    assert time.perf_counter() - start < 5
     assert all(p.is_meta for p in encoder.parameters())
     assert encoder.trunk.channel_list == [8 * width, 4 * width, 2 * width, width]
     layers = [block.attn.qkv for block in encoder.trunk.blocks]

@@ -17,7 +17,7 @@ from sam2.modeling.backbones.utils import PatchEmbed
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sam_ad_perception.modeling.lora import ActiveModalities, LoraQkv, LoraSpec
+from sam_ad_perception.modeling.encoders.lora import ActiveModalities, LoraQkv, LoraSpec
 
 STEMS = ('shared', 'own', 'conv')
 

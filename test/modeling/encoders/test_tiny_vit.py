@@ -10,14 +10,14 @@ import pytest
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
-from sam_ad_perception.modeling.ad_sam import AdSam, ResNet, ResNetSpec
-from sam_ad_perception.modeling.architectures import TINY_VIT_SPECS, SamBackboneSpec, SamVitSpec
-from sam_ad_perception.modeling.checkpoints import CheckpointError, load_sam
-from sam_ad_perception.modeling.encoder_pool import EncoderPool
-from sam_ad_perception.modeling.onnx_export import export_onnx
-from sam_ad_perception.modeling.sam_vit import SamVit
-from sam_ad_perception.modeling.tiny_vit import TinyVit, WindowAttention
-from sam_ad_perception.modeling.weights import WEIGHT_FILES
+from sam_ad_perception.modeling.encoders.pool import EncoderPool
+from sam_ad_perception.modeling.encoders.sam_vit import SamVit
+from sam_ad_perception.modeling.encoders.specs import TINY_VIT_SPECS, SamBackboneSpec, SamVitSpec
+from sam_ad_perception.modeling.encoders.tiny_vit import TinyVit, WindowAttention
+from sam_ad_perception.modeling.networks.ad_sam import AdSam, ResNet, ResNetSpec
+from sam_ad_perception.modeling.runtimes.onnx_export import export_onnx
+from sam_ad_perception.modeling.zoo.checkpoints import CheckpointError, load_sam
+from sam_ad_perception.modeling.zoo.downloads import WEIGHT_FILES
 
 OFFICIAL_LAYOUT = '3bae6e53e8e0674c86d3c03f785efa7e75a0d52c6e1db6c2ddec68ca450df98b'
 """sha256 of the lines `name shape`, sorted, of the official module's state, head included."""

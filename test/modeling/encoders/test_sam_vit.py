@@ -10,9 +10,9 @@ import torch
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
-from sam_ad_perception.modeling import sam_vit
-from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamVitSpec
-from sam_ad_perception.modeling.sam_vit import SamVit, resize_position
+from sam_ad_perception.modeling.encoders import sam_vit
+from sam_ad_perception.modeling.encoders.sam_vit import SamVit, resize_position
+from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS, SamVitSpec
 
 
 def official(spec: SamVitSpec) -> ImageEncoderViT:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 import torch
 
-from sam_ad_perception.modeling.architectures import (
+from sam_ad_perception.modeling.encoders.specs import (
     SAM_VIT_SPECS,
     TINY_VIT_SPECS,
     SamBackboneSpec,
 )
 
 if TYPE_CHECKING:
-    from sam_ad_perception.modeling.sam_vit import SamVit
-    from sam_ad_perception.modeling.tiny_vit import TinyVit
+    from sam_ad_perception.modeling.encoders.sam_vit import SamVit
+    from sam_ad_perception.modeling.encoders.tiny_vit import TinyVit
 
 SamEncoder: TypeAlias = Union['SamVit', 'TinyVit']
 """An image encoder of the SAM family: images to (B, out_channels, H / 16, W / 16)."""
@@ -76,9 +76,9 @@ def build_encoder(spec: SamBackboneSpec) -> SamEncoder:
         The encoder.
     """
     if spec.size in TINY_VIT_SPECS:
-        from sam_ad_perception.modeling.tiny_vit import TinyVit
+        from sam_ad_perception.modeling.encoders.tiny_vit import TinyVit
 
         return TinyVit(TINY_VIT_SPECS[spec.size], checkpoint_blocks=spec.checkpoint_blocks)
-    from sam_ad_perception.modeling.sam_vit import SamVit
+    from sam_ad_perception.modeling.encoders.sam_vit import SamVit
 
     return SamVit(SAM_VIT_SPECS[spec.size], checkpoint_blocks=spec.checkpoint_blocks)

@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from sam_ad_perception.modeling.lora import (
+from sam_ad_perception.modeling.encoders.lora import (
     ActiveModalities,
     LoraQkv,
     LoraSpec,
     merge_lora,
-    unmerge_lora,
 )
 
 NAMES = ('camera', 'thermal', 'lidar')
@@ -95,7 +94,7 @@ def test_merged_equals_unmerged_and_unmerging_follows_the_parameters():
     with torch.no_grad():
         layer.b_q['camera'].zero_()
     torch.testing.assert_close(layer(x), before, atol=1e-5, rtol=1e-5)
-    unmerge_lora(layer)
+    layer.unmerge()
     assert not torch.allclose(layer(x)[:2], before[:2])
 
 

@@ -13,8 +13,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sam_ad_perception.modeling.architectures import STRIDE, TinyVitSpec
-from sam_ad_perception.modeling.networks import Shareable
+from sam_ad_perception.modeling.encoders.specs import STRIDE, TinyVitSpec
+from sam_ad_perception.modeling.network import Shareable
 
 EXPANSION = 4
 """Hidden over outer channels of the convolutional blocks and of the MLPs."""
