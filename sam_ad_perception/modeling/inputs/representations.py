@@ -6,40 +6,28 @@ them; `render` is the one code that trains and drives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from types import MappingProxyType
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.area_resize import shrink_picture
-from sam_ad_perception.core.depth import find_nearest
-from sam_ad_perception.core.deskew import place_points
-from sam_ad_perception.core.sensors import CameraModel, SensorFrame
-from sam_ad_perception.core.sweep_projection import project_sweep
-from sam_ad_perception.modeling.depth_representations import DepthImage
-from sam_ad_perception.modeling.event_representations import (
-    EventCounts,
-    EventImage,
-    EventTimeSurface,
-    EventVoxelGrid,
-)
-from sam_ad_perception.modeling.picture_representation import Picture
-from sam_ad_perception.modeling.thermal_representations import (
-    ThermalFixedRange,
-    ThermalPercentile,
-    ThermalRunningPercentile,
-)
-from sam_ad_perception.modeling.view_rendering import (
+from sam_ad_perception.core.images.area_resize import shrink_picture
+from sam_ad_perception.core.lidar.depth_image import find_nearest
+from sam_ad_perception.core.lidar.deskew import deskew_points
+from sam_ad_perception.core.lidar.projection import project_sweep
+from sam_ad_perception.core.registry import Reference, resolve
+from sam_ad_perception.core.sensors import CameraModel, Modality, SensorFrame
+from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
     RenderContext,
     Representation,
     check_cloud,
     image_of,
 )
+from sam_ad_perception.modeling.inputs.published_pictures import PrerenderedImage
 
 
 @dataclass(frozen=True)
@@ -58,6 +46,12 @@ class Rgb:
     def channels(self) -> int:
         """Channels of the rendered image."""
         return 3
+
+    @property
+    def byte_ends(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """See `PictureForm`."""
+        pairs = list(zip(self.mean, self.std, strict=True))
+        return tuple(-m / s for m, s in pairs), tuple((1 - m) / s for m, s in pairs)
 
     def render(
         self,
@@ -122,7 +116,7 @@ class LidarImage:
         nearest = find_nearest(seen.uv, seen.z, view.size)
         filled = nearest >= 0
         if not filled.any():
-            self._check_ahead(place_points(frame, T_view))
+            self._check_ahead(deskew_points(frame, T_view))
         shown = nearest[filled]  # all that follows is done for these only, most are hidden
         image = np.zeros((3, *view.size), np.float32)
         image[0, filled] = np.log1p(distance[shown]) / np.log1p(self.max_range_m)
@@ -152,19 +146,24 @@ def brightness_of(intensity: NDArray[np.float32]) -> float:
     return max(float(np.percentile(intensity[::8], 95)), 1e-6)
 
 
-REPRESENTATIONS: Mapping[str, type[Representation]] = MappingProxyType(
-    {
-        'rgb': Rgb,
-        'thermal_percentile': ThermalPercentile,
-        'thermal_running_percentile': ThermalRunningPercentile,
-        'thermal_fixed_range': ThermalFixedRange,
-        'event_counts': EventCounts,
-        'event_image': EventImage,
-        'event_voxel_grid': EventVoxelGrid,
-        'event_time_surface': EventTimeSurface,
-        'lidar_image': LidarImage,
-        'depth_image': DepthImage,
-        'picture': Picture,
-    }
-)
+class _Representations(Mapping[str, type[Representation]]):
+    """The forms that the records of all sensors name, and that of published pictures."""
+
+    @cached_property
+    def _listed(self) -> dict[str, Reference]:
+        forms = {name: form for m in Modality for name, form in m.record.representations.items()}
+        return {**forms, 'picture': PrerenderedImage}
+
+    def __getitem__(self, name: str) -> type[Representation]:
+        form: type[Representation] = resolve(self._listed[name])
+        return form
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+
+REPRESENTATIONS: Mapping[str, type[Representation]] = _Representations()
 """The forms that a zoo entry may name."""

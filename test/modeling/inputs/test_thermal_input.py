@@ -7,18 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
+from sam_ad_perception.core.images.thermal import PlanckConstants, ThermalRanges
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorFrame
 from sam_ad_perception.core.status import WARN, summarize_segmentation
-from sam_ad_perception.core.thermal import PlanckConstants, ThermalRanges
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.preprocessing import prepare_bundle
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.thermal_representations import (
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.inputs.preparation import prepare_bundle
+from sam_ad_perception.modeling.inputs.thermal import (
     ThermalFixedRange,
     ThermalPercentile,
     ThermalRunningPercentile,
 )
-from sam_ad_perception.modeling.zoo import load_zoo
+from sam_ad_perception.modeling.zoo.entries import load_zoo
 
 SIZE = (64, 96)
 VIEW = CameraModel(96, 64, np.array([[80.0, 0, 47.5], [0, 80.0, 31.5], [0, 0, 1]]))
@@ -199,7 +199,7 @@ def test_the_status_warns_of_eight_bits(zoo_path, network, bundle, rng):
         [bundle, with_thermal(bundle, rng.integers(0, 256, (64, 80), dtype=np.uint8))]
     )
     assert Modality.THERMAL in spoilt.used
-    assert not good.notes
+    assert Modality.THERMAL not in good.notes
     status = summarize_segmentation(spoilt)
     assert status.level == WARN
     assert re.search(f'thermal: {EIGHT_BITS}', status.message)

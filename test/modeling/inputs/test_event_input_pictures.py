@@ -10,17 +10,17 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from sam_ad_perception.core.event_representations import time_surface, voxel_grid
+from sam_ad_perception.core.events.representations import time_surface, voxel_grid
 from sam_ad_perception.core.sensors import Events, Modality
-from sam_ad_perception.modeling.event_representations import (
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.inputs.camera_view import BadFrameError, RenderContext
+from sam_ad_perception.modeling.inputs.events import (
     EventCounts,
     EventImage,
     EventTimeSurface,
     EventVoxelGrid,
 )
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.view_rendering import BadFrameError, RenderContext
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 
 MS = 1_000_000
 FORMS = [EventCounts(), EventImage(), EventVoxelGrid(), EventTimeSurface()]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.alignment import (
+from sam_ad_perception.core.geometry.cameras import scale_camera
+from sam_ad_perception.core.images.alignment import (
     SamplingMap,
     estimate_surface,
     surface_map,
     warp_by_map,
     warp_to_camera,
 )
-from sam_ad_perception.core.deskew import place_points
-from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.images.thermal import ThermalRanges
+from sam_ad_perception.core.lidar.deskew import deskew_points
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Modality,
@@ -25,7 +26,6 @@ from sam_ad_perception.core.sensors import (
     SensorBundle,
     SensorFrame,
 )
-from sam_ad_perception.core.thermal import ThermalRanges
 
 ALIGNMENTS = ('plane', 'rotation', 'depth')
 """How an image comes into the camera's view: as if the scene were a plane at `distance_m`, as if
@@ -83,8 +83,8 @@ class RenderContext:
             T_view: (4, 4) transform of the sensor's frame into the camera's, metres.
 
         Returns:
-            See `core.alignment.surface_map`; None without lidar points in the view. Made once
-            per frame and grid.
+            See `core.images.alignment.surface_map`; None without lidar points in the view. Made
+            once per frame and grid.
         """
         assert frame.camera is not None
         key = (str(frame.modality), *view.size)
@@ -103,7 +103,7 @@ class RenderContext:
             check_cloud(frame)
         except BadFrameError:
             return None
-        return estimate_surface(place_points(frame, T_camera_lidar), self._view)
+        return estimate_surface(deskew_points(frame, T_camera_lidar), self._view)
 
 
 class Representation(Protocol):
@@ -135,6 +135,20 @@ class Representation(Protocol):
         Raises:
             BadFrameError: The frame cannot be used.
         """
+
+
+def looks_at_others(form: Representation) -> bool:
+    """Whether a form places its sensor in the view with the help of another sensor's frame."""
+    return getattr(form, 'alignment', None) == 'depth'
+
+
+@runtime_checkable
+class PictureForm(Protocol):
+    """A form whose channels are those of a picture of bytes, whatever the frame shows."""
+
+    @property
+    def byte_ends(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What the bytes 0 and 255 of each channel become in the rendered image."""
 
 
 def check_cloud(frame: SensorFrame) -> PointCloud:

@@ -1,7 +1,7 @@
 """The thermal image that a network sees; which form it takes is part of the network's entry.
 
-All forms put the range of `core.thermal` at -1 to 1, so that 0, which also stands for pixels that
-the thermal camera does not see, is its middle.
+All forms put the range of `core.images.thermal` at -1 to 1, so that 0, which also stands for
+pixels that the thermal camera does not see, is its middle.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.sensors import CameraModel, SensorFrame
-from sam_ad_perception.core.thermal import (
+from sam_ad_perception.core.images.thermal import (
     FixedRange,
     RunningRange,
     ThermalRanges,
@@ -21,7 +20,8 @@ from sam_ad_perception.core.thermal import (
     apply_range,
     is_gain_controlled,
 )
-from sam_ad_perception.modeling.view_rendering import (
+from sam_ad_perception.core.sensors import CameraModel, SensorFrame
+from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
     RenderContext,
     check_alignment,

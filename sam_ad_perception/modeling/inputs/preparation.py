@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.depth import DepthConfig, DepthImage, render_depth
-from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.geometry.cameras import scale_camera
+from sam_ad_perception.core.images.thermal import ThermalRanges
+from sam_ad_perception.core.lidar.depth_image import DepthConfig, DepthImage, render_depth
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
-from sam_ad_perception.core.thermal import ThermalRanges
-from sam_ad_perception.modeling.representations import check_cloud
-from sam_ad_perception.modeling.upsampling import upsample_argmax, upsample_labels
-from sam_ad_perception.modeling.view_rendering import (
+from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
     RenderContext,
     Representation,
 )
+from sam_ad_perception.modeling.inputs.representations import check_cloud
 
 if TYPE_CHECKING:
-    from sam_ad_perception.modeling.device_inputs import RawInput
+    from sam_ad_perception.modeling.inputs.on_device import RawInput
 
 TakeRaw: TypeAlias = Callable[
     [Representation, SensorFrame, CameraModel, NDArray[np.float64] | None], 'RawInput | None'
@@ -128,36 +127,3 @@ def lidar_depth(bundle: SensorBundle, config: DepthConfig | None = None) -> Dept
     is_guide = isinstance(image, np.ndarray) and image.shape == (*bundle.camera.size, 3)
     guide = np.asarray(image, np.uint8) if is_guide else None
     return render_depth(frame, T_camera_lidar, bundle.camera, config or DepthConfig(), guide)
-
-
-def mask_from_logits(
-    logits: NDArray[np.float32], camera: CameraModel, *, confident: bool = True
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Upsample logits to the camera's size and take the best class, in one pass.
-
-    Equal to bilinear interpolation with half-pixel centres (`align_corners=False`), then argmax
-    and softmax, without ever holding the upsampled logits.
-
-    Args:
-        logits: (classes, h, w) float32, at most 254 classes.
-        camera: The view.
-        confident: Whether the probabilities are wanted: they take most of the time.
-
-    Returns:
-        Label ids (H, W) uint8; and the probability of each times 255, rounded, (H, W) uint8, or
-        (0, 0) where it is not wanted.
-
-    Raises:
-        ValueError: The logits have another shape or dtype.
-    """
-    if logits.ndim != 3 or logits.dtype != np.float32 or not 1 <= len(logits) <= 254:
-        raise ValueError(
-            f'logits must be (classes, h, w) float32, got {logits.shape} {logits.dtype}'
-        )
-    mask = np.empty(camera.size, np.uint8)
-    confidence = np.empty(camera.size if confident else (0, 0), np.uint8)
-    if confident:
-        upsample_argmax(np.ascontiguousarray(logits), mask, confidence)
-    else:
-        upsample_labels(np.ascontiguousarray(logits), mask)
-    return mask, confidence

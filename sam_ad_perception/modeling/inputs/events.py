@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.event_representations import (
+from sam_ad_perception.core.events.representations import (
     EVENT_COLOURS,
     accumulate_counts,
     colour_table,
@@ -21,7 +21,7 @@ from sam_ad_perception.core.event_representations import (
     voxel_grid,
 )
 from sam_ad_perception.core.sensors import CameraModel, Events, SensorFrame
-from sam_ad_perception.modeling.view_rendering import (
+from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
     RenderContext,
     check_alignment,
@@ -126,6 +126,11 @@ class EventImage:
         """Channels of the rendered image."""
         return 3
 
+    @property
+    def byte_ends(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """See `PictureForm`."""
+        return (0.0,) * 3, (1.0,) * 3
+
     def render(
         self,
         frame: SensorFrame,
@@ -144,7 +149,7 @@ class EventImage:
 
 @dataclass(frozen=True)
 class EventVoxelGrid:
-    """Polarities summed in bins of time (`core.event_representations.voxel_grid`), warped.
+    """Polarities summed in bins of time (`core.events.representations.voxel_grid`), warped.
 
     Attributes:
         duration_ms: Time before the frame's stamp that the bins span, milliseconds.
@@ -199,7 +204,7 @@ class EventVoxelGrid:
 class EventTimeSurface:
     """Time since the last ON and OFF event of each pixel, fading exponentially, warped.
 
-    See `core.event_representations.time_surface`.
+    See `core.events.representations.time_surface`.
 
     Attributes:
         duration_ms: Events older than this before the frame's stamp are forgotten, milliseconds.

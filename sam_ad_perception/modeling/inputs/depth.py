@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.depth import project_depth
-from sam_ad_perception.core.geometry import scale_camera, unproject_pixels
+from sam_ad_perception.core.geometry.cameras import scale_camera, unproject_pixels
+from sam_ad_perception.core.geometry.transforms import transform_points
+from sam_ad_perception.core.lidar.depth_image import project_depth
 from sam_ad_perception.core.sensors import CameraModel, SensorFrame
-from sam_ad_perception.core.transforms import transform_points
-from sam_ad_perception.modeling.view_rendering import (
+from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
     RenderContext,
     geometry_of,

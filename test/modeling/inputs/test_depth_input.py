@@ -5,16 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.bundler import Bundler, BundlerConfig
-from sam_ad_perception.core.geometry import invert_transform, make_transform, scale_camera
-from sam_ad_perception.core.image_encodings import to_depth
+from sam_ad_perception.core.geometry.cameras import scale_camera
+from sam_ad_perception.core.geometry.transforms import invert_transform, make_transform
+from sam_ad_perception.core.messages.image_encodings import to_depth
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorFrame
-from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
-from sam_ad_perception.modeling.depth_representations import DepthImage
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.preprocessing import prepare_bundle
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from sam_ad_perception.core.synchronization.bundler import Bundler, BundlerConfig
+from sam_ad_perception.core.synchronization.config import SensorConfig, SynchronizerConfig
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.inputs.depth import DepthImage
+from sam_ad_perception.modeling.inputs.preparation import prepare_bundle
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 
 VIEW = CameraModel(96, 64, np.array([[80.0, 0, 47.5], [0, 80.0, 31.5], [0, 0, 1]]))
 WIDE = CameraModel(160, 120, np.array([[100.0, 0, 79.5], [0, 100.0, 59.5], [0, 0, 1]]))
@@ -102,7 +103,7 @@ def test_a_depth_camera_reaches_the_network(zoo_path, bundle, encoding):
     spec = load_zoo(zoo_path)['tiny']
     true = plane_depth(WIDE, np.array([0, 0, 1.0]), 8.0)
     pixels = (true * 1000).astype(np.uint16) if encoding == '16UC1' else true.astype(np.float32)
-    sync = SynchronizerConfig(depth=SensorConfig(enabled=True))
+    sync = SynchronizerConfig(sensors={'depth': SensorConfig(enabled=True)})
     bundler = Bundler(BundlerConfig(sync))
     bundler.transforms.set_static('camera_optical', 'depth_optical', TURN)
     camera = bundle.frames[Modality.CAMERA]

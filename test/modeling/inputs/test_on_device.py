@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.geometry.cameras import scale_camera
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Modality,
@@ -19,11 +19,12 @@ from sam_ad_perception.core.sensors import (
     PointMotion,
     SensorFrame,
 )
-from sam_ad_perception.modeling.device_inputs import take_raw
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.representations import EventCounts, LidarImage, Rgb
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.view_rendering import BadFrameError
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.inputs.camera_view import BadFrameError
+from sam_ad_perception.modeling.inputs.events import EventCounts
+from sam_ad_perception.modeling.inputs.on_device import take_raw
+from sam_ad_perception.modeling.inputs.representations import LidarImage, Rgb
 
 CPU = torch.device('cpu')
 LSB = 1 / 255 / min(Rgb().std)

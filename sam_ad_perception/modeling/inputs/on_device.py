@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sam_ad_perception.core.deskew import place_points, pose_rows
+from sam_ad_perception.core.lidar.deskew import deskew_points, pose_table
 from sam_ad_perception.core.sensors import CameraModel, SensorFrame
 from sam_ad_perception.modeling.device_work import upload
-from sam_ad_perception.modeling.representations import LidarImage, Rgb, brightness_of
-from sam_ad_perception.modeling.view_rendering import Representation, check_cloud, image_of
+from sam_ad_perception.modeling.inputs.camera_view import Representation, check_cloud, image_of
+from sam_ad_perception.modeling.inputs.representations import LidarImage, Rgb, brightness_of
 
 _LOOK = 16
 """Of so many points one is looked at to tell whether a sweep reaches into the view."""
@@ -148,10 +148,10 @@ def _take_lidar(
         points=cloud.points[::_LOOK],
         time_offset_ns=None if times is None else times[::_LOOK],
     )
-    placed = place_points(replace(frame, data=few), T_view)
+    placed = deskew_points(replace(frame, data=few), T_view)
     if not ((np.linalg.norm(placed, axis=1) < form.max_range_m) & (placed[:, 2] > 0)).any():
         return None
-    rows, start, rate = pose_rows(frame, T_view)
+    rows, start, rate = pose_table(frame, T_view)
     if times is None or len(rows) == 1:
         times = np.zeros(1, np.int64)
     intensity = np.zeros(1, np.float32)
@@ -164,7 +164,7 @@ def _take_lidar(
 
 
 def _poses_at(times: Tensor, rows: Tensor, *, start: int, rate: float) -> Tensor:
-    """(N, 3, 4) pose at each time; see `pose_rows`."""
+    """(N, 3, 4) pose at each time; see `pose_table`."""
     position = ((times - start).double() * rate).clamp(0, len(rows) - 1)
     before = position.long()
     at = rows[before]

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import CameraModel, SensorFrame
-from sam_ad_perception.modeling.view_rendering import RenderContext, image_of
+from sam_ad_perception.modeling.inputs.camera_view import RenderContext, image_of
 
 
 @dataclass(frozen=True)
-class Picture:
+class PrerenderedImage:
     """A picture of three channels that is in the camera's view already, resized and normalised.
 
     For networks that are trained on what a data set rendered: HHA depth and lidar of DELIVER,
@@ -43,6 +43,12 @@ class Picture:
     def channels(self) -> int:
         """Channels of the rendered image."""
         return 3
+
+    @property
+    def byte_ends(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """See `PictureForm`."""
+        pairs = list(zip(self.mean, self.std, strict=True))
+        return tuple(-m / s for m, s in pairs), tuple((1 - m) / s for m, s in pairs)
 
     def render(
         self,

@@ -9,20 +9,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sam_ad_perception.core.depth import DepthConfig
-from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.geometry.cameras import scale_camera
+from sam_ad_perception.core.lidar.depth_image import DepthConfig
 from sam_ad_perception.core.sensors import Events, Modality, PointCloud, SensorFrame
-from sam_ad_perception.modeling.preprocessing import (
-    lidar_depth,
-    mask_from_logits,
-    prepare_bundle,
-)
-from sam_ad_perception.modeling.representations import (
-    EventCounts,
-    LidarImage,
-    Rgb,
-    ThermalPercentile,
-)
+from sam_ad_perception.modeling.inference.masks import mask_from_logits
+from sam_ad_perception.modeling.inputs.events import EventCounts
+from sam_ad_perception.modeling.inputs.preparation import lidar_depth, prepare_bundle
+from sam_ad_perception.modeling.inputs.representations import LidarImage, Rgb
+from sam_ad_perception.modeling.inputs.thermal import ThermalPercentile
 
 SIZE = (64, 96)
 FORMS = {
