@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from sam_ad_perception.core.console.suggestions import did_you_mean
+
 MIB = 1 << 20
 
 
@@ -56,6 +58,38 @@ def release_memory() -> None:
         # A GPU that was lost has nothing to give back, and says so.
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there, before anything is loaded onto it.
+
+    Args:
+        device: For example `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        ValueError: It is no device of torch, or this machine has none.
+    """
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f'device must be cpu, cuda or cuda:N, got {device!r}'
+            f'{did_you_mean("cuda" if "gpu" in device.lower() else device, ("cpu", "cuda"))}'
+        ) from None
+    if wanted.type != 'cuda':
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        built = (
+            f'built for CUDA {torch.version.cuda}' if torch.version.cuda else 'built without CUDA'
+        )
+        raise ValueError(
+            f'device {device!r} needs an NVIDIA GPU with its driver, and torch '
+            f'{torch.__version__} ({built}) finds none: take --device cpu, or see `sam_ad doctor`'
+        )
+    if (wanted.index or 0) >= count:
+        last = f'cuda:{count - 1}'
+        raise ValueError(f'device {device!r} is not there: this machine has cuda:0 to {last}')
 
 
 def is_lost(err: BaseException) -> bool:

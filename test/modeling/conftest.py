@@ -14,7 +14,8 @@ from sam_ad_perception.core.sensors import (
     SensorBundle,
     SensorFrame,
 )
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
+from test.pictures import camera_picture
 
 TINY_ZOO = Path(__file__).parents[1] / 'tiny_zoo.yaml'
 
@@ -86,7 +87,7 @@ def bundle() -> SensorBundle:
             Modality.CAMERA,
             stamp,
             'camera_optical',
-            rng.integers(0, 256, (100, 160, 3), dtype=np.uint8),
+            camera_picture(rng, (100, 160)),
             view,
         ),
         Modality.THERMAL: SensorFrame(

@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam_ad_perception.modeling.backends import (
+from sam_ad_perception.modeling.runtimes.backends import (
     BackendError,
     Images,
+    OnProgress,
     Runner,
     StaticBackend,
-    Tell,
     TorchBackend,
 )
-from sam_ad_perception.modeling.onnx_export import export_onnx
-from sam_ad_perception.modeling.onnx_providers import (
+from sam_ad_perception.modeling.runtimes.onnx_export import export_onnx
+from sam_ad_perception.modeling.runtimes.onnx_providers import (
     EXECUTION_PROVIDERS,
     find_problem,
     provider_options,
 )
-from sam_ad_perception.modeling.zoo import ModelSpec
+from sam_ad_perception.modeling.zoo.entries import ModelSpec
 
 TOLERANCE = 0.01
 """Share of the pixels of a random input that may get another class than under torch."""
@@ -77,14 +77,14 @@ class OnnxBackend(StaticBackend):
         self.half = half
         self.folder = cache / f'{spec.key}-{fingerprint(plain, spec)[:16]}'
 
-    def build(self, names: tuple[str, ...], tell: Tell) -> Runner:
+    def build(self, names: tuple[str, ...], on_progress: OnProgress) -> Runner:
         """Load the graph of one set of sensors, exported before where it is not there."""
         folder = self.folder / '+'.join(names)
         if not (folder / GRAPH).exists():
-            tell(f'exporting {self.spec.key} for {"+".join(names)}')
+            on_progress(f'exporting {self.spec.key} for {"+".join(names)}')
             self._export(names, folder)
         if 'tensorrt' in self.providers:
-            tell(f'TensorRT builds an engine for {"+".join(names)} where {folder} has none')
+            on_progress(f'TensorRT builds an engine for {"+".join(names)} where {folder} has none')
         session = self._load(folder)
 
         def run(inputs: Images) -> tuple[Tensor, Tensor | None]:
@@ -107,6 +107,7 @@ class OnnxBackend(StaticBackend):
         """Write a graph; it appears all at once, also to another process."""
         plain = self.plain
         images = {name: image.to(plain.device) for name, image in self._example(names).items()}
+        make_private(self.folder.parent)
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix='.export-', dir=folder.parent))
         try:
@@ -175,7 +176,7 @@ def fingerprint(plain: TorchBackend, spec: ModelSpec) -> str:
             digest.update(version(package).encode())
         except PackageNotFoundError:
             digest.update(b'none')
-    for file in sorted(Path(__file__).parent.glob('*.py')):
+    for file in sorted(Path(__file__).parents[1].rglob('*.py')):
         digest.update(file.read_bytes())
     for name, value in plain.network.state_dict().items():
         digest.update(name.encode())
@@ -187,3 +188,21 @@ def default_cache() -> Path:
     """The user's folder of exported graphs: `sam_ad_perception` in the XDG cache directory."""
     base = os.environ.get('XDG_CACHE_HOME', '')
     return (Path(base) if base else Path.home() / '.cache') / 'sam_ad_perception'
+
+
+def make_private(cache: Path) -> None:
+    """Make a cache folder that only its owner can read and write: what lies in it is run.
+
+    Args:
+        cache: The folder.
+
+    Raises:
+        BackendError: It belongs to somebody else, or others may write into it.
+    """
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = cache.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise BackendError(
+            f'{cache} may be written by others (mode {status.st_mode & 0o777:o}), '
+            'expected a folder of your own: chmod 700, or name another cache'
+        )

@@ -7,6 +7,9 @@ Between two rows of the grid each class changes linearly along a column of the p
 terms of the softmax are geometric series, one multiplication per pixel and class; the class that
 is best at both ends is best in between; and where it changes, a class that is nowhere above the
 best of one end cannot be the best. Inner loops run along contiguous rows, so that they vectorise.
+
+The softmax may have a temperature: its exponents are multiplied by `sharpness`, one over it. Which
+class is best does not depend on that.
 """
 
 from __future__ import annotations
@@ -78,11 +81,22 @@ def _expand_row(logits, row, low, high, weight, line, best, label):  # type: ign
 
 @njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
 def _select(  # type: ignore[no-untyped-def]
-    top, bottom, tops, bottoms, top_label, bottom_label, left, right, ends, candidates, active
+    top,
+    bottom,
+    tops,
+    bottoms,
+    top_label,
+    bottom_label,
+    left,
+    right,
+    sharpness,
+    ends,
+    candidates,
+    active,
 ):
     """List the classes that may be best in a chunk, and those that count in its softmax.
 
-    Returns how many there are of each, and the lowest of the second against the best.
+    Returns how many there are of each, and the lowest exponent of the second.
     """
     columns = right - left
     for j in range(columns):
@@ -104,16 +118,19 @@ def _select(  # type: ignore[no-untyped-def]
         if lead >= 0:
             candidates[possible] = c
             possible += 1
-        if share > NEGLIGIBLE:
+        if share * sharpness > NEGLIGIBLE:
             active[counted] = c
             counted += 1
-            lowest = min(lowest, low)
+            lowest = min(lowest, low * sharpness)
+    if possible == 0:  # only where nothing is a number: the first class stands for none
+        candidates[0] = 0
+        possible = 1
     return possible, counted, lowest
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
 def _begin_series(  # type: ignore[no-untyped-def]
-    top, bottom, tops, bottoms, left, right, first, step, active, term, ratio
+    top, bottom, tops, bottoms, left, right, sharpness, first, step, active, term, ratio
 ):
     """Make the terms of the first row and their ratio from row to row.
 
@@ -122,8 +139,8 @@ def _begin_series(  # type: ignore[no-untyped-def]
     """
     for i, c in enumerate(active):
         for j in range(right - left):
-            above = top[c, left + j] - tops[left + j]
-            change = (bottom[c, left + j] - bottoms[left + j]) - above
+            above = (top[c, left + j] - tops[left + j]) * sharpness
+            change = (bottom[c, left + j] - bottoms[left + j]) * sharpness - above
             term[i, j] = _exp(above + change * first)
             ratio[i, j] = change * step
         for j in range(right - left):
@@ -144,14 +161,14 @@ def _sum_terms(term, ratio, count, columns, total):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
-def _sum_exactly(top, bottom, left, columns, t, active, best, total):  # type: ignore[no-untyped-def]
+def _sum_exactly(top, bottom, left, columns, t, sharpness, active, best, total):  # type: ignore[no-untyped-def]
     """Add up the terms of one row, each by itself."""
     for j in range(columns):
         total[j] = np.float32(0)
     for c in active:
         for j in range(columns):
             value = top[c, left + j] + (bottom[c, left + j] - top[c, left + j]) * t
-            total[j] += _exp(value - best[j])
+            total[j] += _exp((value - best[j]) * sharpness)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
@@ -171,19 +188,54 @@ def _choose(top, bottom, left, columns, t, candidates, best, label):  # type: ig
 
 @njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
 def _fill(  # type: ignore[no-untyped-def]
-    top, bottom, tops, bottoms, labels, left, right, weights, begin, end, buffers, mask, confidence
+    top,
+    bottom,
+    tops,
+    bottoms,
+    labels,
+    left,
+    right,
+    weights,
+    begin,
+    end,
+    sharpness,
+    buffers,
+    mask,
+    confidence,
 ):
     """Fill the rows from `begin` to `end`, columns from `left` to `right`, of one band."""
     term, ratio, ends, total, best, label, candidates, active = buffers
     columns, first = right - left, weights[begin]
     possible, count, lowest = _select(
-        top, bottom, tops, bottoms, labels[0], labels[1], left, right, ends, candidates, active
+        top,
+        bottom,
+        tops,
+        bottoms,
+        labels[0],
+        labels[1],
+        left,
+        right,
+        sharpness,
+        ends,
+        candidates,
+        active,
     )
     is_series = lowest > SMALLEST
     if is_series:
         step = weights[begin + 1] - first if end - begin > 1 else np.float32(0)
         _begin_series(
-            top, bottom, tops, bottoms, left, right, first, step, active[:count], term, ratio
+            top,
+            bottom,
+            tops,
+            bottoms,
+            left,
+            right,
+            sharpness,
+            first,
+            step,
+            active[:count],
+            term,
+            ratio,
         )
     for v in range(begin, end):
         t = weights[v]
@@ -192,9 +244,9 @@ def _fill(  # type: ignore[no-untyped-def]
             _sum_terms(term, ratio, count, columns, total)
             for j in range(columns):
                 line = tops[left + j] + (bottoms[left + j] - tops[left + j]) * t
-                best[j] = np.float32(255) * _exp(best[j] - line)
+                best[j] = np.float32(255) * _exp((best[j] - line) * sharpness)
         else:
-            _sum_exactly(top, bottom, left, columns, t, active[:count], best, total)
+            _sum_exactly(top, bottom, left, columns, t, sharpness, active[:count], best, total)
             for j in range(columns):
                 best[j] = np.float32(255)
         for j in range(columns):
@@ -205,7 +257,7 @@ def _fill(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
-def _upsample_by_rows(logits, mask, confidence):  # type: ignore[no-untyped-def]
+def _upsample_by_rows(logits, sharpness, mask, confidence):  # type: ignore[no-untyped-def]
     """Fill one row of the picture after the other: for grids that are nearly as fine as it."""
     classes, in_height, in_width = logits.shape
     height, width = mask.shape
@@ -235,14 +287,14 @@ def _upsample_by_rows(logits, mask, confidence):  # type: ignore[no-untyped-def]
                 best[u] = line[c, u] if better else best[u]
         for c in range(classes):
             for u in range(width):
-                total[u] += _exp(line[c, u] - best[u])
+                total[u] += _exp((line[c, u] - best[u]) * sharpness)
         for u in range(width):
             mask[v, u] = label[u]
             confidence[v, u] = int(np.float32(255) / total[u] + np.float32(0.5))
 
 
 @njit(cache=True, nogil=True)
-def _upsample_by_bands(logits, mask, confidence):  # type: ignore[no-untyped-def]
+def _upsample_by_bands(logits, sharpness, mask, confidence):  # type: ignore[no-untyped-def]
     """Fill all rows between two rows of the grid, then the next: for coarse grids."""
     classes, in_height, in_width = logits.shape
     height, width = mask.shape
@@ -281,7 +333,7 @@ def _upsample_by_bands(logits, mask, confidence):  # type: ignore[no-untyped-def
             _fill(
                 lines[a], lines[b], best[a], best[b], (label[a], label[b]),
                 left, min(left + CHUNK, width), row_weight, begin, end,
-                buffers, mask, confidence,
+                sharpness, buffers, mask, confidence,
             )  # fmt: skip
         begin = end
 
@@ -374,15 +426,16 @@ def upsample_labels(logits, mask):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def upsample_argmax(logits, mask, confidence):  # type: ignore[no-untyped-def]
+def upsample_argmax(logits, sharpness, mask, confidence):  # type: ignore[no-untyped-def]
     """Fill mask and confidence by bilinear interpolation, argmax and softmax.
 
     Args:
         logits: (classes, h, w) float32.
+        sharpness: float32, of the softmax: one over its temperature.
         mask: (H, W) uint8, filled with the best class.
         confidence: (H, W) uint8, filled with its probability times 255, rounded.
     """
     if len(mask) < MANY_ROWS * logits.shape[1]:
-        _upsample_by_rows(logits, mask, confidence)
+        _upsample_by_rows(logits, sharpness, mask, confidence)
     else:
-        _upsample_by_bands(logits, mask, confidence)
+        _upsample_by_bands(logits, sharpness, mask, confidence)

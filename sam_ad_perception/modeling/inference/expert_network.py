@@ -12,37 +12,42 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam_ad_perception.core.images.thermal import ThermalRanges
 from sam_ad_perception.core.labels import LabelSpace, mapping
-from sam_ad_perception.core.routing import Expert
-from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
-from sam_ad_perception.core.thermal import ThermalRanges
-from sam_ad_perception.modeling.backends import (
+from sam_ad_perception.core.routing.router import ExpertSpec
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    Modality,
+    SensorBundle,
+    SensorFrame,
+    remove_sensors,
+)
+from sam_ad_perception.modeling.encoders.lora import merge_lora
+from sam_ad_perception.modeling.inference.masks import decode_there, mask_from_logits
+from sam_ad_perception.modeling.inputs.on_device import take_raw
+from sam_ad_perception.modeling.inputs.preparation import PreparedBundle, prepare_bundle
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.runtimes.backends import (
     Backend,
     BackendConfig,
     BackendError,
     CompiledBackend,
     Images,
+    OnProgress,
     Prediction,
-    Tell,
     TorchBackend,
 )
-from sam_ad_perception.modeling.checkpoints import load_checkpoint
-from sam_ad_perception.modeling.device_inputs import take_raw
-from sam_ad_perception.modeling.device_masks import decode_there
-from sam_ad_perception.modeling.lora import merge_lora
-from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.preprocessing import (
-    PreparedBundle,
-    mask_from_logits,
-    prepare_bundle,
-)
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, sensor_sets
+from sam_ad_perception.modeling.zoo.checkpoints import load_checkpoint
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, check_key, sensor_sets
+from sam_ad_perception.modeling.zoo.temperatures import find_temperature
 
 if TYPE_CHECKING:
-    from sam_ad_perception.modeling.encoder_pool import EncoderPool
+    from sam_ad_perception.modeling.encoders.pool import EncoderPool
 
 
 log = logging.getLogger(__name__)
+
+NOT_USED = 'not used now'
 
 
 class ExpertNetwork:
@@ -77,21 +82,21 @@ class ExpertNetwork:
         self.network = network.eval().requires_grad_(False)
         merge_lora(self.network)
         config = backend or BackendConfig()
-        self._plain = TorchBackend(
+        self._eager = TorchBackend(
             self.network, self.device, mean=spec.mean_of_heads, half=config.half
         )
-        self.backend: Backend = self._plain
-        self._tell: Tell = log.warning
+        self.backend: Backend = self._eager
+        self._on_progress: OnProgress = log.warning
         try:
-            self.backend = make_backend(config, spec, self._plain)
+            self.backend = make_backend(config, spec, self._eager)
         except BackendError as err:
             self._fall_back(err)
-        self.role = Expert(spec.key, tuple(spec.inputs), spec.required)
+        self.role = ExpertSpec(spec.key, tuple(spec.inputs), spec.required)
         self.on_device = self.device.type == 'cuda'
         self._ids: NDArray[np.uint8] | None = None
         self._ids_there: Tensor | None = None
 
-    def speak(self, labels: LabelSpace) -> None:
+    def set_label_space(self, labels: LabelSpace) -> None:
         """Give masks in another label space than the network's own.
 
         Args:
@@ -118,19 +123,22 @@ class ExpertNetwork:
             The inputs, and which of the subset could not be used.
         """
         forms = {name: form for name, form in self.spec.inputs.items() if name in subset}
+        # A sensor that the network could see and is not to see does not place the others either.
+        unused = {m: NOT_USED for m in bundle.frames if m in self.spec.inputs and m not in subset}
+        bundle = remove_sensors(bundle, unused)
         by_torch = isinstance(self.backend, TorchBackend | CompiledBackend)
         take = take_raw if self.on_device and by_torch else None
         return prepare_bundle(bundle, forms, self.spec.input_size, ranges, take)
 
-    def build(self, tell: Tell) -> None:
+    def build(self, on_progress: OnProgress) -> None:
         """Build what the backend needs for every set of sensors, so that no frame waits for it.
 
         Args:
-            tell: Told in words what happens now, and if torch has to run the network instead.
+            on_progress: Told what happens now, and if torch has to run the network instead.
         """
-        self._tell = tell
+        self._on_progress = on_progress
         try:
-            self.backend.prepare(sensor_sets(self.spec)[::-1], tell)
+            self.backend.prepare(sensor_sets(self.spec)[::-1], on_progress)
         except BackendError as err:
             self._fall_back(err)
 
@@ -170,11 +178,16 @@ class ExpertNetwork:
             )
 
     def _fall_back(self, err: BackendError) -> None:
-        self.backend = self._plain
-        self._tell(f'torch runs {self.spec.key}, because the backend cannot: {err}')
+        self.backend = self._eager
+        self._on_progress(f'torch runs {self.spec.key}, because the backend cannot: {err}')
 
     def decode(
-        self, logits: Tensor, camera: CameraModel, *, confident: bool = True
+        self,
+        logits: Tensor,
+        camera: CameraModel,
+        *,
+        confident: bool = True,
+        temperature: float = 1.0,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Make a mask of logits; the one moment of a frame that waits for a GPU.
 
@@ -182,15 +195,36 @@ class ExpertNetwork:
             logits: (classes, h, w) float32.
             camera: The view.
             confident: Whether the confidence is wanted.
+            temperature: Of the confidence, see `temperature`.
 
         Returns:
             (H, W) uint8 label ids of the output's label space; (H, W) uint8 confidence, or
             (0, 0) where it is not wanted.
         """
         if self.on_device and logits.device.type == self.device.type:
-            return decode_there(logits, camera.size, self._ids_there, confident=confident)
-        mask, confidence = mask_from_logits(logits.cpu().numpy(), camera, confident=confident)
+            return decode_there(
+                logits,
+                camera.size,
+                self._ids_there,
+                confident=confident,
+                temperature=temperature,
+            )
+        mask, confidence = mask_from_logits(
+            logits.cpu().numpy(), camera, confident=confident, temperature=temperature
+        )
         return (mask if self._ids is None else self._ids[mask]), confidence
+
+    def temperature(self, subset: Sequence[str], condition: str = '') -> float:
+        """Temperature at which the confidence comes true.
+
+        Args:
+            subset: Sensors that the network is given.
+            condition: `day` or `night`, as the camera sees it; empty where that is not known.
+
+        Returns:
+            As the entry has it; 1 where it has none.
+        """
+        return find_temperature(self.spec.temperatures, subset, condition)
 
     def warm_up(self, camera: CameraModel) -> None:
         """Run once with every modality, so that the first frame is not the slowest.
@@ -208,7 +242,8 @@ class ExpertNetwork:
             if name not in raw
         }
         _, logits = self.run([PreparedBundle(inputs, {}, raw=raw)])
-        self.decode(logits[0], camera)
+        for confident in (True, False):
+            self.decode(logits[0], camera, confident=confident)
 
 
 def make_backend(config: BackendConfig, spec: ModelSpec, plain: TorchBackend) -> Backend:
@@ -230,8 +265,8 @@ def make_backend(config: BackendConfig, spec: ModelSpec, plain: TorchBackend) ->
     if config.name == 'compile':
         return CompiledBackend(plain, spec.channels, spec.input_size)
     # imported only here: it may not be installed
-    from sam_ad_perception.modeling.onnx_backend import OnnxBackend, default_cache
-    from sam_ad_perception.modeling.onnx_providers import choose_providers
+    from sam_ad_perception.modeling.runtimes.onnx_providers import choose_providers
+    from sam_ad_perception.modeling.runtimes.onnx_runtime import OnnxBackend, default_cache
 
     providers = choose_providers(config.providers, plain.device)
     return OnnxBackend(plain, spec, providers, config.cache or default_cache(), half=config.half)
@@ -262,8 +297,7 @@ def load_expert(
         ValueError: No such entry, an entry that cannot be built, or a wrong checkpoint.
         OSError: The checkpoint cannot be read.
     """
-    if key not in zoo:
-        raise ValueError(f'the zoo has no model {key!r}, expected one of {list(zoo)}')
+    check_key(zoo, key)
     network = build_model(zoo[key], pool)
     load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
     return ExpertNetwork(zoo[key], network, device, backend)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -27,6 +27,14 @@ class NetworkOutput(Protocol):
     @property
     def modalities(self) -> tuple[str, ...]:
         """The M modalities that entered the network, in the order of `gate`."""
+
+
+@runtime_checkable
+class OwnLoss(Protocol):
+    """An output with a loss of its own, beside that of its masks."""
+
+    def own_loss(self) -> Tensor:
+        """A scalar that training adds to the loss of the masks."""
 
 
 class Shareable:

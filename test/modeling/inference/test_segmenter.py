@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from sam_ad_perception.core.health_config import UNCHECKED
+from sam_ad_perception.core.health.config import UNCHECKED
 from sam_ad_perception.core.labels import LABEL_SPACES, mapping
-from sam_ad_perception.core.routing import RoutingConfig
-from sam_ad_perception.core.routing_table import RoutingRow, RoutingTable
+from sam_ad_perception.core.routing.router import RoutingConfig
+from sam_ad_perception.core.routing.table import RoutingRow, RoutingTable
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.preprocessing import prepare_bundle
-from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import SegmentationError, Segmenter
+from sam_ad_perception.modeling.inputs.preparation import prepare_bundle
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 
-ZOO = Path(__file__).parents[2] / 'models/zoo.yaml'
+ZOO = Path(__file__).parents[3] / 'models/zoo.yaml'
 
 SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
 SUBSETS = [s for k in range(1, 5) for s in itertools.combinations(SENSORS, k)]
@@ -164,8 +164,9 @@ def test_a_sensor_that_the_vehicle_requires_must_be_healthy_too(segmenter, bundl
 def test_without_any_healthy_sensor_there_is_no_mask(segmenter, bundle):
     pair = keep(bundle, SENSORS[:2])
     segmenter.segment([pair])
+    segmenter.segment([later(pair)])  # once is a repeat, which is used
     with pytest.raises(SegmentationError, match=r'camera: frozen.*thermal: frozen'):
-        segmenter.segment([later(pair)])
+        segmenter.segment([later(later(pair))])
 
 
 def test_health_is_kept_per_view(segmenter, bundle):
@@ -174,8 +175,9 @@ def test_health_is_kept_per_view(segmenter, bundle):
     second = dataclasses.replace(later(first), camera=rear)
     results = segmenter.segment([first, second])
     assert [r.missing.get(Modality.CAMERA) for r in results] == [None, None]
+    segmenter.segment([later(first)])
     with pytest.raises(SegmentationError, match='camera: frozen'):
-        segmenter.segment([later(first)])
+        segmenter.segment([later(later(first))])
 
 
 def test_after_a_reset_streams_begin_anew(segmenter, bundle):
@@ -294,6 +296,40 @@ def test_condition_decides_where_the_camera_tells_it(spec, network, bundle):
     assert '40.0 mIoU measured (drives, day)' in blind.reason
 
 
+@pytest.mark.parametrize(
+    ('later_ns', 'told'),
+    [(60_000_000_000, 'drives, day)'), (60_000_000_001, 'drives)')],
+)
+def test_the_condition_holds_for_a_minute_without_the_camera(
+    spec, network, bundle, later_ns, told
+):
+    rows = (
+        RoutingRow('tiny', ('camera', 'lidar'), 50.0, {'day': 70.0, 'night': 20.0}),
+        RoutingRow('tiny', ('thermal', 'lidar'), 60.0, {'day': 40.0, 'night': 60.0}),
+    )
+    routed = Segmenter(
+        [ExpertNetwork(spec, network)],
+        table=dataclasses.replace(ROUTED, rows=rows),
+        health=UNCHECKED,
+    )
+    routed.segment([bundle])
+    blind = keep(bundle, SENSORS[1:])
+    (result,) = routed.segment([dataclasses.replace(blind, stamp_ns=blind.stamp_ns + later_ns)])
+    assert told in result.reason
+
+
+@pytest.mark.parametrize(('others', 'remembered'), [(63, True), (64, False)])
+def test_so_many_views_keep_the_state_of_their_router(routed, bundle, others, remembered):
+    """Of a view that is forgotten the best choice runs at once, as of a new one."""
+    (alone,) = routed.segment([keep(bundle, SENSORS[:1])])
+    assert alone.expert == 'camera_only'
+    for number in range(others):
+        view = dataclasses.replace(bundle.camera, frame_id=f'view {number}')
+        routed.segment([dataclasses.replace(keep(bundle, SENSORS[:1]), camera=view)])
+    (result,) = routed.segment([bundle])
+    assert result.expert == ('camera_only' if remembered else 'tiny')
+
+
 def test_each_view_is_routed_by_itself_and_an_error_spoils_no_other(routed, bundle):
     rear = dataclasses.replace(bundle.camera, frame_id='rear')
     blind = dataclasses.replace(keep(bundle, ()), camera=rear)
@@ -345,3 +381,38 @@ def test_of_several_networks_those_that_load_run(spec, network, bundle, tmp_path
     assert segmenter.segment([bundle])[0].expert == 'tiny'
     with pytest.raises(ValueError, match=r'lost\.safetensors'):
         Segmenter.from_zoo(tmp_path / 'zoo.yaml', 'lost', tmp_path)
+
+
+def break_weights(segmenter, key):
+    """Let a network give NaN from now on, as weights do that were damaged in memory."""
+    with torch.no_grad():
+        for parameter in segmenter.experts[key].network.parameters():
+            parameter.fill_(float('nan'))
+
+
+def test_a_network_that_gives_no_numbers_is_left_out_after_three_frames(routed, bundle):
+    good = [routed.segment([bundle])[0].expert]
+    break_weights(routed, 'tiny')
+    results = [routed.segment_each([bundle])[0] for _ in range(5)]
+    assert good == ['tiny']
+    for result in results[:3]:
+        assert isinstance(result, SegmentationError)
+        assert str(result) == 'tiny: the logits hold NaN or infinity'
+    assert [result.expert for result in results[3:]] == ['camera_only'] * 2
+    assert routed.unusable == {'tiny': '3 times on end tiny: the logits hold NaN or infinity'}
+
+
+def test_without_another_network_the_reason_stays(segmenter, bundle):
+    break_weights(segmenter, 'tiny')
+    *_, last = [segmenter.segment_each([bundle])[0] for _ in range(5)]
+    assert isinstance(last, SegmentationError)
+    assert 'the logits hold NaN or infinity' in str(last)
+
+
+def test_a_checkpoint_with_one_nan_is_refused(spec, network, tmp_path, zoo_path):
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    name = next(n for n, t in state.items() if t.is_floating_point() and t.numel() > 10)
+    state[name].view(-1)[3] = float('nan')
+    save_file(state, tmp_path / spec.checkpoint.file)
+    with pytest.raises(ValueError, match=rf'NaN or infinity in {name} \(1 of \d+ values\)'):
+        Segmenter.from_zoo(zoo_path, 'tiny', tmp_path)

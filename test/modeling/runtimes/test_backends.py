@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from sam_ad_perception.modeling import expert_network, onnx_providers
-from sam_ad_perception.modeling.backends import BackendConfig, CompiledBackend, TorchBackend
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.preprocessing import PreparedBundle
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
+from sam_ad_perception.modeling.inference import expert_network
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.inputs.preparation import PreparedBundle
+from sam_ad_perception.modeling.runtimes import onnx_providers
+from sam_ad_perception.modeling.runtimes.backends import (
+    BackendConfig,
+    CompiledBackend,
+    TorchBackend,
+)
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
 
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
@@ -94,7 +99,7 @@ def assert_same(got: ExpertNetwork, plain: ExpertNetwork, items: list[PreparedBu
 def test_onnx_runtime_gives_the_mask_of_torch(spec, network, onnx, names):
     plain, got = ExpertNetwork(spec, network), ExpertNetwork(spec, network, backend=onnx)
     assert_same(got, plain, make_batch(spec, names, 3))
-    assert got.backend is not got._plain
+    assert got.backend is not got._eager
 
 
 @pytest.mark.parametrize('key', ['ad_sam', 'fusion_sam'])
@@ -105,7 +110,7 @@ def test_the_other_networks_give_the_mask_of_torch(tmp_path: Path, onnx, key):
     network = build_model(spec)
     plain, got = ExpertNetwork(spec, network), ExpertNetwork(spec, network, backend=onnx)
     assert_same(got, plain, make_batch(spec, tuple(spec.inputs)))
-    assert got.backend is not got._plain
+    assert got.backend is not got._eager
 
 
 def test_what_was_exported_is_kept_for_this_network_alone(spec, network, onnx):
@@ -135,8 +140,8 @@ def test_a_graph_that_makes_another_mask_does_not_drive(spec, network, onnx, cap
     with caplog.at_level(logging.WARNING):
         got, _ = stranger.run(item)
     assert 'another class than torch with lidar' in caplog.text
-    assert stranger.backend is stranger._plain
-    np.testing.assert_array_equal(got.logits, stranger._plain.run(_images(item)).logits)
+    assert stranger.backend is stranger._eager
+    np.testing.assert_array_equal(got.logits, stranger._eager.run(_images(item)).logits)
 
 
 @pytest.mark.parametrize('provider', ['cuda', 'tensorrt'])
@@ -162,7 +167,7 @@ def test_sets_that_nobody_prepared_run_under_torch(spec, network, onnx):
     item = make_batch(spec, ('camera',))
     _, logits = expert.run(item)
     assert set(onnx.cache.rglob('*.onnx')) == before
-    np.testing.assert_array_equal(logits, expert._plain.run(_images(item)).logits)
+    np.testing.assert_array_equal(logits, expert._eager.run(_images(item)).logits)
 
 
 @pytest.mark.slow
@@ -190,7 +195,7 @@ def test_compiled_torch_gives_the_mask_of_torch(spec):
     plain = ExpertNetwork(alone, network)
     got = ExpertNetwork(alone, network, backend=BackendConfig('compile'))
     got.build(print)
-    assert got.backend is not got._plain
+    assert got.backend is not got._eager
     assert_same(got, plain, make_batch(alone, ('camera',), 2))
 
 
@@ -239,8 +244,21 @@ def test_without_onnxruntime_torch_runs(spec, network, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, expert_network.__name__):
         expert = ExpertNetwork(spec, network, backend=BackendConfig('onnx'))
     assert 'onnxruntime is not installed' in caplog.text
-    assert expert.backend is expert._plain
+    assert expert.backend is expert._eager
 
 
 def _images(items: list[PreparedBundle]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(image[None]) for name, image in items[0].inputs.items()}
+
+
+def test_a_cache_that_others_may_write_is_refused(tmp_path):
+    """What lies in it is loaded and run."""
+    from sam_ad_perception.modeling.runtimes.backends import BackendError
+    from sam_ad_perception.modeling.runtimes.onnx_runtime import make_private
+
+    make_private(tmp_path / 'new')
+    assert (tmp_path / 'new').stat().st_mode & 0o777 == 0o700
+    (tmp_path / 'open').mkdir()
+    (tmp_path / 'open').chmod(0o777)
+    with pytest.raises(BackendError, match=r'may be written by others \(mode 777\)'):
+        make_private(tmp_path / 'open')

@@ -6,6 +6,7 @@ absent ones cost nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sam_ad_perception.modeling.backends import Deployed
-from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.zoo import ModelSpec, sensor_sets
+from sam_ad_perception.core.console.suggestions import did_you_mean
+from sam_ad_perception.core.label_files import label_space_values
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.runtimes.backends import ExportWrapper
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, sensor_sets
 
 OPSET = 20
 """First opset with DeformConv, GELU and 5-D GridSample."""
@@ -49,6 +52,7 @@ def export_onnx(
     *,
     mean: bool = False,
     optimize: bool = True,
+    facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write a network for the shapes and the modalities of example inputs.
 
@@ -62,15 +66,16 @@ def export_onnx(
         path: File to write.
         mean: Whether the logits are the mean of both heads', not the main one's.
         optimize: Whether to fold constants here; a runtime does it too, when it loads the file.
+        facts: What the file carries as metadata.
 
     Raises:
         ImportError: `onnxscript` is not installed.
         OSError: The file cannot be written.
     """
     # imported only here: torchvision takes two seconds, and only an export needs onnxscript
-    from sam_ad_perception.modeling.deformable import onnx_translations
+    from sam_ad_perception.modeling.networks.deformable import onnx_translations
 
-    deployed = Deployed(network, tuple(inputs), mean=mean).eval()
+    deployed = ExportWrapper(network, tuple(inputs), mean=mean).eval()
     with torch.no_grad():  # with gradients, attention is traced in a form that does not export
         outputs = deployed(*inputs.values())
         program = torch.onnx.export(
@@ -85,6 +90,7 @@ def export_onnx(
             verbose=False,
         )
     assert program is not None
+    program.model.metadata_props.update(facts or {})
     held = sum(p.numel() * p.element_size() for p in network.parameters())
     program.save(path, external_data=held > ONE_FILE_BYTES)
 
@@ -111,9 +117,11 @@ def export_sensor_sets(
     allowed = {frozenset(s): s for s in sensor_sets(spec)}
     for names in sets:
         if frozenset(names) not in allowed:
+            strange = next((name for name in names if name not in spec.inputs), '')
             raise ValueError(
                 f'{spec.key} does not take the sensors {list(names)}, expected some of '
                 f'{list(spec.inputs)} with {list(spec.required) or "at least one"}'
+                f'{did_you_mean(strange, spec.inputs) if strange else ""}'
             )
     folder.mkdir(parents=True, exist_ok=True)
     network = network.eval()
@@ -122,7 +130,10 @@ def export_sensor_sets(
         shapes = {name: (1, spec.channels[name], *spec.input_size) for name in names}
         inputs = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
         path = folder / f'{spec.key}.{"+".join(names)}.onnx'
-        export_onnx(network, inputs, path, mean=spec.mean_of_heads)
+        facts = {'label_space': json.dumps(label_space_values(spec.labels))}
+        if spec.checkpoint.sha256:
+            facts['weights_sha256'] = spec.checkpoint.sha256
+        export_onnx(network, inputs, path, mean=spec.mean_of_heads, facts=facts)
         shares = compare_onnx(network, inputs, path, mean=spec.mean_of_heads)
         yield OnnxFile(path, names, *shares)
 
@@ -151,7 +162,7 @@ def compare_onnx(
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     (made,) = session.run(['logits'], {name: image.numpy() for name, image in inputs.items()})
     with torch.inference_mode():
-        expected = Deployed(network, tuple(inputs), mean=mean)(*inputs.values())[0]
+        expected = ExportWrapper(network, tuple(inputs), mean=mean)(*inputs.values())[0]
     got = torch.from_numpy(made)
     agreement = (got.argmax(1) == expected.argmax(1)).float().mean()
     return float(agreement), float((got - expected).abs().max() / expected.abs().max())

@@ -12,13 +12,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sam_ad_perception import cli
-from sam_ad_perception.modeling.encoders import HieraEncoder, HieraSpec
-from sam_ad_perception.modeling.lora import LoraSpec
-from sam_ad_perception.modeling.mle_decoder import build_heads
-from sam_ad_perception.modeling.mle_sam import AuxiliaryHead, FusionSpec, GatedFusion, MleSam
-from sam_ad_perception.modeling.onnx_export import compare_onnx, export_onnx
-from sam_ad_perception.modeling.zoo import ModelSpec, sensor_sets
+from sam_ad_perception.commands import cli
+from sam_ad_perception.modeling.encoders.hiera import HieraEncoder, HieraSpec
+from sam_ad_perception.modeling.encoders.lora import LoraSpec
+from sam_ad_perception.modeling.networks.mle_decoder import build_heads
+from sam_ad_perception.modeling.networks.mle_sam import (
+    AuxiliaryHead,
+    FusionSpec,
+    GatedFusion,
+    MleSam,
+)
+from sam_ad_perception.modeling.runtimes.onnx_export import compare_onnx, export_onnx
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, sensor_sets
 
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
@@ -104,4 +109,4 @@ def test_the_command_writes_a_file_per_set_of_sensors(network, zoo_path, tmp_pat
     told = capsys.readouterr().err
     assert "tiny does not take the sensors ['radar'], expected some of ['camera'," in told
     assert cli.main(['export', 'gone', *common[2:]]) == 2
-    assert "has no model 'gone', expected one of ['tiny']" in capsys.readouterr().err
+    assert "has no model 'gone', expected one of tiny" in capsys.readouterr().err

@@ -16,9 +16,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sam_ad_perception.modeling.devices import is_lost
-from sam_ad_perception.modeling.networks import SegmentationNetwork
+from sam_ad_perception.modeling.network import SegmentationNetwork
 
 BACKENDS = ('torch', 'compile', 'onnx')
 PROVIDERS = ('auto', 'cpu', 'cuda', 'tensorrt')
@@ -27,7 +28,7 @@ MAX_COMPILED = 256
 """torch compiles a function again for so many sets of sensors; by itself it gives up after 8."""
 
 Images = Mapping[str, Tensor]
-Tell = Callable[[str], object]
+OnProgress = Callable[[str], object]
 Runner = Callable[[Images], tuple[Tensor, Tensor | None]]
 
 
@@ -85,12 +86,12 @@ class Prediction:
 class Backend(Protocol):
     """Runs one network."""
 
-    def prepare(self, sets: Sequence[Sequence[str]], tell: Tell) -> None:
+    def prepare(self, sets: Sequence[Sequence[str]], on_progress: OnProgress) -> None:
         """Build what it needs for these sets of sensors, before the first frame.
 
         Args:
             sets: Sets of modalities, each in the order of the zoo entry.
-            tell: Told in words what happens now.
+            on_progress: Told in words what happens now.
 
         Raises:
             BackendError: It cannot be built here.
@@ -111,7 +112,7 @@ class Backend(Protocol):
         """
 
 
-class Deployed(nn.Module):
+class ExportWrapper(nn.Module):
     """A network as it drives: positional images in, the logits and, if it has one, the gate out.
 
     Args:
@@ -135,6 +136,9 @@ class Deployed(nn.Module):
         logits: Tensor = output.logits
         if self.mean:
             assert output.aux_logits is not None  # the entry's arguments made sure
+            size = list(output.aux_logits.shape[-2:])
+            if list(logits.shape[-2:]) != size:
+                logits = F.interpolate(logits, size=size, mode='bilinear', align_corners=False)
             logits = 0.5 * (logits + output.aux_logits)
         return (logits,) if output.gate is None else (logits, output.gate)
 
@@ -145,7 +149,7 @@ class TorchBackend:
     Args:
         network: The network in inference mode; it is moved to the device.
         device: Where it runs.
-        mean: See `Deployed`.
+        mean: See `ExportWrapper`.
         half: Whether operators that bear it run in bfloat16.
     """
 
@@ -162,12 +166,14 @@ class TorchBackend:
         self.mean = mean
         self.half = half
 
-    def prepare(self, sets: Sequence[Sequence[str]], tell: Tell) -> None:
+    def prepare(self, sets: Sequence[Sequence[str]], on_progress: OnProgress) -> None:
         """Do nothing: every set of sensors runs as it is."""
 
     def run(self, inputs: Images) -> Prediction:
         """Run a batch; see `Backend.run`."""
-        logits, gate = self.call(Deployed(self.network, tuple(inputs), mean=self.mean), inputs)
+        logits, gate = self.call(
+            ExportWrapper(self.network, tuple(inputs), mean=self.mean), inputs
+        )
         return Prediction(logits, gate, tuple(inputs))
 
     @torch.inference_mode()
@@ -177,7 +183,7 @@ class TorchBackend:
         """Bring a batch to the device, and run a form of the network there.
 
         Args:
-            form: A `Deployed`, or what was made of it.
+            form: A `ExportWrapper`, or what was made of it.
             inputs: As of `run`.
 
         Returns:
@@ -210,12 +216,12 @@ class StaticBackend(ABC):
         self._prepared = False
 
     @abstractmethod
-    def build(self, names: tuple[str, ...], tell: Tell) -> Runner:
+    def build(self, names: tuple[str, ...], on_progress: OnProgress) -> Runner:
         """Build the network for one set of sensors.
 
         Args:
             names: The modalities.
-            tell: Told in words what happens now.
+            on_progress: Told in words what happens now.
 
         Returns:
             What runs a batch of one.
@@ -224,11 +230,11 @@ class StaticBackend(ABC):
             BackendError: It cannot be built here.
         """
 
-    def prepare(self, sets: Sequence[Sequence[str]], tell: Tell) -> None:
+    def prepare(self, sets: Sequence[Sequence[str]], on_progress: OnProgress) -> None:
         """Build all of these sets; from now on others run under torch; see `Backend.prepare`."""
         for number, names in enumerate(map(tuple, sets), 1):
-            tell(f'{self.title}: {"+".join(names)}, {number} of {len(sets)}')
-            self._runner(names, tell)
+            on_progress(f'{self.title}: {"+".join(names)}, {number} of {len(sets)}')
+            self._runner(names, on_progress)
         self._prepared = True
 
     def run(self, inputs: Images) -> Prediction:
@@ -251,9 +257,9 @@ class StaticBackend(ABC):
             names,
         )
 
-    def _runner(self, names: tuple[str, ...], tell: Tell) -> Runner:
+    def _runner(self, names: tuple[str, ...], on_progress: OnProgress) -> Runner:
         if names not in self._runners:
-            self._runners[names] = self.build(names, tell)
+            self._runners[names] = self.build(names, on_progress)
         return self._runners[names]
 
 
@@ -275,13 +281,13 @@ class CompiledBackend(StaticBackend):
         self.channels = channels
         self.size = size
 
-    def build(self, names: tuple[str, ...], tell: Tell) -> Runner:
+    def build(self, names: tuple[str, ...], on_progress: OnProgress) -> Runner:
         """Compile, and run twice: a CUDA graph is recorded in the second run."""
         plain = self.plain
         graphs = plain.device.type == 'cuda'
         torch._dynamo.config.recompile_limit = MAX_COMPILED
         form = torch.compile(
-            Deployed(plain.network, names, mean=plain.mean),
+            ExportWrapper(plain.network, names, mean=plain.mean),
             dynamic=False,
             fullgraph=True,
             mode='reduce-overhead' if graphs else 'default',

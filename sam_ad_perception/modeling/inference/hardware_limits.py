@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sam_ad_perception.core.measurement import best_ms
-from sam_ad_perception.modeling.backends import Deployed
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.preprocessing import PreparedBundle
+from sam_ad_perception.core.benchmarking import best_ms
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inputs.preparation import PreparedBundle
+from sam_ad_perception.modeling.runtimes.backends import ExportWrapper
 
 MATRIX_SIDE = 1024
 BANDWIDTH_BYTES = 1 << 26
@@ -90,7 +90,7 @@ def count_work(expert: ExpertNetwork, item: PreparedBundle) -> Work:
     names = [name for name in expert.spec.inputs if name in item.usable]
     shapes = [(1, expert.spec.channels[name], *expert.spec.input_size) for name in names]
     images = [torch.zeros(shape, device=expert.device) for shape in shapes]
-    deployed = Deployed(expert.network, names, mean=expert.spec.mean_of_heads)
+    deployed = ExportWrapper(expert.network, names, mean=expert.spec.mean_of_heads)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         outputs = deployed(*images)
     moved = [*expert.network.parameters(), *images, *outputs]

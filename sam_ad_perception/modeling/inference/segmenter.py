@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from sam_ad_perception.core.condition import ConditionEstimate, estimate_condition
-from sam_ad_perception.core.depth import DepthConfig
-from sam_ad_perception.core.health import HealthMonitor
-from sam_ad_perception.core.health_config import HealthConfig
-from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
-from sam_ad_perception.core.latency_book import LatencyBook
-from sam_ad_perception.core.routing import (
-    Choice,
-    Expert,
+from sam_ad_perception.core.geometry.calibration import Calibration
+from sam_ad_perception.core.health.config import HealthConfig
+from sam_ad_perception.core.health.monitor import HealthMonitor
+from sam_ad_perception.core.images.thermal import ThermalRanges
+from sam_ad_perception.core.labels import LabelSpace
+from sam_ad_perception.core.lidar.depth_image import DepthConfig
+from sam_ad_perception.core.lidar.ground import GroundConfig
+from sam_ad_perception.core.messages.from_arrays import bundle_from_arrays
+from sam_ad_perception.core.routing.day_or_night import ConditionEstimate, estimate_condition
+from sam_ad_perception.core.routing.router import (
+    ExpertSpec,
+    LatencyTracker,
+    Route,
     RouterState,
     RoutingConfig,
-    Situation,
+    RoutingInput,
     route,
 )
-from sam_ad_perception.core.routing_table import RoutingTable
-from sam_ad_perception.core.sensors import CameraModel, Modality, Segmentation, SensorBundle
-from sam_ad_perception.core.thermal import ThermalRanges
-from sam_ad_perception.modeling.backends import BackendConfig, Prediction, Tell
+from sam_ad_perception.core.routing.table import RoutingTable
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    Events,
+    Modality,
+    PointCloud,
+    Segmentation,
+    SensorBundle,
+)
+from sam_ad_perception.core.settings.vehicle_sensors import (
+    VehicleSensorConfig,
+    declared_sensors,
+    feed_inputs,
+    order_feeds,
+)
 from sam_ad_perception.modeling.device_work import DeviceClock
-from sam_ad_perception.modeling.encoder_pool import EncoderPool
-from sam_ad_perception.modeling.expert_network import ExpertNetwork, load_expert
-from sam_ad_perception.modeling.preprocessing import PreparedBundle, lidar_depth
-from sam_ad_perception.modeling.zoo import load_zoo
+from sam_ad_perception.modeling.encoders.pool import EncoderPool
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork, load_expert
+from sam_ad_perception.modeling.inference.ground_check import hold_against_ground
+from sam_ad_perception.modeling.inference.image_result import ImageSegmentation
+from sam_ad_perception.modeling.inference.masks import LogitsError
+from sam_ad_perception.modeling.inputs.preparation import PreparedBundle, lidar_depth
+from sam_ad_perception.modeling.runtimes.backends import BackendConfig, OnProgress, Prediction
+from sam_ad_perception.modeling.zoo.entries import check_key, load_zoo
+from sam_ad_perception.modeling.zoo.files import find_network, zoo_files
 
 MAX_VIEWS = 64
 """So many cameras keep their router's state."""
@@ -43,8 +64,15 @@ CONDITION_HOLDS_NS = 60_000_000_000
 """Without its camera a vehicle goes by the last look for so long."""
 
 
+MAX_FAILURES = 3
+"""So many masks on end that a network fails to make, and it counts as unusable."""
+
+
 class SegmentationError(ValueError):
     """A bundle without a mask; the message says why."""
+
+
+_Mask = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +81,11 @@ class _Plan:
 
     bundle: SensorBundle
     prepared: PreparedBundle
-    choice: Choice
+    choice: Route
     reason: str
     missing: dict[Modality, str]
     early_s: dict[str, float]
+    condition: str
 
 
 @dataclass(frozen=True)
@@ -81,6 +110,10 @@ class Segmenter:
         routing: How a network is chosen; where None, what is best at the moment runs.
         table: What was measured of the networks; None for nothing.
         unusable: Networks that were wanted but cannot run, with the reason of each.
+        ground: How lidar returns above the ground are held against the mask; the defaults where
+            None.
+        sensors: The vehicle's sensors that are not named as their kind, which say what input of a
+            network they feed; those that were declared in this process where None.
 
     Attributes:
         experts: The networks by key.
@@ -100,7 +133,9 @@ class Segmenter:
         depth: DepthConfig | None = None,
         routing: RoutingConfig | None = None,
         table: RoutingTable | None = None,
-        unusable: Sequence[Expert] = (),
+        unusable: Sequence[ExpertSpec] = (),
+        ground: GroundConfig | None = None,
+        sensors: Mapping[str, VehicleSensorConfig] | None = None,
     ) -> None:
         if not experts:
             raise ValueError('a segmenter needs at least one network, got none')
@@ -109,13 +144,16 @@ class Segmenter:
         self.routing = routing or RoutingConfig(recovery_frames=1)
         self.table = table
         self._depth = depth
+        self._ground = ground or GroundConfig()
+        self._feeds = order_feeds(declared_sensors() if sensors is None else sensors)
         self._ranges = ThermalRanges()
-        self._latencies = LatencyBook()
+        self._latencies = LatencyTracker()
         self._views: OrderedDict[str, _View] = OrderedDict()
+        self._failures: dict[str, int] = {}
         self._roles = [expert.role for expert in experts] + list(unusable)
         for expert in experts:
             try:
-                expert.speak(self.labels)
+                expert.set_label_space(self.labels)
             except ValueError as err:
                 index = self._roles.index(expert.role)
                 self._roles[index] = replace(expert.role, unusable=str(err))
@@ -123,9 +161,9 @@ class Segmenter:
     @classmethod
     def from_zoo(
         cls,
-        zoo_path: Path,
+        zoo_path: str | Path,
         keys: str | Sequence[str],
-        checkpoint_dir: Path,
+        checkpoint_dir: str | Path,
         device: torch.device | str = 'cpu',
         *,
         threads: int | None = None,
@@ -135,6 +173,8 @@ class Segmenter:
         table: RoutingTable | None = None,
         pool: EncoderPool | None = None,
         backend: BackendConfig | None = None,
+        ground: GroundConfig | None = None,
+        sensors: Mapping[str, VehicleSensorConfig] | None = None,
     ) -> Segmenter:
         """Build networks of the zoo and load their checkpoints.
 
@@ -152,6 +192,8 @@ class Segmenter:
             pool: Frozen SAM encoders that several segmenters share; None makes one for the
                 networks here.
             backend: How the networks run; torch where None.
+            ground: As of the class.
+            sensors: As of the class.
 
         Returns:
             The segmenter.
@@ -160,18 +202,18 @@ class Segmenter:
             ValueError: No such entry, or no entry that loads: the reason of each.
             OSError: The zoo cannot be read.
         """
+        zoo_path, checkpoint_dir = Path(zoo_path), Path(checkpoint_dir)
         zoo = load_zoo(zoo_path)
         names = [keys] if isinstance(keys, str) else list(keys)
         for name in names:
-            if name not in zoo:
-                raise ValueError(f'{zoo_path} has no model {name!r}, expected one of {list(zoo)}')
+            check_key(zoo, name, zoo_path)
         if threads is not None:
             if threads < 1:
                 raise ValueError(f'threads must be 1 or more, got {threads}')
             torch.set_num_threads(threads)
         pool = pool or EncoderPool()
         experts: list[ExpertNetwork] = []
-        unusable: list[Expert] = []
+        unusable: list[ExpertSpec] = []
         for name in names:
             try:
                 experts.append(load_expert(zoo, name, checkpoint_dir, device, pool, backend))
@@ -179,22 +221,128 @@ class Segmenter:
                 if len(names) == 1:
                     raise
                 spec = zoo[name]
-                unusable.append(Expert(name, tuple(spec.inputs), spec.required, str(err)))
+                unusable.append(ExpertSpec(name, tuple(spec.inputs), spec.required, str(err)))
         if not experts:
             raise ValueError('; '.join(f'{role.key}: {role.unusable}' for role in unusable))
         return cls(
-            experts, health=health, depth=depth, routing=routing, table=table, unusable=unusable
+            experts,
+            health=health,
+            depth=depth,
+            routing=routing,
+            table=table,
+            unusable=unusable,
+            ground=ground,
+            sensors=sensors,
         )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        device: torch.device | str = 'cpu',
+        checkpoint_dir: str | Path = '',
+        threads: int | None = None,
+        backend: BackendConfig | None = None,
+    ) -> Segmenter:
+        """Load a network by its name, or what `training.export` wrote.
+
+        Args:
+            source: Key of an entry of the package's zoo (`sam_ad models` lists them), several
+                separated by commas; or a weight file that `sam_ad export` wrote; or a zoo file,
+                or the folder that holds `zoo.yaml` and `checkpoints/`, of which all entries are
+                taken.
+            device: Where the networks run, for example `cpu` or `cuda:0`.
+            checkpoint_dir: Folder of the checkpoint files; empty for the one beside a zoo that is
+                named, else for `SAM_AD_CHECKPOINTS` or the package's own.
+            threads: Threads of the CPU operators of this process; None keeps torch's number.
+            backend: How the networks run; torch where None.
+            sensors: As of the class.
+
+        Returns:
+            The segmenter.
+
+        Raises:
+            ValueError: No such entry, or no entry that loads: the reason of each.
+            OSError: The zoo or a checkpoint cannot be read.
+        """
+        named = find_network(str(source))
+        if named is not None:
+            zoo, folder, keys = named
+            folder = Path(checkpoint_dir) if checkpoint_dir else folder
+        else:
+            zoo, folder = zoo_files('', checkpoint_dir)
+            keys = [key.strip() for key in str(source).split(',') if key.strip()]
+        if not keys:
+            raise ValueError(f'{str(source)!r} names no network; `sam_ad models` lists them')
+        return cls.from_zoo(zoo, keys, folder, device, threads=threads, backend=backend)
 
     @property
     def labels(self) -> LabelSpace:
         """The classes of the masks."""
-        return LABEL_SPACES[next(iter(self.experts.values())).spec.label_space]
+        return next(iter(self.experts.values())).spec.labels
 
     @property
     def unusable(self) -> dict[str, str]:
         """Networks that cannot run, with the reason of each."""
         return {role.key: role.unusable for role in self._roles if role.unusable}
+
+    def __call__(
+        self,
+        bundle: SensorBundle | None = None,
+        *,
+        camera: ArrayLike | None = None,
+        thermal: ArrayLike | None = None,
+        event: Events | None = None,
+        lidar: ArrayLike | PointCloud | None = None,
+        depth: ArrayLike | None = None,
+        calibration: Calibration | str | Path | None = None,
+    ) -> ImageSegmentation:
+        """Segment one bundle of a stream, or arrays that belong to no stream.
+
+        Arrays are judged by themselves: health checks that compare a frame with earlier ones
+        (frozen, darker than usual ...) are off, and nothing of them is remembered.
+
+        Args:
+            bundle: The next bundle of a stream, instead of arrays.
+            camera: See `core.messages.from_arrays.bundle_from_arrays`, as all below.
+            thermal: Likewise.
+            event: Likewise.
+            lidar: Likewise.
+            depth: Likewise.
+            calibration: Likewise.
+
+        Returns:
+            The mask in the view and at the size of the camera image, with its confidence, labels,
+            and pictures.
+
+        Raises:
+            ValueError: An argument cannot be used.
+            SegmentationError: No network can run with these sensors; says why.
+        """
+        arrays = (camera, thermal, event, lidar, depth)
+        if bundle is not None:
+            if calibration is not None or any(each is not None for each in arrays):
+                raise ValueError('give a bundle or arrays, not both')
+            return ImageSegmentation.of(self.segment([bundle])[0], self.labels, bundle)
+        made = bundle_from_arrays(
+            camera=camera,
+            thermal=thermal,
+            event=event,
+            lidar=lidar,
+            depth=depth,
+            calibration=calibration,
+        )
+        still = replace(self.health.config, frozen_repeats=0, recovery_frames=1)
+        alone = Segmenter(
+            list(self.experts.values()),
+            health=still,
+            depth=self._depth,
+            routing=replace(self.routing, recovery_frames=1),
+            table=self.table,
+            unusable=[role for role in self._roles if role.unusable],
+        )
+        return ImageSegmentation.of(alone.segment([made])[0], self.labels, made)
 
     def segment(self, bundles: Sequence[SensorBundle]) -> list[Segmentation]:
         """Segment bundles; those with the same network and sensors run as one batch.
@@ -235,7 +383,7 @@ class Segmenter:
         wanted = [True] * len(bundles) if depth is None else depth
         confident = [True] * len(bundles) if confidence is None else confidence
         plans: dict[int, _Plan] = {}
-        batches: dict[Choice, list[int]] = {}
+        batches: dict[Route, list[int]] = {}
         for index, bundle in enumerate(bundles):
             try:
                 plan = plans[index] = self._plan(bundle)
@@ -248,28 +396,59 @@ class Segmenter:
             clock = DeviceClock(expert.device)
             output, logits = expert.run([plans[i].prepared for i in indices])
             clock.mark()
-            made = []
+            made: list[_Mask | SegmentationError] = []
             for row, i in enumerate(indices):
                 camera = plans[i].bundle.camera
-                made.append(expert.decode(logits[row], camera, confident=confident[i]))
+                temperature = expert.temperature(choice.subset, plans[i].condition)
+                try:
+                    made.append(
+                        expert.decode(
+                            logits[row],
+                            camera,
+                            confident=confident[i],
+                            temperature=temperature,
+                        )
+                    )
+                except LogitsError as err:
+                    made.append(SegmentationError(f'{choice.expert}: {err}'))
                 clock.mark()
             network_s, *mask_s = clock.steps_s()
-            self._latencies.note(choice, network_s, time.monotonic())
+            self._latencies.record(choice, network_s, time.monotonic())
+            self._count_failures(choice.expert, made)
             for row, i in enumerate(indices):
-                result = self._result(plans[i], output, made[row], row, network_s, mask_s[row])
-                results[i] = self._with_depth(result, plans[i]) if wanted[i] else result
+                mask = made[row]
+                if isinstance(mask, SegmentationError):
+                    results[i] = mask
+                    continue
+                result = self._result(plans[i], output, mask, row, network_s, mask_s[row])
+                looked = wanted[i] or self._ground.overrule
+                results[i] = self._with_depth(result, plans[i]) if looked else result
         return [result for result in results if result is not None]
 
-    def build(self, tell: Tell) -> None:
+    def _count_failures(self, name: str, made: Sequence[_Mask | SegmentationError]) -> None:
+        """Rule a network out that gives no numbers several times on end."""
+        for mask in made:
+            if not isinstance(mask, SegmentationError):
+                self._failures.pop(name, None)
+                continue
+            self._failures[name] = self._failures.get(name, 0) + 1
+            if self._failures[name] == MAX_FAILURES:
+                why = f'{MAX_FAILURES} times on end {mask}'
+                self._roles = [
+                    replace(role, unusable=why) if role.key == name else role
+                    for role in self._roles
+                ]
+
+    def build(self, on_progress: OnProgress) -> None:
         """Build what the backends need, for every set of sensors that may come.
 
         A drive does it before its first frame; without it, each set is built when it first comes.
 
         Args:
-            tell: Told in words what happens now.
+            on_progress: Told in words what happens now.
         """
         for expert in self.experts.values():
-            expert.build(tell)
+            expert.build(on_progress)
 
     def warm_up(self, camera: CameraModel) -> None:
         """Run every network once, so that the first frame is not the slowest.
@@ -280,6 +459,19 @@ class Segmenter:
         for expert in self.experts.values():
             expert.warm_up(camera)
 
+    def fresh(self) -> Segmenter:
+        """Make another segmenter of the same networks, which has seen nothing.
+
+        Returns:
+            A segmenter for another camera view of a recording: what it makes of a frame does
+            not depend on frames of other views.
+        """
+        other = copy.copy(self)
+        other.health = HealthMonitor(self.health.config)
+        other._views = OrderedDict()
+        other._ranges = ThermalRanges()
+        return other
+
     def reset(self) -> None:
         """Forget what the sensors showed and what ran: another recording begins."""
         self.health.reset()
@@ -289,7 +481,7 @@ class Segmenter:
     def _plan(self, bundle: SensorBundle) -> _Plan:
         """Health, routing and alignment of one bundle."""
         start = time.perf_counter()
-        healthy = self.health.check(bundle).bundle
+        healthy = feed_inputs(self.health.check(bundle).bundle, self._feeds)
         checked = time.perf_counter()
         view = self._look(healthy)
         missing = dict(healthy.missing)
@@ -302,8 +494,12 @@ class Segmenter:
             latency_ms = self._latencies.medians_ms(time.monotonic())
             reasons = {str(m): why for m, why in missing.items()}
             seems = view.condition
-            situation = Situation(present, reasons, seems.name, seems.confidence, latency_ms)
-            decision, state = route(situation, view.state, self._roles, self.table, self.routing)
+            routing_input = RoutingInput(
+                present, reasons, seems.name, seems.confidence, latency_ms
+            )
+            decision, state = route(
+                routing_input, view.state, self._roles, self.table, self.routing
+            )
             self._keep(bundle.camera.frame_id, replace(view, state=state))
             choice = decision.choice
             if choice is None:
@@ -316,7 +512,9 @@ class Segmenter:
             # It was there and healthy, and still cannot be shown in this view.
             missing |= {Modality(name): prepared.missing[name] for name in spoilt}
         early_s = {'health': checked - start, 'align': time.perf_counter() - checked}
-        return _Plan(healthy, prepared, choice, decision.reason, missing, early_s)
+        sure = seems.confidence >= self.routing.min_condition_confidence
+        condition = seems.name if sure else ''
+        return _Plan(healthy, prepared, choice, decision.reason, missing, early_s, condition)
 
     def _look(self, bundle: SensorBundle) -> _View:
         """Tell the condition of a view, where anything depends on it."""
@@ -377,7 +575,12 @@ class Segmenter:
         depth = lidar_depth(plan.bundle, self._depth)
         if depth is None:
             return result
+        result = hold_against_ground(result, plan.bundle, depth.returns, self.labels, self._ground)
         latency_s = {**result.latency_s, 'depth': time.perf_counter() - start}
         return replace(
-            result, depth=depth.depth, depth_measured=depth.measured, latency_s=latency_s
+            result,
+            depth=depth.depth,
+            depth_measured=depth.measured,
+            projected=depth.projected,
+            latency_s=latency_s,
         )
