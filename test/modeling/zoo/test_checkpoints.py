@@ -18,21 +18,21 @@ from segment_anything.modeling import (
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from sam_ad_perception.modeling.ad_sam import ResNet, ResNetSpec
-from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS
-from sam_ad_perception.modeling.checkpoints import (
+from sam_ad_perception.modeling.encoders.hiera import HIERA_SPECS, HieraEncoder
+from sam_ad_perception.modeling.encoders.lora import LoraSpec
+from sam_ad_perception.modeling.encoders.sam_vit import SamVit
+from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS
+from sam_ad_perception.modeling.networks.ad_sam import ResNet, ResNetSpec
+from sam_ad_perception.modeling.networks.fusion_sam import ClassTokenDecoder, build_prompt_encoder
+from sam_ad_perception.modeling.networks.mle_decoder import build_heads
+from sam_ad_perception.modeling.networks.mle_sam import FusionSpec, GatedFusion, MleSam
+from sam_ad_perception.modeling.zoo.checkpoints import (
     CheckpointError,
     load_resnet,
     load_sam,
     load_sam2,
     read_official,
 )
-from sam_ad_perception.modeling.encoders import HIERA_SPECS, HieraEncoder
-from sam_ad_perception.modeling.fusion_sam import ClassTokenDecoder, build_prompt_encoder
-from sam_ad_perception.modeling.lora import LoraSpec
-from sam_ad_perception.modeling.mle_decoder import build_heads
-from sam_ad_perception.modeling.mle_sam import FusionSpec, GatedFusion, MleSam
-from sam_ad_perception.modeling.sam_vit import SamVit
 
 SPEC = SAM_VIT_SPECS['micro']
 

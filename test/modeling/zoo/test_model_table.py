@@ -5,6 +5,7 @@ import hashlib
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,20 +14,25 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from torchvision.models import resnet50
 
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
-from sam_ad_perception.modeling.ad_sam import AdSam, ResNet, ResNetSpec
-from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamBackboneSpec
-from sam_ad_perception.modeling.backbones import load_backbone
-from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_state
-from sam_ad_perception.modeling.encoder_pool import EncoderPool
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.model_table import checkpoint_state, describe_model, model_table
-from sam_ad_perception.modeling.sam_vit import SamVit
-from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
-from sam_ad_perception.modeling.weights import WEIGHT_FILES
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from sam_ad_perception.modeling.encoders.pool import EncoderPool
+from sam_ad_perception.modeling.encoders.sam_vit import SamVit
+from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS, SamBackboneSpec
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import SegmentationError, Segmenter
+from sam_ad_perception.modeling.networks.ad_sam import AdSam, ResNet, ResNetSpec
+from sam_ad_perception.modeling.zoo.checkpoints import CheckpointError, CheckpointSpec, load_state
+from sam_ad_perception.modeling.zoo.downloads import WEIGHT_FILES
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
+from sam_ad_perception.modeling.zoo.model_table import (
+    checkpoint_state,
+    describe_model,
+    model_table,
+)
+from sam_ad_perception.modeling.zoo.pretrained import load_backbone
+from test.pictures import camera_picture
 
 RGB = {'representation': 'rgb'}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BACKBONE = {'size': 'micro', 'freeze': True}
 ENTRIES = {
     'ad': {
@@ -183,8 +189,9 @@ def bundle(*sensors: Modality) -> SensorBundle:
     camera = CameraModel(80, 60, torch.tensor([[80.0, 0, 40], [0, 80, 30], [0, 0, 1]]).numpy())
     frames, transforms = {}, {}
     for sensor in sensors:
-        shape = (60, 80, 3) if sensor is Modality.CAMERA else (60, 80)
-        image = torch.randint(256, shape, dtype=torch.uint8, generator=generator).numpy()
+        image = torch.randint(256, (60, 80), dtype=torch.uint8, generator=generator).numpy()
+        if sensor is Modality.CAMERA:
+            image = camera_picture(np.random.default_rng(0), (60, 80))
         frames[sensor] = SensorFrame(sensor, 5, sensor.value, image, camera)
         if sensor is not Modality.CAMERA:
             transforms[sensor] = torch.eye(4, dtype=torch.float64).numpy()

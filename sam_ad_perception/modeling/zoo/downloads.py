@@ -27,7 +27,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from sam_ad_perception.modeling.checkpoints import CheckpointError, check_digest
+from sam_ad_perception.modeling.zoo.checkpoints import CheckpointError, check_digest
 
 CHUNK = 1 << 20
 MARGIN_BYTES = 64 << 20
@@ -35,6 +35,10 @@ MARGIN_BYTES = 64 << 20
 
 SAM_URL = 'https://dl.fbaipublicfiles.com/segment_anything/'
 SAM2_URL = 'https://dl.fbaipublicfiles.com/segment_anything_2/092824/'
+
+
+MAX_UNKNOWN_BYTES = 4 << 30
+"""A file of which neither list nor server tells the size ends here."""
 
 
 class DownloadError(OSError):
@@ -47,7 +51,7 @@ class WeightFile:
 
     Attributes:
         url: Where it is.
-        sha256: Its checksum; torchvision publishes only the first 8 digits.
+        sha256: Its checksum.
         size: Bytes; 0 where unknown.
         licence: Terms.
         use: Which networks start from it.
@@ -126,8 +130,8 @@ WEIGHT_FILES: Mapping[str, WeightFile] = MappingProxyType(
         ),
         'resnet50': WeightFile(
             'https://download.pytorch.org/models/resnet50-11ad3fa6.pth',
-            '11ad3fa6',
-            0,
+            '11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca',
+            102_540_417,
             'BSD-3-Clause',
             'AD-SAM',
         ),
@@ -214,12 +218,22 @@ def _transfer(
         if not resumed:
             have = 0
         length = response.headers.get('Content-Length')
-        expected = have + int(length) if length else file.size
+        announced = have + int(length) if length else 0
+        if file.size and announced not in (0, file.size):
+            raise DownloadError(
+                f'{file.url} has {announced} bytes, {file.size} are published: it is another file'
+            )
+        expected = file.size or announced
         _check_space(part, expected - have)
         with part.open('ab' if resumed else 'wb') as stream:
             while chunk := response.read(CHUNK):
-                stream.write(chunk)
                 have += len(chunk)
+                if have > (expected or MAX_UNKNOWN_BYTES):
+                    raise DownloadError(
+                        f'{file.url} sends more than the {expected or MAX_UNKNOWN_BYTES} bytes '
+                        'that are expected: it is another file'
+                    )
+                stream.write(chunk)
                 if progress:
                     progress(have, expected)
     return have == expected if expected else True
@@ -241,13 +255,16 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def fetch_all(names: Sequence[str], folder: Path, console: Console) -> int:
+def fetch_all(
+    names: Sequence[str], folder: Path, console: Console, bar: type[Progress] = Progress
+) -> int:
     """Get several files with a progress bar each.
 
     Args:
         names: Keys of `WEIGHT_FILES`.
         folder: Where to put them.
         console: Where the bars and the errors go.
+        bar: Shows how far it is.
 
     Returns:
         How many failed; the others are there.
@@ -257,7 +274,7 @@ def fetch_all(names: Sequence[str], folder: Path, console: Console) -> int:
         TextColumn('{task.description}'), BarColumn(), DownloadColumn(binary_units=True),
         TransferSpeedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console) as bars:
+    with bar(*columns, console=console) as bars:
         for name in names:
             file = WEIGHT_FILES[name]
             task = bars.add_task(file.name, total=file.size or None)
@@ -288,6 +305,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, bar: type[Progress] = Progress) -> int:
     """Run `sam_ad weights`; returns the exit status."""
-    return min(fetch_all(arguments.names, arguments.folder, Console(file=sys.stderr)), 1)
+    console = Console(file=sys.stderr)
+    return min(fetch_all(arguments.names, arguments.folder, console, bar), 1)

@@ -14,15 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.networks import Shareable
+from sam_ad_perception.modeling.network import Shareable
 
 if TYPE_CHECKING:  # `sam_ad weights` and `models` need only the checksums
     from segment_anything.modeling import MaskDecoder, PromptEncoder
 
-    from sam_ad_perception.modeling.ad_sam import ResNet
-    from sam_ad_perception.modeling.efficientnet import EfficientNetLite0
-    from sam_ad_perception.modeling.encoder_pool import SamEncoder
-    from sam_ad_perception.modeling.mle_sam import MleSam
+    from sam_ad_perception.modeling.encoders.efficientnet import EfficientNetLite0
+    from sam_ad_perception.modeling.encoders.pool import SamEncoder
+    from sam_ad_perception.modeling.networks.ad_sam import ResNet
+    from sam_ad_perception.modeling.networks.mle_sam import MleSam
 
 SAM_PREFIXES = ('image_encoder.', 'prompt_encoder.', 'mask_decoder.')
 SAM2_VIDEO_PREFIXES = (
@@ -30,7 +30,8 @@ SAM2_VIDEO_PREFIXES = (
     'obj_ptr_tpos_proj.', 'maskmem_tpos_enc', 'no_mem_embed', 'no_mem_pos_enc', 'no_obj_ptr',
     'no_obj_embed_spatial',
 )  # fmt: skip
-"""Parts of a SAM 2.1 file that only its video memory reads."""
+"""Parts of a SAM 2.1 file that only its video memory reads; `no_mem_embed` is read where a network
+has a place for it."""
 
 SHORTEST_DIGEST = 8
 
@@ -49,6 +50,7 @@ class CheckpointSpec:
         licence: Terms of the weights.
         url: Where to get the file; empty for one that is in the repository.
         note: How the file came to be, or how to obtain it.
+        trained_on: `simulation` where nothing else was seen; empty where that is not said.
     """
 
     file: str = ''
@@ -56,6 +58,7 @@ class CheckpointSpec:
     licence: str = ''
     url: str = ''
     note: str = ''
+    trained_on: str = ''
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +111,7 @@ def load_checkpoint(network: nn.Module, spec: CheckpointSpec, folder: Path) -> N
 
     Raises:
         CheckpointError: The file is absent, its checksum is wrong, it is not a safetensors
-            file, or its keys or shapes are not the network's.
+            file, its keys or shapes are not the network's, or a weight is not finite.
     """
     if not spec.file:
         raise CheckpointError(f'no checkpoint is published: {spec.note or "train one first"}')
@@ -156,6 +159,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
                 f'{source}: {name} has shape {tuple(state[name].shape)}, '
                 f'expected {tuple(tensor.shape)}'
             )
+    check_finite(state, source)
     _check_shared(network, state, source)
     with torch.no_grad():
         for name, tensor in own.items():
@@ -163,6 +167,28 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     for module in network.modules():
         if isinstance(module, Shareable):
             module.loaded_from = source
+
+
+def check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights that are no numbers: one is enough to make every mask meaningless.
+
+    Args:
+        state: Names to tensors.
+        source: Where they are from, for errors.
+
+    Raises:
+        CheckpointError: A tensor holds NaN or infinity; the message names those and counts.
+    """
+    wrong = []
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            count = int((~torch.isfinite(tensor)).sum())
+            wrong.append(f'{name} ({count} of {tensor.numel()} values)')
+    if wrong:
+        raise CheckpointError(
+            f'{source} holds NaN or infinity in {_some(wrong)}, expected finite weights: '
+            'the training diverged or the file is damaged'
+        )
 
 
 def _check_shared(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -263,13 +289,15 @@ def load_sam2(path: Path, network: MleSam, sha256: str = '') -> None:
         Part('sam_prompt_encoder.', network.prompt_encoder),
         *_sam2_decoder_parts(network),
     ]
+    if network.still_image is not None:
+        parts.append(Part('', network.still_image))
     load_parts(read_official(path, sha256), parts, SAM2_VIDEO_PREFIXES, str(path))
     network.encoder.adapt_stems()
 
 
 def _sam2_decoder_parts(network: MleSam) -> list[Part]:
     """Where SAM 2.1's mask decoder goes: into one, or into a copy per modality."""
-    from sam_ad_perception.modeling.mle_decoder import ModalityDecoders
+    from sam_ad_perception.modeling.networks.mle_decoder import ModalityDecoders
 
     prefix = 'sam_mask_decoder.'
     fresh = ('mask_tokens.', 'output_hypernetworks_mlps.', 'iou_prediction_head.')
@@ -328,10 +356,12 @@ def load_parts(
         source: Name of the file, for errors.
 
     Raises:
-        CheckpointError: Missing or unexpected keys, or other shapes; the message names them.
+        CheckpointError: Missing or unexpected keys, other shapes, or weights that are not finite;
+            the message names them.
     """
     rest = {key for key in state if not key.startswith(unread)} if unread else set(state)
-    missing, shapes, moves = [], [], []
+    missing, shapes = [], []
+    moves: list[tuple[str, Tensor, Tensor]] = []
     for part in parts:
         for name, tensor in part.module.state_dict().items():
             if name.startswith(part.fresh) if part.fresh else False:
@@ -346,7 +376,7 @@ def load_parts(
             elif state[key].shape != tensor.shape:
                 shapes.append(f'{key} {tuple(state[key].shape)} not {tuple(tensor.shape)}')
             else:
-                moves.append((tensor, state[key]))
+                moves.append((key, tensor, state[key]))
         left = tuple(part.prefix + start for start in (*part.spare, *part.fresh))
         rest = {key for key in rest if not key.startswith(left)} if left else rest
     if missing or rest or shapes:
@@ -354,8 +384,9 @@ def load_parts(
             f'{source} does not fit the network: missing {_some(missing)}; '
             f'unexpected {_some(sorted(rest))}; other shapes {_some(shapes)}'
         )
+    check_finite({name: value for name, _, value in moves}, source)
     with torch.no_grad():
-        for target, value in moves:
+        for _, target, value in moves:
             target.copy_(value)
 
 

@@ -10,13 +10,13 @@ import torch
 from rich import box
 from rich.table import Table
 
-from sam_ad_perception.modeling.checkpoints import (
+from sam_ad_perception.modeling.encoders.pool import EncoderPool
+from sam_ad_perception.modeling.zoo.checkpoints import (
     CheckpointError,
     CheckpointSpec,
     check_digest,
 )
-from sam_ad_perception.modeling.encoder_pool import EncoderPool
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model
 
 MIB = 1 << 20
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sam_ad_perception.modeling import weights
-from sam_ad_perception.modeling.checkpoints import CheckpointError
-from sam_ad_perception.modeling.weights import (
+from sam_ad_perception.modeling.zoo import downloads
+from sam_ad_perception.modeling.zoo.checkpoints import CheckpointError
+from sam_ad_perception.modeling.zoo.downloads import (
     WEIGHT_FILES,
     DownloadError,
     WeightFile,
@@ -35,6 +35,7 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     content = CONTENT
     ranges = True
+    tells_length = True
     breaks = 0
     cut = 100_000
 
@@ -67,7 +68,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if start:
             end = len(server.content)
             self.send_header('Content-Range', f'bytes {start}-{end - 1}/{end}')
-        self.send_header('Content-Length', str(len(body)))
+        if server.tells_length:
+            self.send_header('Content-Length', str(len(body)))
         self.end_headers()
         if server.breaks:
             server.breaks -= 1
@@ -147,6 +149,25 @@ def test_a_file_that_is_there_is_checked_and_never_touched(server, tmp_path: Pat
     assert server.requests == []
 
 
+@pytest.mark.parametrize('tells_length', [True, False])
+def test_a_server_that_sends_more_than_is_published_is_cut_off(
+    server, tmp_path: Path, tells_length
+):
+    server.tells_length = tells_length
+    size = len(CONTENT) // 2
+    with pytest.raises(DownloadError, match='it is another file'):
+        fetch(server.file(size=size), tmp_path)
+    assert not (tmp_path / 'w.pth').exists()
+    part = tmp_path / 'w.pth.part'
+    assert not part.exists() or part.stat().st_size <= size
+
+
+def test_a_length_that_nobody_tells_is_no_fault(server, tmp_path: Path):
+    server.tells_length = False
+    assert fetch(server.file(size=len(CONTENT)), tmp_path).read_bytes() == CONTENT
+    assert fetch(server.file(), tmp_path / 'unknown').read_bytes() == CONTENT
+
+
 def test_a_missing_file_is_not_tried_again(server, tmp_path: Path):
     with pytest.raises(DownloadError, match='404'):
         fetch(server.file(name='x.pth'), tmp_path)
@@ -162,7 +183,7 @@ def test_no_server_is_an_error_that_says_so(server, tmp_path: Path):
 
 
 def test_a_full_disk_is_noticed_before_the_download(server, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(weights, 'MARGIN_BYTES', 1 << 60)
+    monkeypatch.setattr(downloads, 'MARGIN_BYTES', 1 << 60)
     with pytest.raises(DownloadError, match='MiB free'):
         fetch(server.file(), tmp_path)
     assert not list(tmp_path.glob('*'))
@@ -170,7 +191,7 @@ def test_a_full_disk_is_noticed_before_the_download(server, tmp_path: Path, monk
 
 def test_one_failure_does_not_stop_the_others(server, tmp_path: Path, monkeypatch):
     table = {'good': server.file(), 'bad': server.file(name='x.pth')}
-    monkeypatch.setattr(weights, 'WEIGHT_FILES', table)
+    monkeypatch.setattr(downloads, 'WEIGHT_FILES', table)
     text = io.StringIO()
     assert fetch_all(['bad', 'good'], tmp_path, Console(file=text, width=200)) == 1
     assert (tmp_path / 'w.pth').read_bytes() == CONTENT
@@ -178,7 +199,7 @@ def test_one_failure_does_not_stop_the_others(server, tmp_path: Path, monkeypatc
 
 
 def test_command_line(server, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(weights, 'WEIGHT_FILES', {'good': server.file()})
+    monkeypatch.setattr(downloads, 'WEIGHT_FILES', {'good': server.file()})
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     assert run(parser.parse_args(['good', '--folder', str(tmp_path)])) == 0
@@ -191,8 +212,8 @@ def test_command_line(server, tmp_path: Path, monkeypatch, capsys):
 def test_table_is_well_formed():
     for name, file in WEIGHT_FILES.items():
         assert file.url.startswith('https://'), name
-        assert re.fullmatch(r'[0-9a-f]{64}|[0-9a-f]{8}', file.sha256), name
+        assert re.fullmatch(r'[0-9a-f]{64}', file.sha256), name
         assert file.name.startswith(name), name
     assert len({file.sha256 for file in WEIGHT_FILES.values()}) == len(WEIGHT_FILES)
     # torchvision puts the beginning of the checksum into the name
-    assert WEIGHT_FILES['resnet50'].sha256 in WEIGHT_FILES['resnet50'].name
+    assert f'-{WEIGHT_FILES["resnet50"].sha256[:8]}.' in WEIGHT_FILES['resnet50'].name
