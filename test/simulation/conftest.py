@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
 
 @pytest.fixture(scope='session')
