@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from sam_ad_perception.bags.reader import STORAGE_SUFFIXES, WHOLE_FILE_SUFFIXES
 from sam_ad_perception.bags.writer import read_note
+from sam_ad_perception.modeling.zoo.entries import zoo_files
+from sam_ad_perception.modeling.zoo.packed import read_entries
 
 INPUT = 'input'
 _EDGE = 1 << 16
@@ -90,13 +91,20 @@ def describe_settings(
     """
     told = {k: str(v) for k, v in parameters.items() if not k.startswith(_NO_INFLUENCE)}
     told |= {name: str(value) for name, value in extra.items()}
-    entries = yaml.safe_load(zoo.read_text())['models']
+    entries: dict[str, Any] = {}
+    folders: dict[str, Path] = {}
+    for file in reversed(zoo_files(zoo)):
+        found = read_entries(file)
+        entries |= found
+        folders |= dict.fromkeys(found, checkpoints if file == zoo else file.parent)
     for key in filter(None, map(str.strip, str(parameters['model.key']).split(','))):
         entry = entries.get(key)
         told[f'network {key}'] = _digest(json.dumps(entry, sort_keys=True, default=str).encode())
         named = ((entry or {}).get('checkpoint') or {}).get('file')
-        if named and (checkpoints / named).is_file():
-            told[f'checkpoint {named}'] = _digest_file(checkpoints / named)
+        for folder in (folders.get(key, checkpoints), checkpoints):
+            if named and (folder / named).is_file():
+                told[f'checkpoint {named}'] = _digest_file(folder / named)
+                break
     return told | {name: _digest_file(path) for name, path in files.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sam_ad_perception.bags.reader import BagReader
-from sam_ad_perception.cli import main
+from sam_ad_perception.commands.cli import main
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_wrong_weights_end_before_anything_is_written(run, write_drive, tiny_zoo
     assert not out.exists()
     code, _, told = run(write_drive(1, name='again'), '--model', 'mle_sam_huge')
     assert code == 2
-    assert "no model 'mle_sam_huge', expected one of ['tiny']" in told
+    assert "no model 'mle_sam_huge', expected one of tiny" in told
 
 
 def test_a_bag_without_masks_is_code_1(run, write_drive, tmp_path):
@@ -136,3 +136,44 @@ def test_another_backend_is_taken_and_gives_the_same_masks(run, write_drive):
             masks += [each.data for each in reader.messages(['/semantic/image'])]
     assert len(masks[0]) == len(masks[1])
     assert sum(a != b for a, b in zip(*masks, strict=True)) <= 0.001 * len(masks[0])
+
+
+def test_views_of_a_parameter_file_name_the_results(run, write_drive, tmp_path):
+    params = tmp_path / 'node.param.yaml'
+    params.write_text('segmentation: {ros__parameters: {views: [camera]}}\n')
+    code, out, _ = run(write_drive(2), '--params', str(params))
+    assert code == 0
+    with BagReader(out) as reader:
+        assert len(list(reader.messages(['/camera/semantic/image']))) == 2
+    params.write_text('segmentation: {ros__parameters: {views: [front, left]}}\n')
+    code, _, told = run(write_drive(2, name='again'), '--params', str(params), name='other')
+    assert code == 2
+    assert 'the view front is no camera' in told
+    params.write_text("segmentation: {ros__parameters: {views: ['']}}\n")
+    code, out, _ = run(write_drive(2, name='third'), '--params', str(params), name='third_out')
+    assert code == 0
+    with BagReader(out) as reader:
+        assert len(list(reader.messages(['/semantic/image']))) == 2
+
+
+def test_a_brief_check_comes_first_and_finds_what_check_finds(run, write_drive):
+    from sam_ad_perception.bags.checking.recording_check import check_recording
+    from sam_ad_perception.commands.check import list_findings
+
+    def ahead(topic, message):
+        if topic == '/points':
+            message.header.stamp.sec += 37
+        return message
+
+    bag = write_drive(4, ahead)
+    found = [each.text for each in list_findings(check_recording(bag))]
+    assert any('/points' in text for text in found), found
+    code, _, told = run(bag)
+    assert code == 0
+    words = ' '.join(told.split())
+    for text in found:
+        assert ' '.join(text.split()) in words
+    assert words.index('look at; more by sam_ad check') < words.index('masks written')
+    code, _, told = run(bag, '--no-check', name='plain')
+    assert code == 0
+    assert 'more by sam_ad check' not in told

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,15 +12,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam_ad_perception.bags.labelling import LabelOptions, label_bag
-from sam_ad_perception.bags.provenance import compare, storage_files, write_provenance
+from sam_ad_perception.bags.camera_views import choose_views
+from sam_ad_perception.bags.labelling.provenance import compare, storage_files, write_provenance
+from sam_ad_perception.bags.labelling.recording import label_bag
+from sam_ad_perception.bags.labelling.view_run import LabelOptions
 from sam_ad_perception.bags.reader import STORAGE_SUFFIXES, BagError, BagReader
-from sam_ad_perception.bags.topics import guess_topics
-from sam_ad_perception.bags.writer import remove_remains
+from sam_ad_perception.bags.writer import remove_recording
 from sam_ad_perception.core.sensors import Modality, Segmentation, SensorBundle
 
 if TYPE_CHECKING:
-    from sam_ad_perception.modeling.segmenter import Segmenter
+    from sam_ad_perception.modeling.inference.segmenter import Segmenter
 
 
 class Fate(StrEnum):
@@ -90,12 +90,14 @@ class FleetTask:
         options: What is written, and how.
         topics: Roles and topic names that are not guessed.
         rectified: Whether images are rectified, where the topic name does not tell.
+        views: Cameras that are labelled, see `camera_views.choose_views`; None for all.
     """
 
     load: Callable[[], Segmenter]
     options: LabelOptions = field(default_factory=LabelOptions)
     topics: Mapping[str, str] = field(default_factory=dict)
     rectified: Mapping[Modality, bool] = field(default_factory=dict)
+    views: Mapping[str, str] | None = None
 
 
 Tell = Callable[[BagProgress], object]
@@ -129,7 +131,10 @@ def is_one_bag(path: Path, bags: list[Path]) -> bool:
         path: What the user named.
         bags: What `find_bags` found in it.
     """
-    return path.is_file() or not bags or (len(bags) == 1 and path in (bags[0], bags[0].parent))
+    if path.is_file() or not bags:
+        return True
+    inside = bags[0].is_file() and bags[0].parent == path
+    return len(bags) == 1 and (inside or bags[0] == path)
 
 
 @contextmanager
@@ -231,16 +236,15 @@ def label_one(job: BagJob, task: FleetTask, segmenter: Segmenter, tell: Tell) ->
     def failed(reason: str) -> BagOutcome:
         return BagOutcome(job.name, Fate.FAILED, 0, time.monotonic() - start, reason)
 
-    remove_remains(job.out)
     try:
         with BagReader(job.bag) as reader:
-            mapping = guess_topics(reader.topics, task.topics, task.rectified)
+            views = choose_views(reader, task.topics, task.rectified, task.views)
         report = label_bag(
             job.bag,
             job.out,
             segmenter,
             segmenter.labels,
-            mapping=mapping,
+            views=views.mappings,
             options=task.options,
             overwrite=True,
             note=job.note,
@@ -253,13 +257,12 @@ def label_one(job: BagJob, task: FleetTask, segmenter: Segmenter, tell: Tell) ->
     except Exception as err:
         return failed(f'{type(err).__name__}: {err}')
     if not report.frames:
-        shutil.rmtree(job.out)
+        remove_recording(job.out)
         unread = [f'{topic}: {each.reason}' for topic, each in report.unreadable.items()]
         why = next(iter([*report.dropped, *unread]), 'no sensor that could lead has a frame')
         return failed(f'no mask came out: {why}')
-    remark = '; '.join(
-        f'{count} frames dropped: {reason}' for reason, count in report.dropped.items()
-    )
+    dropped = [f'{count} frames dropped: {reason}' for reason, count in report.dropped.items()]
+    remark = '; '.join([*report.remarks, *dropped])
     seconds = time.monotonic() - start
     return BagOutcome(job.name, Fate.LABELLED, report.frames, seconds, remark=remark)
 

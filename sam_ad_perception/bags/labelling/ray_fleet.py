@@ -11,10 +11,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sam_ad_perception.bags.fleet import (
+from sam_ad_perception.bags.labelling.fleet import (
     BagJob,
     BagOutcome,
     BagProgress,
@@ -23,7 +24,7 @@ from sam_ad_perception.bags.fleet import (
     Tell,
     label_one,
 )
-from sam_ad_perception.bags.writer import remove_remains
+from sam_ad_perception.core.transaction import TargetError, lock_target, recover
 
 ATTEMPTS = 3
 """A recording that its worker does not survive is tried so often."""
@@ -143,7 +144,8 @@ def label_with_ray(
     finally:
         ray.shutdown()
         for job, _, _ in running.values():
-            remove_remains(job.out)
+            with suppress(TargetError), lock_target(job.out):
+                recover(job.out)
 
 
 def _start(options: RayOptions) -> Any:

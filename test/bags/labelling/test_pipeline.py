@@ -6,12 +6,12 @@ import time
 import pytest
 
 from sam_ad_perception.bags.bundles import read_bundles
-from sam_ad_perception.bags.labelling import label_bag
-from sam_ad_perception.bags.pipeline import read_ahead, write_behind
+from sam_ad_perception.bags.labelling.pipeline import read_ahead, write_behind
+from sam_ad_perception.bags.labelling.recording import label_bag
 from sam_ad_perception.bags.reader import BagError, BagReader
 from sam_ad_perception.bags.topics import guess_topics
-from sam_ad_perception.core import conversions as cv
 from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.messages import from_ros as cv
 
 SPACE = LABEL_SPACES['cityscapes']
 
@@ -81,9 +81,10 @@ def test_an_error_of_the_writer_reaches_the_caller():
 
 
 def test_an_interrupted_caller_does_not_wait_for_what_is_left():
-    written, gate = [], threading.Event()
+    written, gate, begun = [], threading.Event(), threading.Event()
 
     def write(item):
+        begun.set()
         gate.wait(10)
         written.append(item)
 
@@ -91,6 +92,7 @@ def test_an_interrupted_caller_does_not_wait_for_what_is_left():
         with write_behind(write, 5) as behind:
             for i in range(5):
                 behind.put(i)
+            begun.wait(10)
             threading.Timer(0.1, gate.set).start()
             raise KeyboardInterrupt
 
