@@ -1,29 +1,46 @@
-"""Read any rosbag2 recording in the order of time: MCAP or SQLite, folder or single file."""
+"""Read any recording in the order of time: rosbag2 (MCAP, SQLite) or ROS 1, folder or file."""
 
 from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-from rosbags.interfaces import Connection, MessageDefinitionFormat, Qos, QosDurability
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, Qos
 from rosbags.interfaces.typing import Typesdict
-from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import TypesysError, get_types_from_idl, get_types_from_msg
 
-from sam_ad_perception.bags.type_store import make_typestore
+from sam_ad_perception.bags.containers.decompression import ZSTD_MAGIC, unpack_message
+from sam_ad_perception.bags.containers.folder import (
+    STORAGE_SUFFIXES,
+    WHOLE_FILE_SUFFIXES,
+    RecordingFiles,
+    find_files,
+    open_file,
+)
+from sam_ad_perception.bags.containers.log_times import find_impossible
+from sam_ad_perception.bags.containers.records import (
+    Channel,
+    Container,
+    ContainerError,
+    UnreadTopic,
+)
+from sam_ad_perception.bags.formats.type_store import make_typestore
 
-T = TypeVar('T')
-
-STORAGE_SUFFIXES = ('.mcap', '.db3')
-WHOLE_FILE_SUFFIXES = tuple(s + end for s in STORAGE_SUFFIXES for end in ('.zstd', '.lz4'))
-"""Of files that rosbag2 has compressed as a whole."""
-_ZSTD = b'\x28\xb5\x2f\xfd'
+__all__ = [
+    'STORAGE_SUFFIXES',
+    'WHOLE_FILE_SUFFIXES',
+    'BagError',
+    'BagMessage',
+    'BagReader',
+    'BagTopic',
+    'UnreadTopic',
+]
 
 
 class BagError(ValueError):
@@ -79,6 +96,7 @@ class BagReader:
     Attributes:
         path: The folder or file.
         topics: What it holds, ordered by name.
+        unread: Messages that are not read, by topic, with the reason.
         start_ns: When its first message was received, nanoseconds.
         end_ns: When its last message was received, nanoseconds.
         typestore: Message types, those embedded in the bag included.
@@ -92,16 +110,26 @@ class BagReader:
         self._stack = ExitStack()
         self.typestore = make_typestore()
         self._refused: dict[str, str] = {}
+        self._read: dict[Path, dict[int, Channel]] = {}
+        self._remarks: list[str] = []
         try:
-            self._readers = [self._open(source) for source in _sources(path)]
-            filled = [reader for reader in self._readers if reader.message_count]
-            if not filled:
-                raise BagError(f'{path} holds no message')
-            self.start_ns = min(reader.start_time for reader in filled)
-            self.end_ns = max(reader.end_time for reader in filled) - 1
-            connections = [c for reader in self._readers for c in reader.connections]
-            self._register(connections)
-            self.topics = self._merge(connections)
+            try:
+                files = find_files(path)
+            except ContainerError as err:
+                raise BagError(str(err)) from err
+            self._packed = files.packed_messages
+            self._remarks += files.remarks
+            self._containers = self._open(files)
+            self._limits = find_impossible(self._containers)
+            self.unread = (*self._sort_out(), *self._limits.unread)
+            self._check_counts(files)
+            readable = [c for known in self._read.values() for c in known.values()]
+            self._register(readable)
+            self.topics = self._merge(readable)
+            if not any(topic.count for topic in self.topics):
+                told = ''.join(f'; {u.name} ({u.type}): {u.reason}' for u in self.unread)
+                raise BagError(f'{path} holds no message{told}')
+            self.start_ns, self.end_ns = self._limits.start_ns, self._limits.end_ns
         except BaseException:
             self._stack.close()
             raise
@@ -121,8 +149,14 @@ class BagReader:
         """Time between the first and the last message, seconds."""
         return 1e-9 * (self.end_ns - self.start_ns)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is missing or damaged, as far as that is known by now, one sentence each."""
+        lost = [f'{c.path.name}: {loss}' for c in self._containers for loss in c.losses]
+        return (*self._remarks, *lost)
+
     def types(self, name: str) -> type:
-        """Look up a message class, as `core.conversions.MessageTypes`."""
+        """Look up a message class, as `core.messages.from_ros.MessageTypes`."""
         return self.typestore.types[name]
 
     def messages(
@@ -140,22 +174,53 @@ class BagReader:
             stop_ns: Only before this time, nanoseconds.
 
         Yields:
-            The messages; those of equal times in the order of the files.
-
-        Raises:
-            BagError: A file is damaged.
+            The messages; those of equal times in the order of the files. What is damaged is left
+            out and told in `remarks`.
         """
+        first = self._limits.low_ns if start_ns is None else max(start_ns, self._limits.low_ns)
+        stop = self._limits.high_ns if stop_ns is None else min(stop_ns, self._limits.high_ns)
         streams = []
-        for reader in self._readers:
-            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+        for container in self._containers:
+            known = self._read[container.path]
+            wanted = [n for n, c in known.items() if topics is None or c.topic in topics]
             if wanted:
-                streams.append(_stream(reader, wanted, start_ns, stop_ns))
-        merged = heapq.merge(*streams, key=lambda message: message.received_ns)
-        while True:
-            message = _guard(self.path, lambda: next(merged, None))
-            if message is None:
-                return
-            yield message
+                streams.append(self._stream(container, wanted, first, stop))
+        yield from heapq.merge(*streams, key=lambda message: message.received_ns)
+
+    def span(self, topic: str) -> tuple[int, int]:
+        """Find when a topic was recorded, without reading messages where there is an index.
+
+        Args:
+            topic: Its name.
+
+        Returns:
+            Times of its first and last message, nanoseconds; those of an MCAP to the chunk.
+        """
+        spans = []
+        for container in self._containers:
+            known = self._read[container.path]
+            numbers = [n for n, c in known.items() if c.topic == topic and c.count]
+            spans += [container.span(n) for n in numbers]
+        start = min((first for first, _ in spans), default=self.start_ns)
+        end = max((last for _, last in spans), default=self.start_ns)
+        return max(start, self.start_ns), min(max(start, end), self.end_ns)
+
+    def _stream(
+        self, container: Container, wanted: list[int], first_ns: int, stop_ns: int
+    ) -> Iterator[BagMessage]:
+        """Read one file."""
+        known = self._read[container.path]
+        for number, received_ns, data in container.messages(wanted, first_ns, stop_ns):
+            channel = known[number]
+            if received_ns < self._limits.low_of(channel.topic):
+                continue
+            if self._packed:
+                try:
+                    data = unpack_message(data)
+                except ContainerError as err:
+                    container.losses.append(f'a message of {channel.topic} is lost: {err}')
+                    continue
+            yield BagMessage(channel.topic, channel.type, received_ns, data)
 
     def deserialize(self, message: BagMessage) -> Any:
         """Read a message's bytes.
@@ -174,7 +239,7 @@ class BagReader:
             return self.typestore.deserialize_cdr(message.data, message.type)
         # rosbags lets through whatever numpy, struct and slicing raise on damaged bytes
         except Exception as err:
-            if message.data[:4] == _ZSTD:
+            if message.data[:4] == ZSTD_MAGIC:
                 raise BagError(
                     f'{message.topic}: each message is compressed by zstd, which only the '
                     'metadata.yaml of the recording tells: put it beside its files'
@@ -201,15 +266,55 @@ class BagReader:
                 f'{self.path} does not define'
             )
 
-    def _open(self, source: Path) -> Reader:
-        return _guard(self.path, lambda: self._stack.enter_context(Reader(source)))
-
-    def _register(self, connections: list[Connection]) -> None:
-        """Learn the types that the bag defines, and which of them are not those known here."""
-        for each in connections:
-            kind = each.msgtype
+    def _open(self, files: RecordingFiles) -> list[Container]:
+        """Open the files; one of several that cannot be read is told."""
+        opened, refused = [], []
+        for file in files.files:
             try:
-                self.typestore.register(_parse(each))
+                opened.append(open_file(file, self._stack, self.typestore))
+            except ContainerError as err:
+                refused.append(f'{file.name} cannot be read: {err}')
+        if not opened:
+            inside = '' if self.path.is_file() else f'{self.path}: '
+            raise BagError(inside + '; '.join([*refused, *files.remarks]))
+        self._remarks += refused
+        return opened
+
+    def _sort_out(self) -> list[UnreadTopic]:
+        """Choose the channels that are read; one topic has one type, that of most messages."""
+        votes: dict[str, Counter[str]] = {}
+        for container in self._containers:
+            for each in container.channels.values():
+                if not each.foreign:
+                    votes.setdefault(each.topic, Counter())[each.type] += each.count
+        types = {topic: max(counts, key=lambda t: counts[t]) for topic, counts in votes.items()}
+        unread: Counter[tuple[str, str, str]] = Counter()
+        for container in self._containers:
+            known = self._read.setdefault(container.path, {})
+            for each in container.channels.values():
+                reason = each.foreign
+                if not reason and each.type != types[each.topic]:
+                    reason = f'the topic is read as {types[each.topic]}, which has more messages'
+                if reason:
+                    unread[each.topic, each.type, reason] += each.count
+                else:
+                    known[each.id] = each
+        return [UnreadTopic(t, kind, n, why) for (t, kind, why), n in unread.items()]
+
+    def _check_counts(self, files: RecordingFiles) -> None:
+        """Say it where the metadata tells of more messages than there are."""
+        there = sum(c.count for each in self._containers for c in each.channels.values())
+        if files.told_messages is not None and there < files.told_messages:
+            self._remarks.append(
+                f'metadata.yaml tells of {files.told_messages} messages, {there} are there'
+            )
+
+    def _register(self, channels: list[Channel]) -> None:
+        """Learn the types that the bag defines, and which of them are not those known here."""
+        for each in channels:
+            kind = each.type
+            try:
+                self.typestore.register(_parse(each.definition, kind))
             except TypesysError as err:
                 self._refused[kind] = f'{each.topic}: {err}'
             if kind not in self.typestore.types:
@@ -229,37 +334,35 @@ class BagReader:
         except KeyError:
             return ''
 
-    def _merge(self, connections: list[Connection]) -> tuple[BagTopic, ...]:
+    def _merge(self, channels: list[Channel]) -> tuple[BagTopic, ...]:
         """Describe topics; one that several files or publishers share counts once."""
         merged: dict[str, BagTopic] = {}
-        for each in connections:
-            qos: tuple[Qos, ...] = tuple(each.ext.offered_qos_profiles)  # type: ignore[union-attr]
-            known = merged.get(each.topic, BagTopic(each.topic, each.msgtype, 0))
-            if known.type != each.msgtype:
-                raise BagError(
-                    f'{each.topic} has two types in this bag: {known.type} and {each.msgtype}'
-                )
+        for each in channels:
+            known = merged.get(each.topic, BagTopic(each.topic, each.type, 0))
             digest = each.digest or known.digest
-            if not digest and each.msgtype in self.typestore.types:
-                digest = self._hash(each.msgtype)
+            if not digest and each.type in self.typestore.types:
+                digest = self._hash(each.type)
             merged[each.topic] = BagTopic(
                 each.topic,
-                each.msgtype,
-                each.msgcount + known.count,
-                known.latched or any(q.durability is QosDurability.TRANSIENT_LOCAL for q in qos),
-                each.msgdef.data or known.definition,
+                each.type,
+                each.count + known.count,
+                known.latched or each.latched,
+                each.definition.data or known.definition,
                 digest,
-                tuple(dict.fromkeys(known.qos + qos)),
+                tuple(dict.fromkeys(known.qos + each.qos)),
             )
+        for name, topic in merged.items():
+            aside = sum(u.count for u in self._limits.unread if u.name == name)
+            merged[name] = replace(topic, count=topic.count - aside)
         return tuple(merged[name] for name in sorted(merged))
 
 
-def _parse(connection: Connection) -> Typesdict:
+def _parse(definition: MessageDefinition, kind: str) -> Typesdict:
     """Read the definition that a bag embeds; none where it cannot be read."""
-    form, text = connection.msgdef
+    form, text = definition
     try:
         if form is MessageDefinitionFormat.MSG and text.strip():
-            return get_types_from_msg(text, connection.msgtype)
+            return get_types_from_msg(text, kind)
         parsed: Typesdict = {}
         if form is MessageDefinitionFormat.IDL:
             # One text for each type that the message is made of, under a heading.
@@ -269,57 +372,3 @@ def _parse(connection: Connection) -> Typesdict:
         return parsed
     except TypesysError:
         return {}
-
-
-def _sources(path: Path) -> list[Path]:
-    """Find what to open: the storage files, or the folder itself where they are compressed."""
-    if not path.exists():
-        raise BagError(f'{path} does not exist')
-    if path.is_file():
-        if path.name.endswith(WHOLE_FILE_SUFFIXES):
-            raise BagError(f'{path} is compressed as a whole: name its folder, or unpack it')
-        if path.suffix not in STORAGE_SUFFIXES:
-            raise BagError(f'{path} is not a bag: expected a folder, or one of {STORAGE_SUFFIXES}')
-        return [path]
-    metadata = path / 'metadata.yaml'
-    if metadata.is_file():
-        try:
-            info = yaml.safe_load(metadata.read_text())['rosbag2_bagfile_information']
-            compressed = str(info.get('compression_mode') or 'none').lower() != 'none'
-        except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as err:
-            raise BagError(f'{metadata} is not the metadata of a rosbag2 recording') from err
-        if compressed:
-            return [path]
-    files = [file for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES]
-    packed = [file.name for file in path.iterdir() if file.name.endswith(WHOLE_FILE_SUFFIXES)]
-    if packed and not files:
-        raise BagError(
-            f'{path} has no metadata.yaml, without which {packed[0]} cannot be read: unpack it'
-        )
-    if not files:
-        raise BagError(f'{path} is not a bag: it holds no file of {STORAGE_SUFFIXES}')
-    return sorted(files, key=lambda file: [int(n) for n in re.findall(r'\d+', file.stem)])
-
-
-def _stream(
-    reader: Reader, wanted: list[Connection], start_ns: int | None, stop_ns: int | None
-) -> Iterator[BagMessage]:
-    """Read one file."""
-    for connection, received_ns, data in reader.messages(wanted, start_ns, stop_ns):
-        yield BagMessage(connection.topic, connection.msgtype, received_ns, bytes(data))
-
-
-def _guard(path: Path, read: Callable[[], T]) -> T:
-    """Call a reading step; whatever a damaged file makes it raise becomes one sentence."""
-    try:
-        return read()
-    except (BagError, MemoryError):
-        raise
-    except ReaderError as err:
-        # An MCAP file that was not closed lacks its end.
-        cut = 'end magic' in str(err)
-        advice = ' Was it cut short? `mcap recover` saves what is there.' if cut else ''
-        raise BagError(f'{path} cannot be read: {err}{advice}') from err
-    # sqlite, zstd, lz4, struct, yaml: there is no common ancestor
-    except Exception as err:
-        raise BagError(f'{path} is damaged and cannot be read: {err}') from err

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import struct
+from binascii import crc32
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any
 
-import yaml
 from rosbags.interfaces import (
     Connection,
     Qos,
@@ -18,14 +19,15 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import McapWriter
 
+from sam_ad_perception.bags.formats.type_store import make_typestore
 from sam_ad_perception.bags.reader import BagError, BagMessage, BagTopic
-from sam_ad_perception.bags.type_store import make_typestore
+from sam_ad_perception.core.settings.yaml_documents import read_yaml
+from sam_ad_perception.core.transaction import TargetError, write_folder
 
 NOTE_KEY = 'sam_ad_perception'
 """Where `custom_data` of metadata.yaml holds the note of a recording."""
-SCRATCH_PREFIX = '.{name}.part_'
-"""Folders beside a recording in the making are named like this."""
 _FOREVER = QosTime(9223372036, 854775807)
 
 
@@ -39,30 +41,70 @@ def read_note(path: Path) -> str:
         The note; '' where it has none, or its metadata cannot be read.
     """
     try:
-        metadata = yaml.safe_load((path / 'metadata.yaml').read_text())
+        metadata = read_yaml(path / 'metadata.yaml')
         return str(metadata['rosbag2_bagfile_information']['custom_data'][NOTE_KEY])
-    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return ''
 
 
-def remove_remains(path: Path) -> None:
-    """Remove what processes that were killed have left of a recording; nobody may be writing it.
+def recording_files(path: Path) -> tuple[str, ...]:
+    """List what belongs to a recording in its folder; all else there is somebody else's.
 
     Args:
-        path: The folder that they would have written.
+        path: The folder.
+
+    Returns:
+        Names of metadata.yaml and of the files that it lists; empty where it is no recording.
     """
-    prefix = SCRATCH_PREFIX.format(name=path.name)
-    if path.parent.is_dir():
-        for entry in path.parent.iterdir():
-            if entry.name.startswith(prefix):
-                shutil.rmtree(entry, ignore_errors=True)
+    try:
+        metadata = read_yaml(path / 'metadata.yaml')
+        files = metadata['rosbag2_bagfile_information']['relative_file_paths']
+        names = {Path(str(file)).parts[0] for file in files}
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return ()
+    return ('metadata.yaml', *sorted(names))
+
+
+def remove_recording(path: Path) -> None:
+    """Remove a recording; a file in its folder that is not part of it stays.
+
+    Args:
+        path: The folder.
+    """
+    for name in reversed(recording_files(path)):  # metadata.yaml last: it says what the rest is
+        (path / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        path.rmdir()
+
+
+class _Storage(McapWriter):
+    """MCAP whose chunks carry their CRC, which rosbags verifies but does not write."""
+
+    CRC_OFFSET = 1 + 8 + 3 * 8
+    """Of a chunk record: opcode, length, start and end time, uncompressed size."""
+
+    def close_chunk(self) -> None:
+        """Write the chunk that is open, and its CRC into its place."""
+        crc, start = crc32(self.chunk.bio.getbuffer()), self.bio.tell()
+        super().close_chunk()
+        end = self.bio.tell()
+        self.bio.seek(start + self.CRC_OFFSET)
+        self.bio.write(struct.pack('<I', crc))
+        self.bio.seek(end)
+
+
+class _Writer(Writer):
+    """rosbags' writer with that storage."""
+
+    STORAGE_PLUGINS = MappingProxyType({**Writer.STORAGE_PLUGINS, StoragePlugin.MCAP: _Storage})
 
 
 class BagWriter:
     """A recording in the making, to be used in a `with` block.
 
-    It is written beside its destination, chunks compressed with zstd, and moved there when the
-    block ends without an exception; an exception leaves nothing behind.
+    It is written beside its destination, chunks compressed with zstd and with CRC, and takes its
+    place when the block ends without an exception; an exception leaves nothing behind. A recording
+    that is replaced goes, other files in its folder stay.
 
     Attributes:
         path: The folder that will hold it.
@@ -70,28 +112,34 @@ class BagWriter:
         note: Text about it that is kept in its metadata, see `read_note`; '' for none.
 
     Raises:
-        BagError: The path exists; with `overwrite`, only if it is not a recording.
+        BagError: The path exists; with `overwrite`, only if it is not a recording. On entering:
+            another process writes it, or it is a symbolic link that leads nowhere.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         if path.exists():
             if not overwrite:
                 raise BagError(f'{path} exists already')
-            if not (path / 'metadata.yaml').is_file():
+            if not recording_files(path):
                 raise BagError(f'{path} exists and is not a bag, so it is not overwritten')
+        self._replaced = recording_files if overwrite else None
         self.path = path
         self.typestore = make_typestore()
         self.note = ''
+        self._files: dict[str, bytes] = {}
         self._connections: dict[str, Connection] = {}
         self._types: dict[str, str] = {}
+        self._transaction: AbstractContextManager[Path] | None = None
         self._scratch: Path | None = None
         self._writer: Writer | None = None
 
     def __enter__(self) -> BagWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = SCRATCH_PREFIX.format(name=self.path.name)
-        self._scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
-        self._writer = Writer(
+        self._transaction = write_folder(self.path, self._replaced)
+        try:
+            self._scratch = self._transaction.__enter__()
+        except TargetError as err:
+            raise BagError(str(err)) from err
+        self._writer = _Writer(
             self._scratch / self.path.name,
             version=Writer.VERSION_LATEST,
             storage_plugin=StoragePlugin.MCAP,
@@ -100,24 +148,51 @@ class BagWriter:
         self._writer.open()
         return self
 
-    def __exit__(self, kind: object, *exception: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._transaction is not None
+        try:
+            self._finish(whole=kind is None)
+        except BaseException as err:
+            self._transaction.__exit__(type(err), err, err.__traceback__)
+            raise
+        try:
+            self._transaction.__exit__(kind, error, trace)
+        except TargetError as err:
+            raise BagError(str(err)) from err
+
+    def _finish(self, *, whole: bool) -> None:
+        """Close the files, and lay them out as the target will hold them."""
         assert self._writer is not None
         assert self._scratch is not None
-        try:
-            if kind is not None:
-                self._writer.abort()
-                return
-            if self.note:
-                self._writer.set_custom_data(NOTE_KEY, self.note)
-            self._writer.close()
-            if self.path.exists():
-                shutil.rmtree(self.path)
-            (self._scratch / self.path.name).rename(self.path)
-        finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        if not whole:
+            self._writer.abort()
+            return
+        if self.note:
+            self._writer.set_custom_data(NOTE_KEY, self.note)
+        self._writer.close()
+        made = self._scratch / self.path.name  # rosbags makes its own folder
+        for entry in made.iterdir():
+            entry.rename(self._scratch / entry.name)
+        made.rmdir()
+        for name, content in self._files.items():
+            (self._scratch / name).write_bytes(content)
+
+    def add_file(self, name: str, content: bytes) -> None:
+        """Put a file beside the messages; it appears with the recording.
+
+        Args:
+            name: Its name in the folder.
+            content: Its bytes.
+        """
+        self._files[name] = content
 
     def types(self, name: str) -> type:
-        """Look up a message class, as `core.conversions.MessageTypes`."""
+        """Look up a message class, as `core.messages.from_ros.MessageTypes`."""
         return self.typestore.types[name]
 
     def add_topic(self, name: str, kind: str, *, latched: bool = False) -> None:

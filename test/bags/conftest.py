@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.core import conversions as cv
-from sam_ad_perception.core.event_encoding import encode_packet
+from sam_ad_perception.core.events.encoding import encode_packet
+from sam_ad_perception.core.messages import from_ros as cv
 from sam_ad_perception.core.sensors import CameraModel, Events
+from test.pictures import camera_picture
 
 START = 1_700_000_000_000_000_000
 PERIOD = 100_000_000
@@ -42,7 +43,7 @@ def messages(types, frames, rng):
     yield '/tf_static', cv.transforms_to_message(types, links), START
     for k in range(frames):
         stamp = START + k * PERIOD
-        rgb = rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+        rgb = camera_picture(rng, SIZE)
         heat = rng.integers(28000, 31000, SIZE).astype(np.uint16)
         # The image comes before its camera_info: equal times must not depend on the order.
         yield (
@@ -105,7 +106,7 @@ def tiny_zoo(tmp_path_factory) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from sam_ad_perception.modeling.zoo import build_model, load_zoo
+    from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 
     folder = tmp_path_factory.mktemp('zoo')
     path = folder / 'zoo.yaml'
@@ -119,9 +120,9 @@ def tiny_zoo(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def segmenter(tiny_zoo):
     """The real segmenter with that network; it keeps hidden points, as OpenCV does."""
-    from sam_ad_perception.core.depth import DepthConfig
-    from sam_ad_perception.core.occlusion import OcclusionConfig
-    from sam_ad_perception.modeling.segmenter import Segmenter
+    from sam_ad_perception.core.lidar.depth_image import DepthConfig
+    from sam_ad_perception.core.lidar.occlusion import OcclusionConfig
+    from sam_ad_perception.modeling.inference.segmenter import Segmenter
 
     everything = DepthConfig(occlusion=OcclusionConfig(enabled=False))
     return Segmenter.from_zoo(tiny_zoo, 'tiny', tiny_zoo.parent, threads=1, depth=everything)

@@ -9,14 +9,14 @@ from rich.console import Console
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
-from sam_ad_perception.bags.fleet import find_bags
-from sam_ad_perception.bags.labelling import label_bag
-from sam_ad_perception.bags.offset_report import main as offsets
+from sam_ad_perception.bags.labelling.fleet import find_bags
+from sam_ad_perception.bags.labelling.recording import label_bag
 from sam_ad_perception.bags.reader import BagError, BagReader
 from sam_ad_perception.bags.topics import guess_topics
 from sam_ad_perception.bags.writer import BagWriter
+from sam_ad_perception.commands.display.labelling import print_report
+from sam_ad_perception.commands.offsets import main as offsets
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.label_display import print_report
 
 SPACE = LABEL_SPACES['cityscapes']
 CAMERA = '/camera/image_rect'
@@ -68,8 +68,8 @@ def of_two_sizes(message, index):
     [
         (
             without_stamp,
-            1,
-            ['3 frames of camera not used: another one with the same header.stamp came before'],
+            4,  # the thermal camera leads: what has no stamp belongs to no moment
+            ['4 masks without camera: its stamps are 0: its driver sets none'],
         ),
         (going_back, 4, ['stamps went back 1 times']),
         (
@@ -77,7 +77,7 @@ def of_two_sizes(message, index):
             4,
             [
                 '2 masks without camera: ',
-                'the camera image is #x# pixels, its camera_info says #x#',
+                ' pixels, its camera_info says ',
             ],
         ),
     ],
@@ -153,15 +153,14 @@ def test_topics_that_cannot_be_followed_are_told(write_drive, given, sentence):
         guess_topics(reader.topics, given)
 
 
-@pytest.mark.parametrize('share', [0.0, 0.0005, 0.5, 0.999])
-def test_a_recording_that_was_cut_short_is_told(write_drive, share):
+@pytest.mark.parametrize('share', [0.0, 0.0001])
+def test_a_recording_of_which_nothing_is_left_is_refused(write_drive, share):
     bag = write_drive(2)
     (file,) = bag.glob('*.mcap')
     data = file.read_bytes()
     file.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(BagError, match=f'{bag} .*cannot be read: ') as told:
+    with pytest.raises(BagError, match=f'{bag}: {file.name} cannot be read: '):
         BagReader(bag)
-    assert ('mcap recover' in str(told.value)) == (share > 0.1)
 
 
 def test_offsets_tell_the_same(tmp_path, write_drive):

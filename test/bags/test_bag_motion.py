@@ -8,8 +8,8 @@ from sam_ad_perception.bags.bundles import read_bundles
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import guess_topics
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.core import conversions as cv
-from sam_ad_perception.core.deskew import place_points
+from sam_ad_perception.core.lidar.deskew import deskew_points
+from sam_ad_perception.core.messages import from_ros as cv
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
 
 MS, START = 1_000_000, 1_700_000_000_000_000_000
@@ -67,13 +67,14 @@ def test_odometry_deskews_where_no_transform_moves(tmp_path):
     assert len(read) == 2
     for bundle in read:
         assert Modality.LIDAR not in bundle.notes
-        points = place_points(bundle.frames[Modality.LIDAR], bundle.T_camera[Modality.LIDAR])
-        # 150 and 50 ms at 20 m/s: the first point has come 3 m nearer, the last 1 m
-        np.testing.assert_allclose(points[:, 0], [2.0, 4.0], atol=1e-4)
+        points = deskew_points(bundle.frames[Modality.LIDAR], bundle.T_camera[Modality.LIDAR])
+        # The sweep from 50 ms before to 50 ms after the image, stamped at its end, recorded later:
+        # at 20 m/s the first point has come 1 m nearer, the last was 1 m farther.
+        np.testing.assert_allclose(points[:, 0], [4.0, 6.0], atol=1e-4)
 
 
 def test_without_it_the_sweep_is_used_as_it_came(tmp_path):
     for bundle in bundles(record(tmp_path / 'drive', odometry=False)):
         assert bundle.frames[Modality.LIDAR].motion is None
-        points = place_points(bundle.frames[Modality.LIDAR], bundle.T_camera[Modality.LIDAR])
+        points = deskew_points(bundle.frames[Modality.LIDAR], bundle.T_camera[Modality.LIDAR])
         np.testing.assert_array_equal(points[:, 0], [5.0, 5.0])

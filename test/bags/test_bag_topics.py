@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_ad_perception.bags.reader import BagError, BagReader, BagTopic
-from sam_ad_perception.bags.topics import ROLES, guess_topics
+from sam_ad_perception.bags.topics import guess_topics
+from sam_ad_perception.bags.topics import roles as list_roles
 from sam_ad_perception.core.sensors import Modality
 
 KINDS = {
@@ -95,11 +96,20 @@ def roles(mapping):
         pytest.param(
             """
             C /cam/image_raw/compressed 100
-            I /cam/image_raw 20
+            I /cam/image_raw 95
             K /cam/camera_info
             """,
             {'camera': '/cam/image_raw', 'camera_info': '/cam/camera_info'},
             id='uncompressed first',
+        ),
+        pytest.param(
+            """
+            C /cam/image_raw/compressed 100
+            I /cam/image_raw 20
+            K /cam/camera_info
+            """,
+            {'camera': '/cam/image_raw/compressed', 'camera_info': '/cam/camera_info'},
+            id='uncompressed only if it is all there',
         ),
         pytest.param(
             """
@@ -267,7 +277,7 @@ def test_the_guess_depends_on_the_topics_and_not_on_their_order(listed, random):
     assert set(mapping.names) <= set(listed)
     data = [s.data for s in mapping.sensors.values() if s.data]
     assert len(set(data)) == len(data)
-    assert {role for role, _, _ in mapping.rows()} <= set(ROLES)
+    assert {role for role, _, _ in mapping.rows()} <= set(list_roles())
 
 
 def test_the_kitti_bag_needs_no_help(sample_data):
@@ -296,3 +306,24 @@ def test_odometry_is_found_by_type_and_messages():
     assert guess_topics(listed, {'odometry': '/a'}).odometry == '/a'
     with pytest.raises(BagError, match='expected nav_msgs/msg/Odometry'):
         guess_topics([*listed, topic('/tf', 'tf2_msgs/msg/TFMessage', 3)], {'odometry': '/tf'})
+
+
+def test_transforms_of_another_vehicle_are_left_out_and_named():
+    mapping = guess_topics(
+        topics("""
+            I /robot1/cam/image_rect
+            K /robot1/cam/camera_info
+            P /robot1/points
+            T /tf
+            T /tf_static
+            T /robot1/tf
+            T /robot1/tf_static
+            T /robot10/tf_static
+            T /robot2/tf
+            T /robot2/tf_static
+        """)
+    )
+    assert mapping.tf == ('/tf', '/robot1/tf')
+    assert mapping.tf_static == ('/tf_static', '/robot1/tf_static')
+    remarks = {name: remark for _, name, remark in mapping.rows()}
+    assert remarks['/tf_static'] == 'not taken: /robot10/tf_static, /robot2/tf_static'

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import zlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import zstandard
+from mcap.records import Chunk
+from mcap.stream_reader import CRCValidationError, StreamReader, get_chunk_data_stream
 from rosbags.rosbag2 import Reader
 
 from sam_ad_perception.bags.reader import BagError, BagReader, BagTopic
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.core.conversions import array_to_image
+from sam_ad_perception.core.messages.from_ros import array_to_image
 
 IMAGE = 'sensor_msgs/msg/Image'
 
@@ -97,3 +103,28 @@ def test_wrong_use_is_told(tmp_path):
             writer.write('/info', message, 1)
         assert not writer.copy_topic(BagTopic('/alien', 'rig_msgs/msg/Alien', 3))
         writer.write('/a', message, 1)
+
+
+def test_every_chunk_carries_the_crc_that_the_official_reader_checks(tmp_path):
+    """The `mcap` package reads the chunks, and refuses one whose content was changed."""
+    with BagWriter(tmp_path / 'bag') as writer:
+        writer.add_topic('/a', IMAGE)
+        for k in range(20):
+            writer.write('/a', image(writer, k, k), k)
+    (file,) = (tmp_path / 'bag').glob('*.mcap')
+
+    def chunks():
+        with file.open('rb') as stream:
+            records = StreamReader(stream, emit_chunks=True).records
+            return [record for record in records if isinstance(record, Chunk)]
+
+    made = chunks()
+    assert made
+    for chunk in made:
+        content = zstandard.ZstdDecompressor().decompress(chunk.data, chunk.uncompressed_size)
+        assert chunk.uncompressed_crc == zlib.crc32(content) != 0
+        get_chunk_data_stream(chunk, validate_crc=True)
+        with pytest.raises(CRCValidationError):
+            get_chunk_data_stream(
+                replace(chunk, uncompressed_crc=chunk.uncompressed_crc ^ 1), validate_crc=True
+            )

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.bags.reader import BagError, BagMessage, BagReader
 from sam_ad_perception.bags.topics import PACKET_TYPE, TopicMapping
-from sam_ad_perception.core.conversions import (
-    camera_from_message,
-    frame_from_message,
-    stamp_of,
-    transforms_from_message,
-)
-from sam_ad_perception.core.event_matching import EventMatching
-from sam_ad_perception.core.event_packets import (
+from sam_ad_perception.core.clock_offsets.event_matching import EventMatching
+from sam_ad_perception.core.clock_offsets.image_motion import ImageMotion
+from sam_ad_perception.core.clock_offsets.motion_matching import LagEstimate, estimate_lags
+from sam_ad_perception.core.clock_offsets.stamp_timing import StampTiming, measure_timing
+from sam_ad_perception.core.clock_offsets.sweep_motion import SweepMotion
+from sam_ad_perception.core.events.decoding import EventDecoder
+from sam_ad_perception.core.events.packets import (
     EVENT_ARRAY_TYPES,
     EventPacket,
     packet_from_event_array,
     packet_from_message,
 )
-from sam_ad_perception.core.events import EventDecoder
-from sam_ad_perception.core.image_motion import ImageMotion
+from sam_ad_perception.core.findings import Finding
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.messages.from_ros import (
+    camera_from_message,
+    frame_from_message,
+    stamp_of,
+)
+from sam_ad_perception.core.messages.transforms import TransformFeed
+from sam_ad_perception.core.plausibility.monitor import PlausibilityMonitor
 from sam_ad_perception.core.sensors import CameraModel, Modality, PointCloud
-from sam_ad_perception.core.stamp_timing import StampTiming, measure_timing
-from sam_ad_perception.core.sweep_motion import SweepMotion
-from sam_ad_perception.core.time_offsets import LagEstimate, estimate_lags
-from sam_ad_perception.core.transforms import TransformTree
 
 FRAME_SPACING_NS = 60_000_000
 """Frames nearer than this add work and no knowledge: what moved between them is too little."""
@@ -72,6 +74,10 @@ class SensorOffset:
         standard_error_s: Its uncertainty, seconds, or None.
         method: What it was told from, or ''.
         remark: Why it cannot be told, or what else was found.
+        clock: What cannot be right about its clock by stamps and arrivals, as the node, `label`
+            and `doctor` tell it; None for nothing.
+        clock_offset_s: What that clock is off at the first frame that was looked at, seconds; None
+            where that is not known.
     """
 
     timing: StampTiming
@@ -80,6 +86,8 @@ class SensorOffset:
     standard_error_s: float | None = None
     method: str = ''
     remark: str = ''
+    clock: Finding | None = None
+    clock_offset_s: float | None = None
 
 
 @dataclass
@@ -162,6 +170,7 @@ class _Reading:
         }
         delay = timings[Modality.CAMERA].delay_s
         found = {Modality.CAMERA: SensorOffset(timings[Modality.CAMERA], 0.0, 0.0, 0.0, 'itself')}
+        clocks = self._judge_clocks()
         for modality, timing in timings.items():
             if modality is Modality.CAMERA:
                 continue
@@ -169,7 +178,9 @@ class _Reading:
             estimate = self._match if self._watches[modality].motion is None else self._compare
             lag, error, method, remark = estimate(modality)
             coarse = 1e-9 * (self._watches[modality].epoch_ns - camera.epoch_ns)
-            told = error <= MAX_STANDARD_ERROR_S
+            clock = clocks.clock_findings.get(modality)
+            drifts = clock is not None and clock.code in ('clock.drift', 'clock.step')
+            told = error <= MAX_STANDARD_ERROR_S and not drifts  # one offset is not enough for it
             found[modality] = SensorOffset(
                 timing,
                 hint,
@@ -178,7 +189,21 @@ class _Reading:
                 method if told else '',
                 remark,
             )
+        for modality, finding in clocks.clock_findings.items():
+            off = clocks.clock_offsets.get(modality)
+            stamps = self._watches[modality].stamps
+            off_s = 1e-9 * off.at(stamps[0]) if off is not None and stamps else None
+            if modality in found:
+                found[modality] = replace(found[modality], clock=finding, clock_offset_s=off_s)
         return found
+
+    def _judge_clocks(self) -> PlausibilityMonitor:
+        """Hold stamps against arrivals, as wherever this recording is used."""
+        monitor = PlausibilityMonitor()
+        for modality, watch in self._watches.items():
+            monitor.observe_all(modality, zip(watch.stamps, watch.received, strict=True))
+        monitor.read_ahead_done()
+        return monitor
 
     def _take(self, modality: Modality, message: BagMessage) -> None:
         """Take one message into account."""
@@ -285,9 +310,9 @@ class _Reading:
     def _read_transforms(self, mapping: TopicMapping) -> TransformTree:
         """The fixed transforms."""
         tree = TransformTree()
+        feed = TransformFeed(tree, mapping.sensor_names)
         for message in self._reader.messages(mapping.tf_static) if mapping.tf_static else ():
-            for parent, child, _, T in transforms_from_message(self._reader.deserialize(message)):
-                tree.set_static(parent, child, T)
+            feed.take(self._reader.deserialize(message), message.topic, static=True)
         return tree
 
     def _read_cameras(self, mapping: TopicMapping) -> dict[Modality, CameraModel]:

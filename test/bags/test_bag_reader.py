@@ -7,10 +7,10 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
+from sam_ad_perception.bags.formats.type_store import DEFINITIONS, make_typestore
 from sam_ad_perception.bags.reader import BagError, BagReader
-from sam_ad_perception.bags.type_store import DEFINITIONS, make_typestore
-from sam_ad_perception.core.conversions import array_to_image, packet_from_message, stamp_of
-from sam_ad_perception.core.events import EventDecoder
+from sam_ad_perception.core.events.decoding import EventDecoder
+from sam_ad_perception.core.messages.from_ros import array_to_image, packet_from_message, stamp_of
 
 STORE = make_typestore()
 IMAGE = 'sensor_msgs/msg/Image'
@@ -119,9 +119,6 @@ def test_the_kitti_bag_is_read_whole(sample_data):
 def test_definitions_are_those_of_the_interface_packages(repository):
     """Two homes for one fact, so they are held together here."""
     for name, text in DEFINITIONS.items():
-        # One layout under two names; only the first is a package of its own.
-        name = name.replace('prophesee_event_msgs', 'dvs_msgs')
-        text = text.replace('prophesee_event_msgs', 'dvs_msgs')
         package, _, message = name.split('/')
         own = (repository / 'interfaces' / package / 'msg' / f'{message}.msg').read_text()
         assert get_types_from_msg(text, name) == get_types_from_msg(own, name)

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sam_ad_perception.bags.offset_report import main, offset_yaml
+from sam_ad_perception.bags.clock_offsets import OffsetOptions, estimate_offsets
 from sam_ad_perception.bags.reader import BagError, BagReader
-from sam_ad_perception.bags.time_offsets import OffsetOptions, estimate_offsets
 from sam_ad_perception.bags.topics import guess_topics
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.core.conversions import stamp_of
-from sam_ad_perception.core.messages import ns_to_stamp
-from sam_ad_perception.core.parameters import load
+from sam_ad_perception.commands.offsets import main, offset_yaml
+from sam_ad_perception.core.messages.from_ros import stamp_of
+from sam_ad_perception.core.messages.to_ros import ns_to_stamp
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from sam_ad_perception.simulation.recording import record
+from sam_ad_perception.core.settings.parameters import load
+from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.drives.recording import record
 
 MS = 1_000_000
 TOPIC = {

@@ -9,9 +9,9 @@ from sam_ad_perception.bags.bundles import BagFeed, read_bundles
 from sam_ad_perception.bags.reader import BagReader, BagTopic
 from sam_ad_perception.bags.topics import guess_topics
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.core import conversions as cv
-from sam_ad_perception.core.event_encoding import encode_packet
-from sam_ad_perception.core.event_representations import event_image
+from sam_ad_perception.core.events.encoding import encode_packet
+from sam_ad_perception.core.events.representations import event_image
+from sam_ad_perception.core.messages import from_ros as cv
 from sam_ad_perception.core.sensors import CameraModel, Events, Modality
 
 S, MS = 1_000_000_000, 1_000_000
@@ -19,6 +19,7 @@ START = 1_700_000_000 * S
 SIZE = (48, 64)
 CAMERA = CameraModel(64, 48, np.array([[50.0, 0, 31.5], [0, 50.0, 23.5], [0, 0, 1]]))
 PACKET = 'event_camera_msgs/msg/EventPacket'
+OLD_PACKET = 'event_array_msgs/msg/EventArray'
 ARRAYS = ('dvs_msgs/msg/EventArray', 'prophesee_event_msgs/msg/EventArray')
 IMAGE = 'sensor_msgs/msg/Image'
 
@@ -34,6 +35,11 @@ def event_message(types, kind, events, end_ns):
     if kind == PACKET:
         packet = encode_packet(events, 'mono', end_ns=end_ns, frame_id='camera')
         return cv.packet_to_message(types, packet)
+    if kind == OLD_PACKET:  # the same fields under the name that came before
+        new = cv.packet_to_message(types, encode_packet(events, 'mono', end_ns=end_ns))
+        new.header.frame_id = 'camera'
+        fields = {k: getattr(new, k) for k in new.__dataclass_fields__ if k != '__msgtype__'}
+        return cv.make(types, kind, **fields)
     if kind == IMAGE:
         picture = event_image(events)[:, :, ::-1]
         return cv.array_to_image(types, np.ascontiguousarray(picture), 'bgr8', end_ns, 'camera')
@@ -79,7 +85,7 @@ def write(path, kind, topic, rng, frames=3):
     return sent
 
 
-@pytest.mark.parametrize('kind', [PACKET, *ARRAYS])
+@pytest.mark.parametrize('kind', [PACKET, OLD_PACKET, *ARRAYS])
 def test_events_are_the_same_however_they_were_recorded(kind, tmp_path, rng):
     sent = write(tmp_path / 'bag', kind, '/events', rng)
     with BagReader(tmp_path / 'bag') as reader:
