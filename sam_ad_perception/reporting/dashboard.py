@@ -10,19 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.rendering import (
+from sam_ad_perception.core.images.rendering import (
     colorize,
     overlay,
     picture_depth,
-    picture_events,
-    picture_thermal,
 )
-from sam_ad_perception.core.sensors import Events, Modality, SensorBundle
+from sam_ad_perception.core.labels import LabelSpace
+from sam_ad_perception.core.sensors import Modality, SensorBundle
 from sam_ad_perception.core.status import FrameStatus, total_latency_ms
-from sam_ad_perception.reporting import palette
-from sam_ad_perception.reporting.drive_log import FrameLog
-from sam_ad_perception.reporting.pictures import (
+from sam_ad_perception.reporting.drawing import palette
+from sam_ad_perception.reporting.drawing.pictures import (
     CAPTION_HEIGHT,
     TILE,
     Image,
@@ -31,7 +28,8 @@ from sam_ad_perception.reporting.pictures import (
     put_tile,
     write_text,
 )
-from sam_ad_perception.reporting.point_view import picture_points
+from sam_ad_perception.reporting.drawing.point_view import picture_points
+from sam_ad_perception.reporting.drive_log import FrameLog
 
 OVERLAY_ALPHA = 0.55
 _BLANK = (17, 20, 25)
@@ -155,17 +153,14 @@ class Dashboard:
 
     def _data(self, view: FrameView, modality: Modality) -> Image | None:
         """What a sensor gave, also where it was not used."""
-        if modality in (Modality.LIDAR, Modality.DEPTH):
+        record = modality.record
+        if record.picture is None:
             used = modality in view.frame.status.used
             return picture_depth(view.depth) if used and view.depth is not None else None
         frame = view.bundle.frames.get(modality) if view.bundle else None
         if frame is None:
             return None
-        if modality is Modality.EVENT:
-            return picture_events(cast(Events, frame.data))
-        if modality is Modality.THERMAL:
-            return picture_thermal(cast(Image, frame.data))
-        return cast(Image, frame.data)
+        return cast(Image, record.call('picture', frame.data))
 
     def _cloud(self, view: FrameView, size: tuple[int, int]) -> Tile:
         if view.cloud is None:

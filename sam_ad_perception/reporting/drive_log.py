@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.bags.reader import BagError, BagReader
-from sam_ad_perception.core.conversions import (
+from sam_ad_perception.core.labels import LabelSpace
+from sam_ad_perception.core.messages.from_ros import (
     compressed_to_array,
     image_to_array,
     stamp_of,
     status_from_message,
 )
-from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.status import FrameStatus
 from sam_ad_perception.reporting.stamped_stream import StampedStream, find_topics
@@ -38,12 +38,14 @@ class FrameLog:
         confusion: Of its mask against the truth; None without mask or truth.
         condition: Light and weather, where the recording tells; else empty.
         faults: For each sensor that is known to be faulty, the kinds of its faults.
+        pixels: Of its mask, where there is a truth.
     """
 
     status: FrameStatus
     confusion: ConfusionMatrix | None = None
     condition: str = ''
     faults: Mapping[str, str] = field(default_factory=dict)
+    pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,14 @@ def merge_confusions(matrices: Iterable[ConfusionMatrix | None]) -> ConfusionMat
     return total
 
 
-def read_drive_log(inputs: Path, outputs: Path, space: LabelSpace) -> DriveLog:
+def read_drive_log(inputs: Path, outputs: Path, space: LabelSpace, view: str = '') -> DriveLog:
     """Read what a run made of a recording, and compare it with the truth where there is one.
 
     Args:
         inputs: The recording that went in; the simulator's hold a truth.
         outputs: The bag that came out, made live by the recorder or offline by `sam_ad label`.
         space: Label space of its masks.
+        view: Name of one of several camera views; '' for the only one.
 
     Returns:
         The log.
@@ -93,15 +96,17 @@ def read_drive_log(inputs: Path, outputs: Path, space: LabelSpace) -> DriveLog:
     Raises:
         BagError: A bag is unreadable, or the second one holds no status.
     """
-    statuses = {s.stamp_ns: s for s in _read(outputs, STATUS_TOPIC, status_from_message)}
+    statuses = {
+        s.stamp_ns: s for s in _read(outputs, of_view(view, STATUS_TOPIC), status_from_message)
+    }
     if not statuses:
-        raise BagError(f'{outputs} holds no message on {STATUS_TOPIC}')
+        raise BagError(f'{outputs} holds no message on {of_view(view, STATUS_TOPIC)}')
     told = dict(_read(inputs, TRUE_STATUS_TOPIC, _truth_of))
     frames = []
     with ExitStack() as stack:
         made, given = (stack.enter_context(BagReader(path)) for path in (outputs, inputs))
-        masks = StampedStream(made, MASK_TOPIC, read_pixels)
-        truths = StampedStream(given, TRUE_MASK_TOPIC, read_pixels)
+        masks = StampedStream(made, of_view(view, MASK_TOPIC), read_pixels)
+        truths = StampedStream(given, of_view(view, TRUE_MASK_TOPIC), read_pixels)
         for stamp_ns in sorted(statuses):
             known = dict(told.get(stamp_ns, {}))
             confusion = None
@@ -111,8 +116,19 @@ def read_drive_log(inputs: Path, outputs: Path, space: LabelSpace) -> DriveLog:
                 confusion = ConfusionMatrix(len(space), space.ignore_id)
                 confusion.update(mask, truth)
             condition = known.pop(_CONDITION, '')
-            frames.append(FrameLog(statuses[stamp_ns], confusion, condition, known))
+            pixels = 0 if mask is None else mask.size
+            frames.append(FrameLog(statuses[stamp_ns], confusion, condition, known, pixels))
     return DriveLog(tuple(frames))
+
+
+def of_view(view: str, topic: str) -> str:
+    """Name a topic of a camera view.
+
+    Args:
+        view: Its name; '' for the only one.
+        topic: Relative name.
+    """
+    return f'{view}/{topic}' if view else topic
 
 
 def read_pixels(message: Any) -> NDArray[Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +13,46 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.bags.bundles import BundleOptions, read_bundles
 from sam_ad_perception.bags.reader import BagReader
-from sam_ad_perception.bags.topics import TopicMapping, guess_topics
+from sam_ad_perception.bags.topics import TopicMapping, choose_topics
 from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.messages import LABELLED_POINT
+from sam_ad_perception.core.mask_stability import MaskStability, estimate_motion
+from sam_ad_perception.core.messages.labelled_cloud import read_labelled_points
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.sensors import Modality, SensorBundle
-from sam_ad_perception.core.synchronizer_config import to_ns
-from sam_ad_perception.reporting import palette
+from sam_ad_perception.core.synchronization.config import to_ns
+from sam_ad_perception.core.transaction import write_file
 from sam_ad_perception.reporting.dashboard import Dashboard, FrameView, fit_tile
+from sam_ad_perception.reporting.drawing import palette
+from sam_ad_perception.reporting.drawing.pictures import Video, encode_jpeg
 from sam_ad_perception.reporting.drive_log import (
     MASK_TOPIC,
     TRUE_MASK_TOPIC,
     DriveLog,
     FrameLog,
+    of_view,
     read_drive_log,
     read_pixels,
 )
 from sam_ad_perception.reporting.fault_table import rate_faults
-from sam_ad_perception.reporting.figures import (
+from sam_ad_perception.reporting.glossary import GLOSSARY
+from sam_ad_perception.reporting.outages import find_outages, judged_share, say_summary
+from sam_ad_perception.reporting.page import Moment, Report, render_page, render_views
+from sam_ad_perception.reporting.run_rates import RunRate, head_rates, say_rate
+from sam_ad_perception.reporting.stamped_stream import StampedStream, find_topics
+from sam_ad_perception.reporting.summary_figures import (
     headline,
     make_legend,
     rate_conditions,
     rate_latency,
 )
-from sam_ad_perception.reporting.page import Moment, Report, render_page
-from sam_ad_perception.reporting.pictures import Video, encode_jpeg
-from sam_ad_perception.reporting.stamped_stream import StampedStream, find_topics
 from sam_ad_perception.reporting.timeline import draw_timeline
 
 PAGE_NAME, VIDEO_NAME = 'report.html', 'overlay.webm'
 VIDEO_FRAMES_AT_MOST = 400
 """Of longer drives the video, which is in the page, shows every second frame, or every third."""
 MOMENTS_AT_MOST = 8
+OUTAGES_SHOWN = 40
+"""So many outages have a picture each."""
 _DEPTH_TOPICS = ('depth_registered/image_rect', 'depth_registered/image_raw')
 _POINTS_TOPIC = 'semantic/points'
 _SWEEP_REACH_NS = 60_000_000
@@ -59,11 +67,17 @@ class PageText:
         title: Heading.
         subtitle: One or two sentences below it.
         facts: Short facts at the end of the page.
+        left_out: Topics that look like a sensor's and were not read: name, messages, why.
+        warning: What a reader must know of the networks.
+        runs: How fast the drive was run, where that was measured; the page shows the first.
     """
 
     title: str
     subtitle: str = ''
     facts: Mapping[str, str] = field(default_factory=dict)
+    left_out: Sequence[tuple[str, str, str]] = ()
+    warning: str = ''
+    runs: Sequence[RunRate] = ()
 
 
 def write_drive_page(
@@ -77,6 +91,7 @@ def write_drive_page(
     options: BundleOptions | None = None,
     without: Mapping[int, ConfusionMatrix] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Write `report.html` and `overlay.webm` for a run.
 
@@ -90,6 +105,7 @@ def write_drive_page(
         options: How its sensors come together, as when it was labelled.
         without: See `fault_table.rate_faults`.
         progress: Called with frames drawn and frames in all.
+        tell: Called with the first line of the page.
 
     Returns:
         The page.
@@ -98,55 +114,166 @@ def write_drive_page(
         BagError: A bag is unreadable or holds no status.
         OSError: The page or the video cannot be written.
     """
-    log = read_drive_log(inputs, outputs, space)
-    with BagReader(inputs) as bag:
-        mapping = mapping or guess_topics(bag.topics)
+    view = View('', mapping, options or BundleOptions())
+    run = Run(inputs, outputs, folder, space, without or {}, tell)
+    return _write(folder, _draw_view(run, view, text, progress))
+
+
+def write_views_page(
+    inputs: Path,
+    outputs: Path,
+    folder: Path,
+    space: LabelSpace,
+    text: PageText,
+    views: Mapping[str, TopicMapping],
+    *,
+    options: BundleOptions | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], object] = lambda line: None,
+) -> Path:
+    """Write one `report.html` for all camera views of a run, and a video for each.
+
+    Args:
+        inputs: See `write_drive_page`.
+        outputs: See `write_drive_page`.
+        folder: See `write_drive_page`.
+        space: See `write_drive_page`.
+        text: See `write_drive_page`.
+        views: Which topic of the recording is which sensor, by the name of each view.
+        options: See `write_drive_page`.
+        progress: See `write_drive_page`.
+        tell: Called with the first line of each view.
+
+    Returns:
+        The page.
+
+    Raises:
+        BagError: A bag is unreadable or holds no status.
+        OSError: The page or a video cannot be written.
+    """
+    run = Run(inputs, outputs, folder, space, {}, tell)
+    options = options or BundleOptions()
+    pages = {
+        name: _draw_view(
+            run,
+            View(name, mapping, options),
+            replace(text, title=f'{text.title}: {name}' if name else text.title),
+            progress,
+        )
+        for name, mapping in views.items()
+    }
+    if len(pages) == 1:
+        return _write(folder, next(iter(pages.values())))
+    return _write(folder, render_views(text.title, pages))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, and where its page goes: see the arguments of `write_drive_page`."""
+
+    inputs: Path
+    outputs: Path
+    folder: Path
+    space: LabelSpace
+    without: Mapping[int, ConfusionMatrix]
+    tell: Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera view: name, which topic is which sensor (None: guessed), how they meet."""
+
+    name: str
+    mapping: TopicMapping | None
+    options: BundleOptions
+
+
+def _write(folder: Path, content: str) -> Path:
+    """Write the page as a whole or not at all."""
+    page = folder / PAGE_NAME
+    with write_file(page) as stream:
+        stream.write(content.encode())
+    return page
+
+
+def _draw_view(run: Run, view: View, text: PageText, progress: Callable[[int, int], None]) -> str:
+    """Draw the page of one view."""
+    log = read_drive_log(run.inputs, run.outputs, run.space, view.name)
+    with BagReader(run.inputs) as bag:
+        mapping = view.mapping or choose_topics(bag)
     sensors = [m for m in Modality if m in mapping.sensors and mapping.sensors[m].data]
     board = Dashboard(
-        space,
+        run.space,
         sensors,
         log.confusion is not None,
         Modality.LIDAR in sensors,
-        fit_tile(_mask_size(outputs), len(sensors)),
+        fit_tile(_mask_size(run.outputs, view.name), len(sensors)),
     )
-    pictures = _Pictures(log, board, Video(folder / VIDEO_NAME, _video_rate_hz(log)))
-    pictures.draw(inputs, outputs, mapping, options or BundleOptions(), progress)
+    film = f'{view.name}_{VIDEO_NAME}' if view.name else VIDEO_NAME
+    names = [m.value for m in sensors]
+    outages = find_outages(log.frames, names, run.without)
+    shown = {each.middle_ns for each in outages[:OUTAGES_SHOWN]}
+    video = Video(run.folder / film, _video_rate_hz(log))
+    stability = MaskStability(len(run.space), run.space.ignore_id)
+    pictures = _Pictures(log, board, video, view.name, shown, stability)
+    pictures.draw(run.inputs, run.outputs, mapping, view.options, progress)
     statuses = [frame.status for frame in log.frames]
-    faults, latency = rate_faults(log.frames, without), rate_latency(statuses)
+    faults, latency = rate_faults(log.frames, run.without or None), rate_latency(statuses)
+    summary = say_summary(log, outages)
+    figures = headline(log, faults, latency, stability)
+    if text.runs:  # a number of masks without the pace at which they came would be half the truth
+        told = '; '.join(map(say_rate, text.runs))
+        summary = f'{summary} {told[0].upper()}{told[1:]}.'
+        figures = head_rates(text.runs) | {k: v for k, v in figures.items() if k != 'masks'}
+    run.tell(f'{view.name}: {summary}' if view.name else summary)
     report = Report(
         title=text.title,
         subtitle=text.subtitle,
-        headline=headline(log, faults, latency),
+        headline=figures,
         video=pictures.video.close(),
         video_seconds=pictures.seconds,
-        timeline=draw_timeline(log.frames, [m.value for m in sensors]),
+        timeline=draw_timeline(log.frames, names),
         sensors={m.value: palette.SENSORS[m] for m in sensors},
         faults=faults,
         moments=pictures.moments,
-        quality=rate_conditions(log.frames, space),
+        quality=rate_conditions(log.frames, run.space),
         latency=latency,
-        legend=make_legend(space, log.confusion),
+        legend=make_legend(run.space, log.confusion),
         facts=text.facts,
+        left_out=text.left_out,
+        summary=summary,
+        warning=text.warning,
+        outages=outages,
+        judged=judged_share(log.frames),
+        glossary=GLOSSARY,
+        runs=text.runs,
     )
-    page = folder / PAGE_NAME
-    scratch = page.with_suffix('.part')  # written whole or not at all
-    scratch.write_text(render_page(report), encoding='utf-8')
-    scratch.replace(page)
-    return page
+    return render_page(report)
 
 
 class _Pictures:
     """Draws the video and the moments while both bags are read once from front to back."""
 
-    def __init__(self, log: DriveLog, board: Dashboard, video: Video) -> None:
+    def __init__(
+        self,
+        log: DriveLog,
+        board: Dashboard,
+        video: Video,
+        view: str,
+        shown: set[int],
+        stability: MaskStability,
+    ) -> None:
         self.video = video
+        self._view = view
         self.seconds: list[float] = []
         self.moments: list[Moment] = []
         self._board = board
         self._frames = {frame.status.stamp_ns: frame for frame in log.frames}
         self._start_ns = log.frames[0].status.stamp_ns
-        self._chosen = choose_moments(log.frames)
+        self._chosen = choose_moments(log.frames) | shown
         self._stride = _stride(log)
+        self._stability = stability
+        self._last: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
 
     def draw(
         self,
@@ -162,10 +289,13 @@ class _Pictures:
             def stream(path: Path, names: Any, read: Callable[[Any], Any]) -> StampedStream[Any]:
                 return StampedStream(stack.enter_context(BagReader(path)), names, read)
 
-            masks = stream(outputs, MASK_TOPIC, read_pixels)
-            depths = stream(outputs, _DEPTH_TOPICS, read_pixels)
-            clouds = stream(outputs, _POINTS_TOPIC, _read_cloud)
-            truths = stream(inputs, TRUE_MASK_TOPIC, read_pixels)
+            def name(topic: str) -> str:
+                return of_view(self._view, topic)
+
+            masks = stream(outputs, name(MASK_TOPIC), read_pixels)
+            depths = stream(outputs, [name(each) for each in _DEPTH_TOPICS], read_pixels)
+            clouds = stream(outputs, name(_POINTS_TOPIC), read_labelled_points)
+            truths = stream(inputs, name(TRUE_MASK_TOPIC), read_pixels)
             bag = stack.enter_context(BagReader(inputs))
             done = 0
             for bundle in read_bundles(bag, mapping, options):
@@ -176,6 +306,7 @@ class _Pictures:
                 frame = self._frames.get(stamp_ns)
                 if frame is None:
                     continue
+                self._compare(bundle, masks.at(stamp_ns), pair=done % self._stride < 2)
                 if done % self._stride == 0 or stamp_ns in self._chosen:
                     used = Modality.LIDAR in frame.status.used
                     view = FrameView(
@@ -191,6 +322,21 @@ class _Pictures:
                 done += 1
                 progress(done, len(self._frames))
 
+    def _compare(
+        self, bundle: SensorBundle, mask: NDArray[np.uint8] | None, *, pair: bool
+    ) -> None:
+        """Hold a mask against the one before it, where one of the two is in the video."""
+        before, self._last = self._last, None
+        shown = bundle.frames.get(Modality.CAMERA)
+        if mask is None or shown is None or not pair:
+            return
+        picture = np.asarray(shown.data)
+        if picture.dtype != np.uint8 or picture.shape[:2] != mask.shape:
+            return
+        self._last = picture, mask
+        if before is not None and before[0].shape == picture.shape:
+            self._stability.update(before[1], mask, estimate_motion(before[0], picture))
+
     def _add(self, view: FrameView, *, film: bool) -> None:
         if film:
             self.video.add(self._board.compose(view))
@@ -203,23 +349,17 @@ class _Pictures:
                 title += f', {view.frame.condition}'
             for sensor, kind in view.frame.faults.items():
                 title += f', {sensor}: {kind.replace("_", " ")}'
-            self.moments.append(Moment(title, view.frame.status.message, pictures))
+            status = view.frame.status
+            self.moments.append(Moment(title, status.message, pictures, status.stamp_ns))
 
 
-def _mask_size(outputs: Path) -> tuple[int, int]:
+def _mask_size(outputs: Path, view: str) -> tuple[int, int]:
     """`(H, W)` of the first mask, pixels; that of a common camera where there is none."""
     with BagReader(outputs) as bag:
-        for message in bag.messages(find_topics(bag, MASK_TOPIC)):
+        for message in bag.messages(find_topics(bag, of_view(view, MASK_TOPIC))):
             mask = bag.deserialize(message)
             return read_pixels(mask).shape[:2]
     return 400, 640
-
-
-def _read_cloud(message: Any) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Points and labels of a `semantic/points`, as this package writes it."""
-    joined = np.frombuffer(bytes(message.data), LABELLED_POINT)
-    points = np.stack([joined['x'], joined['y'], joined['z']], axis=1)
-    return points, joined['label'].astype(np.uint8)
 
 
 def choose_moments(frames: tuple[FrameLog, ...]) -> set[int]:

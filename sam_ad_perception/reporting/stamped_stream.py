@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from sam_ad_perception.bags.reader import BagReader
-from sam_ad_perception.core.conversions import stamp_of
+from sam_ad_perception.core.messages.from_ros import stamp_of
 
 T = TypeVar('T')
 

@@ -9,14 +9,16 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from sam_ad_perception.core.status import FrameStatus, total_latency_ms, without_figures
-from sam_ad_perception.reporting import palette
-from sam_ad_perception.reporting.chart import (
+from sam_ad_perception.reporting.drawing import palette
+from sam_ad_perception.reporting.drawing.chart import (
     LEFT,
     RIGHT,
     WIDTH,
     Axis,
     Bar,
+    along,
     draw_bars,
+    draw_clip,
     draw_curve,
     draw_label,
     draw_scale,
@@ -62,7 +64,8 @@ def draw_timeline(frames: Sequence[FrameLog], sensors: Sequence[str]) -> str:
     rows.append(('network', _network(networks)))
     y, parts = 6.0, []
     for name, look in rows:
-        parts += [draw_label(name, y + 13), draw_bars(_bars(frames, look, axis), axis, y, BAR)]
+        bars = draw_bars(_bars(frames, look, axis), axis, y, BAR)
+        parts += [draw_label(name, y + 13), along(bars)]
         y += ROW
     curves, y = _curves(frames, sensors, axis, y)
     height = y + 26
@@ -70,7 +73,8 @@ def draw_timeline(frames: Sequence[FrameLog], sensors: Sequence[str]) -> str:
         f'<svg id="timeline" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
         f'aria-label="timeline of the drive" data-left="{LEFT}" data-right="{WIDTH - RIGHT}" '
         f'data-span="{axis.span_s:.3f}">'
-        + draw_seconds(axis, y, 2)
+        + draw_clip(y + 26)
+        + along(draw_seconds(axis, y, 2))
         + ''.join(parts + curves)
         + f'<line id="playhead" x1="{LEFT}" x2="{LEFT}" y1="0" y2="{y:.0f}"/></svg>'
     )
@@ -161,7 +165,7 @@ def _curves(
         y += GAP
         colors = {s: palette.SENSORS.get(s, palette.UNKNOWN) for s in sensors}
         open_chart('gate', GATE_HEIGHT, 100, ' %')
-        parts.append(draw_stack(gates, colors, axis, y, GATE_HEIGHT))
+        parts.append(along(draw_stack(gates, colors, axis, y, GATE_HEIGHT)))
         y += GATE_HEIGHT
     single = [
         (f.status.stamp_ns, 100 * f.confusion.miou_of_present()) for f in frames if f.confusion
@@ -169,15 +173,19 @@ def _curves(
     if single:
         y += GAP
         open_chart('mIoU', MIOU_HEIGHT, 100, ' %')
-        parts.append(draw_curve(single, axis, y, MIOU_HEIGHT, 100, '#9db4cf', 1.0))
-        parts.append(draw_curve(_smoothed(frames), axis, y, MIOU_HEIGHT, 100, '#1f4e8c', 2.2))
+        for values, color, width in (
+            (single, 'var(--curve-soft)', 1.0),
+            (_smoothed(frames), 'var(--curve)', 2.2),
+        ):
+            parts.append(along(draw_curve(values, axis, y, MIOU_HEIGHT, 100, color, width)))
         y += MIOU_HEIGHT
     latency = [(f.status.stamp_ns, total_latency_ms(f.status.latency_ms)) for f in masked]
     if latency:
         y += GAP
         top = _round_up(max(value for _, value in latency))
         open_chart('latency', LATENCY_HEIGHT, top, ' ms')
-        parts.append(draw_curve(latency, axis, y, LATENCY_HEIGHT, top, '#7b4a9e', 1.4))
+        curve = draw_curve(latency, axis, y, LATENCY_HEIGHT, top, 'var(--latency)', 1.4)
+        parts.append(along(curve))
         y += LATENCY_HEIGHT
     return parts, y
 

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sam_ad_perception.bags.results import ResultWriter
+from sam_ad_perception.bags.labelling.result_topics import ResultWriter
 from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.sensors import Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.status import summarize_segmentation
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from sam_ad_perception.simulation.faults import Fault
-from sam_ad_perception.simulation.recording import record
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.drives.recording import record
+from sam_ad_perception.simulation.faults.effects import Fault
 from tools.browser import VARIABLE, Browser, find_browser
 
 
@@ -56,6 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     stamps, masks, truths, statuses = drive.frame_stamps('camera'), {}, {}, []
     with BagWriter(folder / 'labelled') as writer:
         results = ResultWriter(writer, SPACE, rectified=True)
+        results.write_label_info(stamps[0])
         for index, stamp_ns in enumerate(stamps):
             bundle, truth = drive.bundle(stamp_ns)
             mask = truth.labels.copy()

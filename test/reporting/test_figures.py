@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.mask_stability import MaskStability, Motion
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.status import FrameStatus
-from sam_ad_perception.reporting.drive_log import read_drive_log
+from sam_ad_perception.reporting.drive_log import DriveLog, read_drive_log
 from sam_ad_perception.reporting.fault_table import rate_faults
-from sam_ad_perception.reporting.figures import (
+from sam_ad_perception.reporting.outages import judged_share
+from sam_ad_perception.reporting.summary_figures import (
     headline,
     make_legend,
     rate_conditions,
@@ -40,14 +44,40 @@ def test_quality_is_told_apart_by_condition_and_fault(run):
         'during faults': (3, 3),
     }  # fmt: skip
     assert rows['whole drive'].miou == pytest.approx(log.confusion.miou_of_present())
+    truths = np.stack([run.truths[stamp] for stamp in run.stamps])
+    assert rows['whole drive'].judged == pytest.approx((truths != SPACE.ignore_id).mean())
+    night = np.stack([run.truths[f.status.stamp_ns] for f in log.frames
+                      if f.condition == 'night' and not f.faults])  # fmt: skip
+    share = rows['night, no fault'].judged
+    assert share == pytest.approx((night != SPACE.ignore_id).mean())
 
 
 def test_the_headline_tells_masks_gap_and_faults(run):
     log = read_drive_log(run.inputs, run.outputs, SPACE)
     told = headline(log, rate_faults(log.frames), rate_latency(run.statuses))
     assert told['masks'] == '8 / 8'
-    assert told['longest gap'] == '100 ms'
+    assert told['longest gap, bag time'] == '100 ms'
     assert told['faults noticed'] == '2 / 2'
+    assert 'flicker' not in told
+    assert 'mIoU of the drive' in told
+    # half of the pixels without a truth, as in a tunnel
+    half = DriveLog(tuple(replace(f, pixels=2 * f.pixels) for f in log.frames))
+    assert judged_share(half.frames) == pytest.approx(judged_share(log.frames) / 2)
+    assert 'mIoU of the drive, 50 % of the pixels judged' in headline(half, [], [])
+
+
+def test_the_headline_tells_how_much_flickers(run):
+    log = read_drive_log(run.inputs, run.outputs, SPACE)
+    stability = MaskStability(len(SPACE))
+    mask = np.zeros((10, 20), np.uint8)
+    flicker = mask.copy()
+    flicker[:, :2] = 1
+    still = Motion(np.zeros((10, 20, 2), np.float32), np.ones((10, 20), bool))
+    stability.update(mask, flicker, still)
+    told = headline(log, [], [], stability)
+    assert (told['flicker'], told['mTC']) == ('10.0 %', '45.0 %')
+    empty = headline(log, [], [], MaskStability(len(SPACE)))
+    assert 'flicker' not in empty
 
 
 def test_rows_and_legend_know_the_classes_that_occur():

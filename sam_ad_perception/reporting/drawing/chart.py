@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from sam_ad_perception.reporting.palette import text_on
+from sam_ad_perception.reporting.drawing.palette import text_on
 
 WIDTH, LEFT, RIGHT = 1120, 104, 12
-_LETTER = 5.8
+_LETTER = 6.6
 """Width of a letter of a bar's text, pixels."""
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 7200, 14400, 43200, 86400)
 
@@ -55,6 +55,19 @@ def draw_label(text: str, y: float, room: float = 10.0) -> str:
     """The name of a row, left of it and of so much room (pixels)."""
     x = LEFT - room
     return f'<text x="{x:.0f}" y="{y:.0f}" class="row" text-anchor="end">{escape(text)}</text>'
+
+
+def draw_clip(height: float) -> str:
+    """The part of the drawing in which time runs; `along` keeps to it."""
+    return (
+        f'<clipPath id="times"><rect x="{LEFT - 24}" y="0" width="{WIDTH - LEFT + 24}" '
+        f'height="{height:.0f}"/></clipPath>'
+    )
+
+
+def along(content: str) -> str:
+    """Mark what lies along the time: the page moves it when it zooms."""
+    return f'<g clip-path="url(#times)"><g class="along">{content}</g></g>'
 
 
 def draw_bars(bars: Sequence[Bar], axis: Axis, y: float, height: float) -> str:
@@ -137,7 +150,7 @@ def draw_curve(
         y: Top, pixels.
         height: Pixels.
         top: Value at the top.
-        color: `#rrggbb`.
+        color: `#rrggbb`, or a variable of the page.
         width: Of the line, pixels.
 
     Returns:

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_ad_perception.reporting.pictures import (
+from sam_ad_perception.reporting.drawing.pictures import (
     CAPTION_HEIGHT,
     Tile,
     Video,

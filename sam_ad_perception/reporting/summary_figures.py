@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from sam_ad_perception.core.labels import LabelSpace
+from sam_ad_perception.core.mask_stability import MaskStability
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.status import FrameStatus, total_latency_ms
 from sam_ad_perception.reporting.drive_log import DriveLog, FrameLog, merge_confusions
 from sam_ad_perception.reporting.fault_table import FaultRow
+from sam_ad_perception.reporting.outages import judged_share
 from sam_ad_perception.reporting.page import LatencyRow, QualityRow
 
 
@@ -36,7 +39,8 @@ def rate_conditions(frames: Sequence[FrameLog], space: LabelSpace) -> list[Quali
         confusion = merge_confusions(frame.confusion for frame in group)
         if confusion is not None:
             masks = sum(frame.status.dropped is None for frame in group)
-            rows.append(rate_quality(name, confusion, space, masks, len(group)))
+            row = rate_quality(name, confusion, space, masks, len(group))
+            rows.append(replace(row, judged=judged_share(group)))
     return rows
 
 
@@ -71,7 +75,10 @@ def rate_latency(statuses: Sequence[FrameStatus]) -> list[LatencyRow]:
 
 
 def headline(
-    log: DriveLog, faults: Sequence[FaultRow], latency: Sequence[LatencyRow]
+    log: DriveLog,
+    faults: Sequence[FaultRow],
+    latency: Sequence[LatencyRow],
+    stability: MaskStability | None = None,
 ) -> dict[str, str]:
     """The few figures that tell how the run went.
 
@@ -79,21 +86,27 @@ def headline(
         log: The run.
         faults: Its table of faults.
         latency: Its latencies, the total last.
+        stability: Of its masks; None where that was not looked at.
 
     Returns:
         Caption -> figure with its unit.
     """
     figures = {'masks': f'{log.published} / {len(log.frames)}'}
     if log.confusion is not None:
-        figures['mIoU of the drive'] = f'{100 * log.confusion.miou_of_present():.1f} %'
+        judged = judged_share(log.frames) or 0.0
+        of = '' if judged >= 0.995 else f', {100 * judged:.0f} % of the pixels judged'
+        figures[f'mIoU of the drive{of}'] = f'{100 * log.confusion.miou_of_present():.1f} %'
     stamps = [f.status.stamp_ns for f in log.frames if f.status.dropped is None]
     if len(stamps) > 1:
-        figures['longest gap'] = f'{np.diff(stamps).max() * 1e-6:.0f} ms'
+        figures['longest gap, bag time'] = f'{np.diff(stamps).max() * 1e-6:.0f} ms'
+    if stability is not None and stability.pairs:
+        figures['flicker'] = f'{100 * stability.changed:.1f} %'
+        figures['mTC'] = f'{100 * stability.consistency:.1f} %'
     if faults:
         noticed = sum(row.noticed_ms is not None for row in faults)
         figures['faults noticed'] = f'{noticed} / {len(faults)}'
     if latency:
-        figures['median latency'] = f'{latency[-1].p50:.0f} ms'
+        figures['median latency, wall clock'] = f'{latency[-1].p50:.0f} ms'
     return figures
 
 

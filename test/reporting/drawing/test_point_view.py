@@ -1,7 +1,7 @@
 import numpy as np
 
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.reporting.point_view import DIM, EYE, PITCH, picture_points
+from sam_ad_perception.reporting.drawing.point_view import DIM, EYE, PITCH, picture_points
 
 SPACE = LABEL_SPACES['cityscapes']
 SIZE = (150, 480)
