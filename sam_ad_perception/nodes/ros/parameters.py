@@ -14,11 +14,14 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from sam_ad_perception.core.parameters import (
+from sam_ad_perception.core.settings.parameter_tables import declare_sensors
+from sam_ad_perception.core.settings.parameters import (
     ROS_OWN,
     Parameter,
     build,
+    flatten,
     leaves,
+    not_ours,
 )
 
 Config = TypeVar('Config')
@@ -40,31 +43,40 @@ class NodeParameters(Generic[Config]):
         config_type: type[Config],
         changeable: Collection[str] = (),
         on_change: Callable[[Config], object] | None = None,
+        all_changeable: Callable[[], bool] | None = None,
     ) -> None:
         """Declare every leaf of a configuration on a node, and read the values given to it.
 
         Args:
             node: The node.
-            config_type: A configuration dataclass of `core.parameters`.
+            config_type: A configuration dataclass of `core.settings.parameters`.
             changeable: Dotted names that may be set while the node runs, `group.*` for all of a
                 group. The others are for start-up, and setting one is refused with that reason.
             on_change: Told of each new configuration; where it raises ValueError, the change is
                 refused with its text.
+            all_changeable: Whether every parameter may be set now: a node that is not configured
+                reads them when it is. None for never.
 
         Raises:
-            ParameterError: A value is refused, or a name was given that is no parameter of it.
+            ParameterError: A value is refused, or a name was given that is nearly, but not quite,
+                one of its parameters. Names that are not ours are left alone, and logged once.
         """
         self._type = config_type
-        self._leaves = leaves(config_type)
+        overrides = node._parameter_overrides
+        declare_sensors({name: each.value for name, each in overrides.items()})
+        self._leaves = leaves(config_type, overrides)
         self._told = sorted(changeable)
+        # An open table may be empty, but its name must be right.
+        known = {*self._leaves, *leaves(config_type, (f'{each}.' for each in changeable))}
+        assert all(each in known or _group(each, known) for each in changeable), changeable
         self._changeable = frozenset(
             name
             for each in changeable
             for name in ([each] if each in self._leaves else _group(each, self._leaves))
         )
         self._on_change = on_change
-        overrides = node._parameter_overrides
-        _refuse_unknown(config_type, overrides, node)
+        self._all_changeable = all_changeable
+        _refuse_misspelt(config_type, overrides, node)
         # Declared by their defaults, then set: rclpy's own refusal of a bad override is an
         # exception class that names no range.
         values = {}
@@ -87,7 +99,11 @@ class NodeParameters(Generic[Config]):
             constraints.append('one of ' + ', '.join(map(str, leaf.choices)))
         # Not read_only: rclpy would refuse a change with a text that names no reason.
         if leaf.name not in self._changeable:
-            constraints.append('read at start-up, cannot be set while the node runs')
+            constraints.append(
+                'read at start-up, cannot be set while the node runs'
+                if self._all_changeable is None
+                else 'read by configure, can be set while the node is unconfigured'
+            )
         descriptor = ParameterDescriptor(
             description=f'{leaf.description}{unit}',
             additional_constraints='; '.join(constraints),
@@ -116,18 +132,24 @@ class NodeParameters(Generic[Config]):
         ours = {p.name: p.value for p in parameters if p.name in self._leaves}
         if not ours:
             return None
-        current = _flat_values(self.config, self._leaves)
-        return build(self._type, {**current, **ours})
+        return build(self._type, {**flatten(self.config), **ours})
 
     def _check(self, parameters: Sequence[RosParameter]) -> SetParametersResult:
         """Say whether a change is allowed, and why not."""
+        values = flatten(self.config)
+        open_now = self._all_changeable is not None and self._all_changeable()
         for each in parameters:
-            if each.name in self._leaves and each.name not in self._changeable:
-                return SetParametersResult(
-                    successful=False,
-                    reason=f'parameter {each.name!r} is read at start-up; changeable are '
-                    f'{self._told or "none"}',
-                )
+            fixed = each.name in self._leaves and each.name not in self._changeable
+            if not fixed or open_now or _same(self._leaves[each.name], values[each.name], each):
+                continue
+            when = 'at start-up'
+            if self._all_changeable is not None:
+                when = 'by configure: set it while the node is unconfigured'
+            return SetParametersResult(
+                successful=False,
+                reason=f'parameter {each.name!r} is read {when}; changeable at any time are '
+                f'{self._told or "none"}',
+            )
         try:
             config = self._changed(parameters)
             if config is not None and self._on_change is not None:
@@ -145,32 +167,29 @@ class NodeParameters(Generic[Config]):
 
 def _group(pattern: str, names: Collection[str]) -> list[str]:
     """List the names of a group, given as `group.*`."""
-    found = [name for name in names if pattern.endswith('.*') and name.startswith(pattern[:-1])]
-    assert found, f'changeable names {pattern}'
-    return found
+    return [name for name in names if pattern.endswith('.*') and name.startswith(pattern[:-1])]
 
 
-def _refuse_unknown(config_type: type, overrides: dict[str, Any], node: Node) -> None:
-    """Refuse a name that is given but not a parameter: a misspelt one must not be ignored."""
+def _refuse_misspelt(config_type: type, overrides: dict[str, Any], node: Node) -> None:
+    """Refuse a name that is nearly a parameter; log those that are somebody else's."""
     given = {
-        name: value.value
-        for name, value in overrides.items()
-        if not ROS_OWN.fullmatch(name) and not node.has_parameter(name)
+        name: value.value for name, value in overrides.items() if not node.has_parameter(name)
     }
-    build(config_type, given)
+    foreign = not_ours(config_type, given)
+    if foreign:
+        node.get_logger().warning(
+            f'left alone, no parameters of this node: {", ".join(map(repr, sorted(foreign)))}'
+        )
+    ours = {name: value for name, value in given.items() if name not in foreign}
+    build(config_type, {k: v for k, v in ours.items() if not ROS_OWN.fullmatch(k)})
+
+
+def _same(leaf: Parameter, held: Any, wanted: RosParameter) -> bool:
+    """Whether a parameter has this value already."""
+    value = wanted.value if leaf.length is None else tuple(wanted.value or ())
+    return type(value) is type(held) and bool(value == held)
 
 
 def _ros_value(leaf: Parameter, value: Any) -> Any:
     """Turn a value into the form rclpy takes: a list as a list."""
     return value if leaf.length is None else list(value)
-
-
-def _flat_values(config: Any, names: Collection[str]) -> dict[str, Any]:
-    """Read the values of dotted names from a configuration."""
-    values = {}
-    for name in names:
-        value = config
-        for part in name.split('.'):
-            value = getattr(value, part)
-        values[name] = value
-    return values

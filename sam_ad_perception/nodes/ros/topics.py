@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from sam_ad_perception.core.sensors import Modality
 
-CAMERA_IMAGE = 'camera/image_rect'
-CAMERA_INFO = 'camera/camera_info'
-THERMAL_IMAGE = 'thermal/image_rect'
-THERMAL_INFO = 'thermal/camera_info'
-EVENTS = 'events'
-EVENT_INFO = 'events/camera_info'
-POINTS = 'points'
+CAMERA_IMAGE, CAMERA_INFO = Modality.CAMERA.topic, Modality.CAMERA.info_topic
+POINTS = Modality.LIDAR.topic
 ODOMETRY = 'odometry'
-DEPTH_IMAGE = 'depth/image_rect'
-DEPTH_IMAGE_INFO = 'depth/camera_info'
 
 MASK = 'semantic/image'
 MASK_COMPRESSED = 'semantic/image/compressed'
+MASK_INFO = 'semantic/camera_info'
 CONFIDENCE = 'semantic/confidence'
+CONFIDENCE_COMPRESSED = 'semantic/confidence/compressed'
 COLOR = 'semantic/color'
 OVERLAY = 'semantic/overlay'
 LABELLED_POINTS = 'semantic/points'
+POINTS_MASK = 'semantic/points/mask'
+POINTS_CONFIDENCE = 'semantic/points/confidence'
+POINTS_REGISTERED = 'semantic/points_registered'
+POINTS_CHANNELS = 'semantic/points_channels'
+AUTOWARE_MASK = 'semantic/autoware/mask'
 STATUS = 'semantic/status'
 LABEL_INFO = 'semantic/label_info'
 DEPTH_RECT = 'depth_registered/image_rect'
@@ -31,22 +31,15 @@ DEPTH_INFO = 'depth_registered/camera_info'
 SYNCHRONIZED = 'synchronized'
 SYNCHRONIZED_STATUS = 'synchronized/status'
 
-SENSOR_TOPICS = {
-    Modality.CAMERA: CAMERA_IMAGE,
-    Modality.THERMAL: THERMAL_IMAGE,
-    Modality.EVENT: EVENTS,
-    Modality.LIDAR: POINTS,
-    Modality.DEPTH: DEPTH_IMAGE,
-}
-"""What each sensor measures."""
 
-INFO_TOPICS = {
-    Modality.CAMERA: CAMERA_INFO,
-    Modality.THERMAL: THERMAL_INFO,
-    Modality.EVENT: EVENT_INFO,
-    Modality.DEPTH: DEPTH_IMAGE_INFO,
-}
-"""The geometry of each image-like sensor."""
+def sensor_topics() -> dict[Modality, str]:
+    """What each sensor measures: its relative topic."""
+    return {m: m.topic for m in Modality}
+
+
+def info_topics() -> dict[Modality, str]:
+    """The geometry of each sensor with a lens: its relative topic."""
+    return {m: m.info_topic for m in Modality if m.info_topic}
 
 
 def in_view(view: str, topic: str) -> str:

@@ -11,8 +11,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from sam_ad_perception.core.parameters import ParameterError, parameter
-from sam_ad_perception.nodes.parameters import NodeParameters
+from sam_ad_perception.core.settings.parameters import ParameterError, parameter
+from sam_ad_perception.nodes.ros.parameters import NodeParameters
 
 pytestmark = pytest.mark.ros
 
@@ -74,6 +74,69 @@ def test_a_bad_value_at_start_is_refused_by_name(make_node, name, value, message
         make_node([(name, value)])
 
 
+def test_parameters_of_the_whole_vehicle_are_left_alone(make_node):
+    _, parameters = make_node([('size', 4), ('robot_name', 'rover'), ('wheel.base', 2.9)])
+    assert parameters.config == Config(size=4)
+
+
+def test_everything_may_be_set_while_the_node_says_so(make_node):
+    open_now = [True]
+    node, parameters = make_node(all_changeable=lambda: open_now[0])
+    assert 'unconfigured' in node.describe_parameter('size').additional_constraints
+    assert node.set_parameters([Parameter('size', value=5)])[0].successful
+    assert parameters.config.size == 5
+    open_now[0] = False
+    (refused,) = node.set_parameters([Parameter('size', value=6)])
+    assert not refused.successful
+    assert 'set it while the node is unconfigured' in refused.reason
+    assert node.set_parameters([Parameter('size', value=5)])[0].successful  # what it is already
+    assert parameters.config.size == 5
+
+
+def test_qos_overrides_count_for_each_topic(graph):
+    from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+    from std_msgs.msg import String
+
+    from sam_ad_perception.nodes.ros.node import PerceptionNode
+
+    def make(**overrides):
+        return PerceptionNode(
+            'overridden',
+            namespace='ns',
+            context=graph.context,
+            parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()],
+        )
+
+    start = 'qos_overrides./ns/points.subscription.'
+    given = {f'{start}reliability': 'reliable', f'{start}depth': 42}
+    given |= {'qos_overrides./ns/mask.publisher.durability': 'transient_local'}
+    shared = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    node = make(**given)
+    try:
+        for _ in range(2):  # a node that is activated again subscribes again
+            points = node.create_subscription(String, 'points', print, shared)
+            assert points.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+            assert points.qos_profile.depth == 42
+            node.destroy_subscription(points)
+        other = node.create_subscription(String, 'events', print, shared)
+        assert other.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+        (info,) = [
+            each.qos_profile
+            for _ in [node.create_publisher(String, 'mask', 3)]
+            for each in node.get_publishers_info_by_topic('/ns/mask')
+        ]
+        assert info.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        assert (shared.depth, shared.reliability) == (5, ReliabilityPolicy.BEST_EFFORT)
+    finally:
+        node.destroy_node()
+    node = make(**{f'{start}relaibility': 'reliable'})
+    try:
+        with pytest.raises(ValueError, match="no QoS policy 'relaibility', expected one of"):
+            node.create_subscription(String, 'points', print, shared)
+    finally:
+        node.destroy_node()
+
+
 def test_description_range_and_constraints_are_declared(make_node):
     node, _ = make_node(changeable=['overlay.alpha'])
     alpha = node.describe_parameter('overlay.alpha')
@@ -112,7 +175,7 @@ def test_changes_at_run_time_are_adopted_or_refused_with_the_reason(make_node):
         ('overlay.alpha', 'x', ''),
         ('overlay.alpha', 0.75, 'is taken'),
         ('overlay.style', 'loud', 'one of'),
-        ('size', 4, 'read at start-up; changeable are'),
+        ('size', 4, 'read at start-up; changeable at any time are'),
     ]:
         result = set_to(name, value)
         assert not result.successful, (name, value)

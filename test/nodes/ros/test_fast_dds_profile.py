@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HEIGHT, WIDTH, FRAMES = 1080, 1920, 20
 
 PUBLISHER = f"""

@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.core.bundler import Bundler, BundlerConfig
-from sam_ad_perception.core.health import SensorHealth
+from sam_ad_perception.core.health.monitor import SensorHealth
 from sam_ad_perception.core.sensors import Modality, SensorFrame
-from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
-from sam_ad_perception.nodes.diagnostics import (
+from sam_ad_perception.core.synchronization.bundler import Bundler, BundlerConfig
+from sam_ad_perception.core.synchronization.config import SensorConfig, SynchronizerConfig
+from sam_ad_perception.nodes.ros.diagnostics import (
     MAX_GAP,
     MAX_REASONS,
     OK,
@@ -31,7 +31,7 @@ def test_texts_that_differ_in_numbers_are_one_reason_and_are_logged_once_per_per
     assert not counter.add('data holds 99 bytes, expected 40')
     now[0] = 10.1
     assert counter.add('data holds 99 bytes, expected 40')
-    assert counter.counts == {'data holds # bytes, expected #': 4, 'unknown encoding': 1}
+    assert counter.counts == {'data holds 99 bytes, expected 40': 4, 'unknown encoding': 1}
     assert counter.total == 5
 
 
@@ -108,7 +108,7 @@ def test_a_clock_that_is_off_is_reported_until_it_is_configured():
     """59 ms at 10 Hz: the nearest stamp is the one of the wrong frame."""
     for offset_s, level in ((0.0, WARN), (0.059, OK)):
         thermal = SensorConfig(offset_s=offset_s)
-        bundler = Bundler(BundlerConfig(sync=SynchronizerConfig(thermal=thermal)))
+        bundler = Bundler(BundlerConfig(sync=SynchronizerConfig(sensors={'thermal': thermal})))
         monitor = TopicMonitor('thermal', timeout=0.5)
         for i in range(10):
             for modality, ahead_ms in ((Modality.CAMERA, 0), (Modality.THERMAL, 59)):

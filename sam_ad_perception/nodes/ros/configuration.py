@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sam_ad_perception.core.bundler import BundlerConfig
-from sam_ad_perception.core.depth import DepthConfig
-from sam_ad_perception.core.health_config import HealthConfig
-from sam_ad_perception.core.occlusion import OcclusionConfig
-from sam_ad_perception.core.parameters import parameter
-from sam_ad_perception.core.routing import RoutingConfig
-from sam_ad_perception.core.synchronizer_config import SensorConfig, SynchronizerConfig
+from sam_ad_perception.core.health.config import HealthConfig
+from sam_ad_perception.core.lidar.depth_image import DepthConfig
+from sam_ad_perception.core.lidar.ground import GroundConfig
+from sam_ad_perception.core.lidar.occlusion import OcclusionConfig
+from sam_ad_perception.core.plausibility.config import PlausibilityConfig
+from sam_ad_perception.core.routing.router import RoutingConfig
+from sam_ad_perception.core.selections.config import SelectionConfig, check_names
+from sam_ad_perception.core.sensor_kinds import EVENTS, IMAGE
+from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.core.settings.parameter_tables import (
+    Tabled,
+    complete_table,
+    open_table,
+    table,
+)
+from sam_ad_perception.core.settings.parameters import parameter
+from sam_ad_perception.core.settings.vehicle_sensors import VehicleSensorConfig, declared_sensors
+from sam_ad_perception.core.synchronization.bundler import BundlerConfig
+from sam_ad_perception.core.synchronization.config import SensorConfig, SynchronizerConfig
 
 FIXED_FRAME = (
     'Frame against which the vehicle moves: lidar points are moved to the reference time where '
@@ -27,8 +40,8 @@ class ImageConfig:
 
     transport: str = parameter(
         'auto',
-        'raw reads <topic>, compressed reads <topic>/compressed, auto what is published, raw '
-        'first.',
+        'raw reads <topic>, compressed reads <topic>/compressed, auto what is published: raw '
+        'first, then compressed; the segmentation node then video, of <topic> or <topic>/ffmpeg.',
         choices=('auto', 'raw', 'compressed'),
     )
     rectified: bool = parameter(
@@ -73,13 +86,14 @@ class ModelConfig:
 
     key: str = parameter(
         'mle_sam_demo',
-        'Entry of the model zoo, or several separated by commas: the router chooses among them.',
+        'Entry of the model zoo, or several separated by commas: the router chooses among them. '
+        'Or a weight file, or folder, that sam_ad export wrote.',
     )
     zoo: str = parameter('', 'The zoo file; empty for the one that comes with the package.')
     checkpoint_dir: str = parameter(
         '',
-        'Folder of checkpoints; empty for SAM_AD_CHECKPOINTS where set, else the one that comes '
-        'with the package.',
+        'Folder of checkpoints; empty for the one beside a zoo that is named, else for '
+        'SAM_AD_CHECKPOINTS where set, else for the one that comes with the package.',
     )
     routing_table: str = parameter(
         '',
@@ -113,7 +127,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class SegmentationConfig:
+class SegmentationConfig(Tabled):
     """Parameters of `segmentation_node`."""
 
     views: tuple[str, ...] = parameter(
@@ -133,19 +147,25 @@ class SegmentationConfig:
         True, 'Configure and activate at once; else the lifecycle services do.'
     )
     calibration: str = parameter('', CALIBRATION)
+    compressed: bool = parameter(
+        True,
+        'Offer mask and confidence also as PNG, made where somebody listens; false where '
+        'image_transport republishes them.',
+    )
     diagnostics_period_s: float = parameter(
         1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'
     )
     model: ModelConfig = field(default_factory=ModelConfig)
     qos: QosConfig = field(default_factory=QosConfig)
-    camera: ImageConfig = field(default_factory=ImageConfig)
-    thermal: ImageConfig = field(default_factory=ImageConfig)
-    event: EventConfig = field(default_factory=EventConfig)
-    depth: ImageConfig = field(default_factory=lambda: ImageConfig(transport='raw'))
+    sensors: Mapping[str, VehicleSensorConfig] = table(declared_sensors, named=True)
+    inputs: Mapping[Modality, ImageConfig | EventConfig] = table(lambda: _sensor_inputs())
     bundler: BundlerConfig = field(default_factory=BundlerConfig)
+    plausibility: PlausibilityConfig = field(default_factory=PlausibilityConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
     lidar_depth: DepthConfig = field(default_factory=DepthConfig)
+    ground: GroundConfig = field(default_factory=GroundConfig)
+    selections: Mapping[str, SelectionConfig] = open_table(SelectionConfig)
 
     def __post_init__(self) -> None:
         for name in self.views:
@@ -156,6 +176,17 @@ class SegmentationConfig:
                 )
         if len(set(self.views)) < len(self.views):
             raise ValueError(f'views must differ, got {list(self.views)}')
+        check_names(self.selections)
+        complete_table(self, 'sensors', declared_sensors())
+        complete_table(self, 'inputs', _sensor_inputs())
+
+
+def _sensor_inputs() -> dict[Modality, ImageConfig | EventConfig]:
+    """How the topic of each sensor is read where nobody says otherwise; sweeps need nothing."""
+    forms = {IMAGE: ImageConfig, EVENTS: EventConfig}
+    return {
+        m: forms[m.record.form](**m.record.reading) for m in Modality if m.record.form in forms
+    }
 
 
 @dataclass(frozen=True)
@@ -262,7 +293,7 @@ class ApproximateConfig:
 
 
 @dataclass(frozen=True)
-class SynchronizerNodeConfig:
+class SynchronizerNodeConfig(Tabled):
     """Parameters of `synchronizer_node`."""
 
     policy: str = parameter(
@@ -275,16 +306,27 @@ class SynchronizerNodeConfig:
         1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'
     )
     qos: QosConfig = field(default_factory=QosConfig)
-    camera: TransportConfig = field(default_factory=TransportConfig)
-    thermal: TransportConfig = field(default_factory=TransportConfig)
+    sensors: Mapping[str, VehicleSensorConfig] = table(declared_sensors, named=True)
+    inputs: Mapping[Modality, TransportConfig] = table(lambda: _republished())
     sync: SynchronizerConfig = field(
-        default_factory=lambda: SynchronizerConfig(event=SensorConfig(enabled=False))
+        default_factory=lambda: SynchronizerConfig(
+            sensors={m: SensorConfig(enabled=False) for m in Modality if m.record.form == EVENTS}
+        )
     )
     approximate: ApproximateConfig = field(default_factory=ApproximateConfig)
 
     def __post_init__(self) -> None:
-        if self.sync.event.enabled:
+        complete_table(self, 'sensors', declared_sensors())
+        complete_table(self, 'inputs', _republished())
+        streams = [m for m in Modality if m.record.form == EVENTS]
+        for name in (m for m in streams if self.sync.sensors[m].enabled):
             raise ValueError(
-                'sync.event.enabled must be false, got true: packets are a stream, of which a '
+                f'sync.{name}.enabled must be false, got true: packets are a stream, of which a '
                 'consumer takes the window that ends at the stamp of a set'
             )
+
+
+def _republished() -> dict[Modality, TransportConfig]:
+    """How each image that takes part is read; those off by default are not republished."""
+    images = [m for m in Modality if m.record.form == IMAGE]
+    return {m: TransportConfig() for m in images if m.record.synchronization.get('enabled', True)}

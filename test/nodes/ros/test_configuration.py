@@ -2,8 +2,8 @@
 
 import pytest
 
-from sam_ad_perception.core.parameters import ParameterError, build
-from sam_ad_perception.nodes.configuration import SegmentationConfig
+from sam_ad_perception.core.settings.parameters import ParameterError, build
+from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
 
 @pytest.mark.parametrize('views', [('',), ('front',), ('front', 'back_left')])

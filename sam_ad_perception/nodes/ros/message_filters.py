@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sam_ad_perception.core.conversions import ns_to_stamp
+from sam_ad_perception.core.messages.from_ros import ns_to_stamp
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.synchronizer_types import SyncedSet
-from sam_ad_perception.nodes.ros import message_type
+from sam_ad_perception.core.synchronization.results import SyncedSet
+from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
 try:
     import message_filters

@@ -12,9 +12,19 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sam_ad_perception.core.health import SensorHealth
+from sam_ad_perception.core.fault_codes import (
+    FAULT_CODES,
+    KEY,
+    SENSOR_LOSS,
+    SENSOR_NOT_RECEIVED,
+    SENSOR_TIMEOUT,
+    SENSOR_TIMING,
+    SENSOR_UNHEALTHY,
+    SENSOR_UNREADABLE,
+)
+from sam_ad_perception.core.health.monitor import SensorHealth
 from sam_ad_perception.core.status import without_figures
-from sam_ad_perception.core.synchronizer_types import SensorReport
+from sam_ad_perception.core.synchronization.results import SensorReport
 
 OK, WARN, ERROR, STALE = 0, 1, 2, 3
 """Levels of `diagnostic_msgs/DiagnosticStatus`."""
@@ -27,6 +37,9 @@ MAX_PUBLISHERS = 4
 LOSS_TOLERATED = 0.1
 """Part of the messages that may get lost without a warning: topics of sensors are best effort."""
 
+CONFIGURING = 'configuring: '
+"""What a node is loading is told in a message that begins so."""
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -37,12 +50,26 @@ class Diagnosis:
         level: `OK`, `WARN`, `ERROR` or `STALE`.
         message: One sentence.
         values: Figures.
+        code: What is wrong, for programs: one of `FAULT_CODES`; empty where the level is OK.
     """
 
     name: str
     level: int
     message: str
     values: tuple[tuple[str, str], ...] = ()
+    code: str = ''
+
+    def __post_init__(self) -> None:
+        assert (self.level == OK) == (not self.code), f'{self.name}: {self.level} {self.code!r}'
+        assert not self.code or self.code in FAULT_CODES, self.code
+
+    @property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """The figures, and before them the code where something is wrong."""
+        return ((KEY, self.code), *self.values) if self.code else self.values
+
+
+_OTHERS = 'other reasons'
 
 
 class ReasonCounter:
@@ -60,6 +87,7 @@ class ReasonCounter:
         self._clock = clock
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._texts: dict[str, str] = {}
         self._logged: dict[str, float] = {}
 
     def add(self, text: str) -> bool:
@@ -75,8 +103,9 @@ class ReasonCounter:
         now = self._clock()
         with self._lock:
             if reason not in self._counts and len(self._counts) >= MAX_REASONS:
-                reason = 'other reasons'
+                reason = _OTHERS
             self._counts[reason] += 1
+            self._texts[reason] = reason if reason == _OTHERS else text
             if now - self._logged.get(reason, -math.inf) < self._period:
                 return False
             self._logged[reason] = now
@@ -90,9 +119,13 @@ class ReasonCounter:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Count by reason."""
+        """Count by reason, each as it was told last."""
         with self._lock:
-            return dict(self._counts)
+            told: dict[str, int] = {}
+            for reason, count in self._counts.items():
+                text = self._texts[reason]
+                told[text] = told.get(text, 0) + count
+            return told
 
 
 class LossCounter:
@@ -129,6 +162,7 @@ class TopicMonitor:
         bad: Messages that could not be read, by reason.
         received: Messages that came, bad ones included.
         losses: Messages that were sent and did not come.
+        topics: `topic`, and `topic/compressed` of an image, to the name after remapping.
     """
 
     name: str
@@ -136,8 +170,10 @@ class TopicMonitor:
     bad: ReasonCounter = field(default_factory=ReasonCounter)
     received: int = 0
     losses: LossCounter = field(default_factory=LossCounter)
+    topics: dict[str, str] = field(default_factory=dict)
     _last: float | None = None
     _refusal: str = ''
+    _withheld: str = ''
     _told_received: int = 0
     _told_bad: int = 0
     _told_lost: int = 0
@@ -155,7 +191,20 @@ class TopicMonitor:
         if number is not None:
             self.losses.add(number)
         self._last = now
-        self._refusal = ''
+        self._refusal = self._withheld = ''
+
+    def withhold(self, reason: str) -> bool:
+        """Note that what is published cannot be taken, so that no message comes.
+
+        Args:
+            reason: In words; '' where nothing stands in the way.
+
+        Returns:
+            Whether it should be logged now: it is another one than before.
+        """
+        fresh = bool(reason) and reason != self._withheld
+        self._withheld = reason
+        return fresh
 
     def refuse(self, reason: str) -> bool:
         """Note that the last message could not be read.
@@ -176,8 +225,11 @@ class TopicMonitor:
             now: Steady time, seconds.
 
         Returns:
-            The reason; empty where it could be read, or is longer ago than the timeout.
+            The reason, or why none can be taken; empty where it could be read, or is longer ago
+            than the timeout.
         """
+        if self._withheld:
+            return self._withheld
         recent = self._last is not None and now - self._last <= self.timeout
         return self._refusal if recent else ''
 
@@ -206,21 +258,28 @@ class TopicMonitor:
         fresh_lost = self.losses.total - self._told_lost
         self._told_at, self._told_received, self._told_bad = now, self.received, self.bad.total
         self._told_lost = self.losses.total
-        level, message = OK, 'OK'
-        if self._last is None:
-            level, message = WARN, 'NotReceived'
+        level, message, code = OK, 'OK', ''
+        if self._withheld:
+            level, message, code = WARN, self._withheld, SENSOR_UNREADABLE
+        elif self._last is None:
+            level, message, code = WARN, 'NotReceived', SENSOR_NOT_RECEIVED
         elif now - self._last > self.timeout:
-            level, message = WARN, f'Timeout: silent for {now - self._last:.1f} s'
+            silence = f'Timeout: silent for {now - self._last:.1f} s'
+            level, message, code = WARN, silence, SENSOR_TIMEOUT
         elif fresh_bad:
-            level, message = WARN, f'{fresh_bad} of {fresh} messages could not be read'
+            message = f'{fresh_bad} of {fresh} messages could not be read'
+            level, code = WARN, SENSOR_UNREADABLE
         elif fresh_lost > LOSS_TOLERATED * (fresh + fresh_lost):
-            level, message = WARN, f'{fresh_lost} of {fresh + fresh_lost} messages got lost'
+            message = f'{fresh_lost} of {fresh + fresh_lost} messages got lost'
+            level, code = WARN, SENSOR_LOSS
         elif health is not None and (found := health.unhealthy - self._told_health.unhealthy) > 0:
             checked = health.frames - self._told_health.frames
-            level, message = WARN, f'{found} of {checked} frames unhealthy: {health.last_reason}'
+            message = f'{found} of {checked} frames unhealthy: {health.last_reason}'
+            level, code = WARN, SENSOR_UNHEALTHY
         elif timing is not None and timing.doubt:
-            level, message = WARN, timing.doubt
-        values = [('received', str(self.received)), ('lost', str(self.losses.total))]
+            level, message, code = WARN, timing.doubt, SENSOR_TIMING
+        values = [*self.topics.items()]
+        values += [('received', str(self.received)), ('lost', str(self.losses.total))]
         if elapsed:
             values.append(('rate_hz', f'{fresh / elapsed:.2f}'))
         if self._last is not None:
@@ -237,7 +296,7 @@ class TopicMonitor:
                 values.append(('health/last_reason', health.last_reason))
             self._told_health = health
         values += _timing_values(timing)
-        return Diagnosis(self.name, level, message, tuple(values))
+        return Diagnosis(self.name, level, message, tuple(values), code)
 
 
 def _timing_values(timing: SensorReport | None) -> list[tuple[str, str]]:

@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from sam_ad_perception.nodes.environment import prepare_environment
+from sam_ad_perception.modeling.openmp import wait_passively
+from sam_ad_perception.nodes.ros.environment import prepare_environment
 
 # Of glibc's malloc.h: where blocks of any size come from, and when they go back to the system.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -35,10 +36,28 @@ def keep_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
-def raise_on_signals() -> None:
-    """Let SIGINT and SIGTERM raise KeyboardInterrupt; the handlers of ROS call these, too."""
+def raise_on_signals(is_spinning: Callable[[], bool] = lambda: False) -> None:
+    """Let the first SIGINT or SIGTERM raise KeyboardInterrupt; ROS's handlers call these, too.
+
+    Args:
+        is_spinning: Whether an executor spins, which ROS's own handler ends. Raised amid its
+            counting of handles in use, an exception would leave one in use for ever, and with it
+            the participant and its shared memory.
+    """
+
+    def interrupt(number: int, frame: Any) -> None:
+        # `ros2 launch` passes Ctrl-C on, so that it arrives twice: once is enough.
+        _ignore_signals()
+        if not is_spinning():
+            raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, interrupt)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
@@ -54,16 +73,18 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     """
     code = 0
     node: Node | None = None
-    initialized = False
+    initialized = spinning = False
     try:
-        raise_on_signals()
+        raise_on_signals(lambda: spinning)
         prepare_environment()
+        wait_passively()
         keep_memory()
         rclpy.init(args=None if args is None else [sys.argv[0], *args])
         initialized = True
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        spinning = True
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -78,9 +99,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         if not initialized or rclpy.ok():
             raise
     finally:
-        # `ros2 launch` passes Ctrl-C on, so that it arrives twice: not during the teardown.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_signals()
         ended = _close(node)
     if not ended:
         # The worker is inside a native call (loading, inference). Python's own teardown would

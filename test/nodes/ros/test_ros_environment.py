@@ -5,11 +5,8 @@ import sys
 
 import pytest
 
-from sam_ad_perception.nodes.environment import (
-    PROFILE_VARIABLES,
-    prepare_environment,
-    share_folder,
-)
+from sam_ad_perception.core.console.installation import share_folder
+from sam_ad_perception.nodes.ros.environment import PROFILE_VARIABLES, prepare_environment
 
 
 def test_unset_variables_are_set_to_this_checkout(repository):
@@ -33,8 +30,9 @@ def test_an_absent_folder_is_named():
 
 
 def test_worker_configuration_and_schedule_need_no_ros():
-    modules = ('worker', 'configuration', 'diagnostics', 'history', 'environment', 'topics')
-    modules += ('replay_schedule', 'replay_summary', 'model_loading')
+    modules = ('ros.configuration', 'ros.diagnostics', 'ros.environment', 'ros.topics')
+    modules += ('inputs.history', 'segmentation.worker', 'segmentation.model_loading')
+    modules += ('replay.schedule', 'replay.summary')
     code = 'import sys\n' + ''.join(f'import sam_ad_perception.nodes.{m}\n' for m in modules)
     code += "print(*[m for m in ('rclpy', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

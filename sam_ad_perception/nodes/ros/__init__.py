@@ -1,0 +1,5 @@
+"""What every node shares: rclpy, topics, parameters, process life, diagnostics, launch.
+
+`process.run_node` runs a node, `configuration` has the parameters of each, `topics` every topic
+name, `rclpy_helpers` QoS and subscriptions.
+"""
