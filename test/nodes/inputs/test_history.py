@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_ad_perception.nodes.history import History
+from sam_ad_perception.nodes.inputs.history import History
 
 
 def test_age_bytes_and_replacement():

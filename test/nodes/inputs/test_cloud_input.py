@@ -10,11 +10,11 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from sam_ad_perception.core import conversions
-from sam_ad_perception.nodes import cloud_input
-from sam_ad_perception.nodes.cloud_input import CloudInput
-from sam_ad_perception.nodes.diagnostics import TopicMonitor
-from sam_ad_perception.nodes.ros import DeadlineTimer, message_type
+from sam_ad_perception.core.messages import from_ros
+from sam_ad_perception.nodes.inputs import clouds as cloud_module
+from sam_ad_perception.nodes.inputs.clouds import CloudInput
+from sam_ad_perception.nodes.ros.diagnostics import TopicMonitor
+from sam_ad_perception.nodes.ros.rclpy_helpers import DeadlineTimer, message_type
 
 pytestmark = pytest.mark.ros
 
@@ -32,13 +32,13 @@ def node(graph):
 
 
 def cloud(points, stamp_ns=5):
-    return conversions.cloud_to_message(message_type, points, stamp_ns, 'lidar')
+    return from_ros.cloud_to_message(message_type, points, stamp_ns, 'lidar')
 
 
 def test_views_of_one_topic_share_its_sweeps_and_count_each_for_itself(graph, node, monkeypatch):
     calls = []
-    read = cloud_input.read_sweep
-    monkeypatch.setattr(cloud_input, 'read_sweep', lambda m: calls.append(1) or read(m))
+    read = cloud_module.read_sweep
+    monkeypatch.setattr(cloud_module, 'read_sweep', lambda m: calls.append(1) or read(m))
     clouds = CloudInput(node, QoSProfile(depth=10))
     front, rear = TopicMonitor('front', 1.0), TopicMonitor('rear', 1.0)
     heard = {front: [], rear: []}
@@ -57,7 +57,7 @@ def test_views_of_one_topic_share_its_sweeps_and_count_each_for_itself(graph, no
     graph.until(lambda: rear.received == 2, 'the empty sweep')
     for monitor in heard:
         assert monitor.bad.counts == {
-            'PointCloud# holds no usable point: # are NaN, infinite or at the origin': 1
+            'PointCloud2 holds no usable point: 0 are NaN, infinite or at the origin': 1
         }
     clouds.remove(front)
     publisher.publish(cloud(POINTS))

@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
-from sam_ad_perception.core.event_packets import EVENT_ARRAY_TYPES
-from sam_ad_perception.nodes.ros import Callback, message_type, subscribe
+from sam_ad_perception.core.events.packets import EVENT_ARRAY_TYPES
+from sam_ad_perception.nodes.ros.rclpy_helpers import Callback, message_type, subscribe
 
 PACKET_TYPE = 'event_camera_msgs/msg/EventPacket'
 IMAGE_TYPE = 'sensor_msgs/msg/Image'

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,37 +14,48 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 
-from sam_ad_perception.core.bundler import Bundler, BundleResult
-from sam_ad_perception.core.calibration import Calibration
-from sam_ad_perception.core.conversions import (
+from sam_ad_perception.bags.formats.video import VideoTopic, codec_of_message
+from sam_ad_perception.core.events.packets import (
+    EVENT_ARRAY_TYPES,
+    EventPacket,
+    packet_from_event_array,
+)
+from sam_ad_perception.core.geometry.calibration import Calibration
+from sam_ad_perception.core.messages.camera_info import read_camera_info
+from sam_ad_perception.core.messages.from_ros import (
     ConversionError,
-    camera_from_message,
     defer_image,
     frame_of,
     packet_from_message,
     stamp_of,
     twist_from_message,
 )
-from sam_ad_perception.core.event_packets import (
-    EVENT_ARRAY_TYPES,
-    EventPacket,
-    packet_from_event_array,
+from sam_ad_perception.core.sensor_kinds import IMAGE, POINTS
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    LazyImage,
+    Modality,
+    PointCloud,
+    SensorFrame,
 )
-from sam_ad_perception.core.sensors import Deferred, Modality, PointCloud, SensorFrame
-from sam_ad_perception.core.synchronizer_types import SensorReport
-from sam_ad_perception.nodes.cloud_input import CloudInput, Sweep
-from sam_ad_perception.nodes.configuration import EventConfig, ImageConfig, SegmentationConfig
-from sam_ad_perception.nodes.diagnostics import ReasonCounter, TopicMonitor
-from sam_ad_perception.nodes.event_input import IMAGE_TYPE, PACKET_TYPE, EventInput
-from sam_ad_perception.nodes.image_input import ImageInput
-from sam_ad_perception.nodes.ros import (
+from sam_ad_perception.core.synchronization.bundler import Bundler, BundleResult
+from sam_ad_perception.core.synchronization.measured_times import describe_sweep_times
+from sam_ad_perception.core.synchronization.results import SensorReport
+from sam_ad_perception.nodes.inputs.checks import make_checks, watch_reading
+from sam_ad_perception.nodes.inputs.clouds import CloudInput, Sweep
+from sam_ad_perception.nodes.inputs.events import IMAGE_TYPE, PACKET_TYPE, EventInput
+from sam_ad_perception.nodes.inputs.images import ImageInput
+from sam_ad_perception.nodes.ros.configuration import ImageConfig, SegmentationConfig
+from sam_ad_perception.nodes.ros.diagnostics import ReasonCounter, TopicMonitor
+from sam_ad_perception.nodes.ros.rclpy_helpers import (
+    InfoSubscription,
     TransformInput,
     guard,
     refuse,
     sensor_qos,
     subscribe,
 )
-from sam_ad_perception.nodes.topics import INFO_TOPICS, ODOMETRY, SENSOR_TOPICS, in_view
+from sam_ad_perception.nodes.ros.topics import ODOMETRY, in_view
 
 MAX_ARRIVALS = 1000
 
@@ -56,6 +69,7 @@ class SensorInputs:
 
     Attributes:
         bundler: Takes what comes; another one after `restart`.
+        checks: Tells what cannot be right about what comes.
         monitors: One per sensor, and one per camera_info topic (`camera_info/<sensor>`).
     """
 
@@ -90,61 +104,62 @@ class SensorInputs:
         self._cameras = dict(calibration.cameras)
         self._past: Counter[str] = Counter()
         self._info_contents: dict[Modality, tuple[Any, ...]] = {}
+        self._info_cameras: dict[Modality, CameraModel] = {}
         self._arrivals: OrderedDict[tuple[Modality, int], float] = OrderedDict()
         self._point_times = ReasonCounter(period=3600.0)
         self._images: list[ImageInput] = []
         self._events: EventInput | None = None
         self._subscriptions: list[Subscription] = []
-        self.sensors = tuple(m for m in SENSOR_TOPICS if config.bundler.sync.sensors[m].enabled)
+        self.sensors = tuple(m for m in Modality if config.bundler.sync.sensors[m].enabled)
         self.monitors = {
-            str(m): TopicMonitor(str(m), config.bundler.sync.sensors[m].max_age_s)
+            str(m): TopicMonitor(
+                str(m), config.bundler.sync.sensors[m].max_age_s, topics=self._names(m)
+            )
             for m in self.sensors
         }
-        if Modality.LIDAR in self.sensors:
+        if self._sweeps():
             self.monitors['odometry'] = TopicMonitor('odometry', float('inf'))
         self.bundler = self._make_bundler()
+        self.checks = make_checks(node, config)
         self._infos = [self._subscribe_info(m) for m in self._info_sensors()]
 
     def start(self) -> None:
         """Subscribe to the measurements."""
         qos = sensor_qos(self._config.qos)
-        if Modality.LIDAR in self.sensors:
+        for modality in self._sweeps():
             self._clouds.add(
-                self._topic(SENSOR_TOPICS[Modality.LIDAR]),
-                self.monitors[Modality.LIDAR],
-                self._take_sweep,
+                self._topic(modality.topic),
+                self.monitors[modality],
+                partial(self._on_sweep, modality),
             )
+        if self._sweeps():
             self._subscriptions.append(
                 subscribe(
                     self._node,
                     'nav_msgs/msg/Odometry',
                     self._topic(ODOMETRY),
-                    guard(self._node, self.monitors['odometry'], self._take_odometry),
+                    guard(self._node, self.monitors['odometry'], self._on_odometry),
                     qos,
                 )
             )
         if Modality.EVENT in self.sensors:
             self._events = self._subscribe_events()
-        images = {
-            Modality.DEPTH: self._config.depth.transport,
-            Modality.THERMAL: self._config.thermal.transport,
-            Modality.CAMERA: self._config.camera.transport,
-        }
-        for modality, transport in images.items():
-            if modality in self.sensors:
-                take = guard(self._node, self.monitors[modality], self._take_image(modality))
+        for modality in reversed(self.sensors):
+            reading = self._config.inputs.get(modality)
+            if isinstance(reading, ImageConfig):
+                take = guard(self._node, self.monitors[modality], self._on_image(modality))
+                topic = self._topic(modality.topic)
+                tell = partial(self._tell_withheld, self.monitors[modality])
                 self._images.append(
-                    ImageInput(
-                        self._node, self._topic(SENSOR_TOPICS[modality]), transport, qos, take
-                    )
+                    ImageInput(self._node, topic, reading.transport, qos, take, tell)
                 )
 
     def stop(self) -> None:
         """Unsubscribe from the measurements."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        if Modality.LIDAR in self.sensors:
-            self._clouds.remove(self.monitors[Modality.LIDAR])
+        for modality in self._sweeps():
+            self._clouds.remove(self.monitors[modality])
         for image in self._images:
             image.destroy()
         if self._events is not None:
@@ -155,8 +170,8 @@ class SensorInputs:
     def destroy(self) -> None:
         """Unsubscribe from everything."""
         self.stop()
-        for subscription in self._infos:
-            self._node.destroy_subscription(subscription)
+        for each in self._infos:
+            each.destroy()
         self._infos = []
 
     def restart(self) -> list[BundleResult]:
@@ -169,6 +184,7 @@ class SensorInputs:
         self._past.update(self.bundler.counters)
         self._transforms.tree.clear_dynamic()
         self.bundler = self._make_bundler()
+        self.checks.reset()
         self._arrivals.clear()
         return waiting
 
@@ -185,11 +201,13 @@ class SensorInputs:
     @property
     def standing_notes(self) -> dict[str, str]:
         """For sensors with a shortcoming that every frame has, which, in words."""
-        if not self.bundler.counters.get('lidar.not_deskewed') or self.bundler.ego_motion.known:
-            return {}
-        frame = self._config.bundler.fixed_frame
-        told = f'sweeps are not deskewed: no frame {frame!r} and no odometry tell the motion'
-        return {str(Modality.LIDAR): told}
+        told = {str(m): found.sentence for m, found in self.checks.clock_findings.items()}
+        if self.bundler.counters.get('lidar.not_deskewed') and not self.bundler.ego_motion.known:
+            frame = self._config.bundler.fixed_frame
+            still = f'sweeps are not deskewed: no frame {frame!r} and no odometry tell the motion'
+            known = told.get(Modality.LIDAR)
+            told[str(Modality.LIDAR)] = f'{known}; {still}' if known else still
+        return told
 
     def refusals(self, now: float) -> dict[Modality, str]:
         """Tell of sensors whose last message could not be read.
@@ -206,7 +224,8 @@ class SensorInputs:
         return {modality: f'unreadable: {text}' for modality, text in short.items() if text}
 
     def choose_transports(self) -> None:
-        """Let image topics on `auto` and the event topic see what is published now."""
+        """Let topics of images, clouds and events see what is published now."""
+        self._clouds.choose()
         for image in self._images:
             image.choose()
         if self._events is not None:
@@ -231,111 +250,157 @@ class SensorInputs:
     def _topic(self, name: str) -> str:
         return in_view(self._view, name)
 
+    def _names(self, modality: Modality) -> dict[str, str]:
+        """Where a sensor's messages come from, after remapping."""
+        topic = self._topic(modality.topic)
+        names = {'topic': self._node.resolve_topic_name(topic)}
+        if modality.record.form == IMAGE:
+            compressed = self._node.resolve_topic_name(f'{topic}/compressed')
+            names['topic/compressed'] = compressed
+        return names
+
     def _make_bundler(self) -> Bundler:
         bundler = Bundler(self._config.bundler, self._transforms.tree)
-        for modality, camera in self._cameras.items():
+        known = {m: c for m, c in self._info_cameras.items() if not c.unknown_lens}
+        for modality, camera in {**self._info_cameras, **self._cameras, **known}.items():
             bundler.set_camera(modality, camera)
         return bundler
 
+    def _admits(self, modality: Modality, stamp_ns: int) -> bool:
+        """Hold a stamp against its arrival, and say whether its message is used."""
+        self.checks.observe(modality, stamp_ns, self.now_ns())
+        return self.checks.admit(modality, stamp_ns) is None
+
     def _info_sensors(self) -> list[Modality]:
         """Sensors whose geometry is needed; the camera's always: it is the view of the mask."""
-        return [m for m in INFO_TOPICS if m is Modality.CAMERA or m in self.sensors]
+        needed = {Modality.CAMERA, *self.sensors}
+        return [m for m in Modality if m.info_topic and m in needed]
 
-    def _subscribe_info(self, modality: Modality) -> Subscription:
+    def _sweeps(self) -> list[Modality]:
+        """Sensors whose data are points."""
+        return [m for m in self.sensors if m.record.form == POINTS]
+
+    def _subscribe_info(self, modality: Modality) -> InfoSubscription:
         """Subscribe to one sensor's geometry."""
         monitor = TopicMonitor(f'camera_info/{modality}', float('inf'))
         self.monitors[monitor.name] = monitor
-        inputs: dict[Modality, ImageConfig | EventConfig] = {
-            Modality.CAMERA: self._config.camera,
-            Modality.THERMAL: self._config.thermal,
-            Modality.EVENT: self._config.event,
-            Modality.DEPTH: self._config.depth,
-        }
-        rectified = inputs[modality].rectified
-        own_centre = getattr(inputs[modality], 'own_centre', False)
+        reading = self._config.inputs[modality]
+        rectified, own_centre = reading.rectified, getattr(reading, 'own_centre', False)
 
         def take(message: Any) -> None:
-            content = _content(message)
+            content, stamp_ns = _content(message), stamp_of(message)
             if content == self._info_contents.get(modality):
-                return
-            camera = camera_from_message(message, rectified=rectified, own_centre=own_centre)
+                camera = self._info_cameras[modality]
+            else:
+                camera = read_camera_info(message, rectified=rectified, own_centre=own_centre)
+                if camera.unknown_lens:
+                    self._node.get_logger().warning(
+                        f'{monitor.name}: nothing can be projected: {camera.unknown_lens}'
+                    )
+                if modality is Modality.CAMERA:
+                    watch_reading(self.checks, message, camera, rectified=rectified)
+            results = self.bundler.set_camera(modality, camera, stamp_ns)
             self._info_contents[modality] = content
-            self._cameras[modality] = camera
-            self._on_results(self.bundler.set_camera(modality, camera))
+            self._info_cameras[modality] = camera
+            self._on_results(results)
 
-        return subscribe(
-            self._node,
-            'sensor_msgs/msg/CameraInfo',
-            self._topic(INFO_TOPICS[modality]),
-            guard(self._node, monitor, take),
-            sensor_qos(self._config.qos),
+        return InfoSubscription(
+            self._node, self._topic(modality.info_topic), monitor, take, self._config.qos
         )
 
-    def _take_image(self, modality: Modality) -> Callable[[Any], None]:
+    def _on_image(self, modality: Modality) -> Callable[[Any], None]:
+        video = VideoTopic(self._config.bundler.max_megapixels)
+
         def take(message: Any) -> None:
             arrival = time.monotonic()
+            if codec_of_message(message):  # each picture follows from those before
+                for frame in video.read(message, modality):
+                    if self._admits(modality, frame.stamp_ns):
+                        self._add(frame, arrival)
+                return
+            if not self._admits(modality, stamp_of(message)):
+                return
             image = self._defer(message, modality)
             frame = SensorFrame(modality, stamp_of(message), frame_of(message), image)
             self._add(frame, arrival)
 
         return take
 
-    def _defer(self, message: Any, modality: Modality) -> Deferred:
+    def _defer(self, message: Any, modality: Modality) -> LazyImage:
         """Leave decoding to the worker, and count there what does not decode."""
-        image, monitor = defer_image(message, modality), self.monitors[modality]
+        checks, monitor = self.checks.checks(modality), self.monitors[modality]
+        image = defer_image(message, modality, checks)
 
         def read() -> NDArray[np.generic]:
             try:
-                return image.get()
+                pixels = image.get()
+                guarded.findings = image.findings
+                return pixels
             except Exception as err:
                 refuse(self._node, monitor, err)
                 if isinstance(err, ValueError):
                     raise
                 raise ConversionError(f'{type(err).__name__}: {err}') from err
 
-        return Deferred(read, image.size)
+        guarded = LazyImage(read, image.size)
+        return guarded
 
-    def _take_sweep(self, sweep: Sweep) -> None:
+    def _on_sweep(self, modality: Modality, sweep: Sweep) -> None:
         arrival = time.monotonic()
-        frame = sweep()
+        frame = replace(sweep(), modality=modality)
         assert isinstance(frame.data, PointCloud)
+        convention = self._config.bundler.sync.sensors[frame.modality].sweep_stamp
         if self._point_times.add(frame.data.time_note):
-            self._node.get_logger().info(f'lidar: {frame.data.time_note}')
-        self._add(frame, arrival)
+            told = describe_sweep_times(frame.data, convention)
+            self._node.get_logger().info(f'{modality}: {told}')
+        if self._admits(modality, frame.stamp_ns):
+            self._add(self.checks.check_frame(frame, self.now_ns()), arrival)
 
     def _subscribe_events(self) -> EventInput:
         """Subscribe to the event camera."""
         monitor = self.monitors[Modality.EVENT]
         arrays = guard(
-            self._node, monitor, lambda data: self._take_packet(packet_from_event_array(data))
+            self._node, monitor, lambda data: self._on_packet(packet_from_event_array(data))
         )
         packets = guard(
-            self._node, monitor, lambda message: self._take_packet(packet_from_message(message))
+            self._node, monitor, lambda message: self._on_packet(packet_from_message(message))
         )
-        pictures = guard(self._node, monitor, self._take_image(Modality.EVENT))
+        pictures = guard(self._node, monitor, self._on_image(Modality.EVENT))
         callbacks = dict.fromkeys(EVENT_ARRAY_TYPES, arrays)
         return EventInput(
             self._node,
-            self._topic(SENSOR_TOPICS[Modality.EVENT]),
+            self._topic(Modality.EVENT.topic),
             sensor_qos(self._config.qos, self._config.qos.event_depth),
             callbacks | {PACKET_TYPE: packets, IMAGE_TYPE: pictures},
             self._tell_unusable,
         )
 
+    def _tell_withheld(self, monitor: TopicMonitor, reason: str) -> None:
+        """Note, and log once, that what is published cannot be taken."""
+        if monitor.withhold(reason):
+            self._node.get_logger().warning(f'{monitor.name}: {reason}')
+
     def _tell_unusable(self, text: str) -> None:
         """Count and, now and then, log that the event topic carries what cannot be read."""
         monitor = self.monitors[Modality.EVENT]
+        monitor.withhold(text)
         if monitor.bad.add(text):
             self._node.get_logger().warning(f'{monitor.name}: {text}')
 
-    def _take_packet(self, packet: EventPacket) -> None:
+    def _on_packet(self, packet: EventPacket) -> None:
+        if not self._admits(Modality.EVENT, packet.stamp_ns):
+            return
+        stamp_ns = self.checks.corrected_stamp(Modality.EVENT, packet.stamp_ns)
+        packet = replace(packet, stamp_ns=stamp_ns)
         self._remember(Modality.EVENT, packet.stamp_ns, time.monotonic())
         self._on_results(self.bundler.add_event_packet(packet, self.now_ns()))
 
-    def _take_odometry(self, message: Any) -> None:
+    def _on_odometry(self, message: Any) -> None:
         self.bundler.ego_motion.add_twist(*twist_from_message(message))
 
     def _add(self, frame: SensorFrame, arrival: float) -> None:
+        stamp_ns = self.checks.corrected_stamp(frame.modality, frame.stamp_ns)
+        frame = replace(frame, stamp_ns=stamp_ns)
         self._remember(frame.modality, frame.stamp_ns, arrival)
         self._on_results(self.bundler.add_frame(frame, self.now_ns()))
 

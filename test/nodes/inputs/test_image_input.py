@@ -7,10 +7,10 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from rclpy.node import Node
 
-from sam_ad_perception.core import conversions
+from sam_ad_perception.core.messages import from_ros
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.nodes.image_input import ImageInput
-from sam_ad_perception.nodes.ros import message_type
+from sam_ad_perception.nodes.inputs.images import ImageInput
+from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
 pytestmark = pytest.mark.ros
 
@@ -67,10 +67,10 @@ def test_auto_follows_what_is_published_raw_first(graph, made):
     chooses('compressed')
     graph.until(small.get_subscription_count, 'the match')
     pixels = np.full((6, 8, 3), (10, 120, 230), np.uint8)
-    message = conversions.array_to_compressed(message_type, pixels, 'rgb8', 7, 'camera')
+    message = from_ros.array_to_compressed(message_type, pixels, 'rgb8', 7, 'camera')
     small.publish(message)
     graph.until(lambda: heard, 'the compressed image')
-    np.testing.assert_array_equal(conversions.decode_image(heard[0], Modality.CAMERA), pixels)
+    np.testing.assert_array_equal(from_ros.decode_image(heard[0], Modality.CAMERA), pixels)
 
     large = graph.node.create_publisher(message_type(RAW), 'pictures', 10)
     chooses('raw')

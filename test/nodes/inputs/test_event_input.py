@@ -10,17 +10,17 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
 
-from sam_ad_perception.core import conversions
-from sam_ad_perception.core.calibration import Calibration
-from sam_ad_perception.core.event_packets import packet_from_event_array
-from sam_ad_perception.core.event_representations import event_image
-from sam_ad_perception.core.events import EventDecoder
-from sam_ad_perception.core.transforms import TransformTree
-from sam_ad_perception.nodes.cloud_input import CloudInput
-from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.event_input import EVENT_TYPES, IMAGE_TYPE, PACKET_TYPE, EventInput
-from sam_ad_perception.nodes.ros import TransformInput, message_type, sensor_qos
-from sam_ad_perception.nodes.sensor_inputs import SensorInputs
+from sam_ad_perception.core.events.decoding import EventDecoder
+from sam_ad_perception.core.events.packets import packet_from_event_array
+from sam_ad_perception.core.events.representations import event_image
+from sam_ad_perception.core.geometry.calibration import Calibration
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.messages import from_ros
+from sam_ad_perception.nodes.inputs.clouds import CloudInput
+from sam_ad_perception.nodes.inputs.events import EVENT_TYPES, IMAGE_TYPE, PACKET_TYPE, EventInput
+from sam_ad_perception.nodes.inputs.sensors import SensorInputs
+from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
+from sam_ad_perception.nodes.ros.rclpy_helpers import TransformInput, message_type, sensor_qos
 
 pytestmark = pytest.mark.ros
 
@@ -39,14 +39,6 @@ def node(graph):
 
 
 @pytest.fixture
-def driver(graph, ros_domain):
-    """A node in a context of its own: one context has one type for a topic."""
-    other = type(graph)(ros_domain)
-    yield other.node
-    other.close()
-
-
-@pytest.fixture
 def reader(graph, node):
     """An input on `events`, what it heard, and what it told."""
     heard, told = [], []
@@ -59,11 +51,11 @@ def reader(graph, node):
 def event_array(stamp_ns=STAMP):
     """Two events in the last millisecond."""
     array = message_type(ARRAY_TYPE)(height=48, width=64)
-    array.header.stamp = conversions.ns_to_stamp(message_type, stamp_ns)
+    array.header.stamp = from_ros.ns_to_stamp(message_type, stamp_ns)
     array.header.frame_id = 'event_optical'
     event = message_type('dvs_msgs/msg/Event')
     for column, t_ns in ((3, stamp_ns - 1_000_000), (5, stamp_ns)):
-        ts = conversions.ns_to_stamp(message_type, t_ns)
+        ts = from_ros.ns_to_stamp(message_type, t_ns)
         array.events.append(event(x=column, y=7, ts=ts, polarity=column == 5))
     return array
 
@@ -166,7 +158,7 @@ def test_a_rendered_picture_reaches_the_bundler(graph, driver, inputs):
     publisher = driver.create_publisher(message_type(IMAGE_TYPE), 'events', 10)
     settle(graph, inputs, publisher)
     blue_first = np.ascontiguousarray(picture[:, :, ::-1])
-    message = conversions.array_to_image(message_type, blue_first, 'bgr8', STAMP, 'event_optical')
+    message = from_ros.array_to_image(message_type, blue_first, 'bgr8', STAMP, 'event_optical')
     publisher.publish(message)
     graph.until(lambda: inputs.monitors['event'].received, 'the picture')
     assert inputs.monitors['event'].bad.total == 0
