@@ -10,44 +10,62 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future as Work
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lifecycle_msgs.msg import Transition
 from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.task import Future
 
-from sam_ad_perception.core.calibration import Calibration, load_calibration
-from sam_ad_perception.core.event_encoding import warm_up as warm_up_events
+from sam_ad_perception.core.events.encoding import warm_up as warm_up_events
+from sam_ad_perception.core.fault_codes import NODE_LOADING
+from sam_ad_perception.core.geometry.calibration import Calibration, load_calibration
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.selections.config import resolve
 from sam_ad_perception.core.sensors import Modality, Segmentation
-from sam_ad_perception.core.synchronizer_config import to_ns
-from sam_ad_perception.core.transforms import TransformTree
-from sam_ad_perception.nodes.cloud_input import CloudInput
-from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.diagnostics import WARN, Diagnosis
-from sam_ad_perception.nodes.model_loading import LoadedModel, load_model
-from sam_ad_perception.nodes.parameters import NodeParameters
-from sam_ad_perception.nodes.process import leave, run_node
-from sam_ad_perception.nodes.ros import STEADY, DiagnosticsPublisher, TransformInput, sensor_qos
-from sam_ad_perception.nodes.segmentation_diagnostics import (
+from sam_ad_perception.core.synchronization.config import to_ns
+from sam_ad_perception.nodes.inputs.clouds import CloudInput
+from sam_ad_perception.nodes.inputs.unused_topics import (
+    diagnose_unused,
+    find_unused,
+    names_read,
+)
+from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
+from sam_ad_perception.nodes.ros.diagnostics import CONFIGURING, WARN, Diagnosis
+from sam_ad_perception.nodes.ros.lifecycle import ERROR, SUCCESS, ManagedNode
+from sam_ad_perception.nodes.ros.parameters import NodeParameters
+from sam_ad_perception.nodes.ros.process import leave, run_node
+from sam_ad_perception.nodes.ros.rclpy_helpers import (
+    STEADY,
+    DiagnosticsPublisher,
+    TransformInput,
+    sensor_qos,
+)
+from sam_ad_perception.nodes.ros.topics import in_view, sensor_topics
+from sam_ad_perception.nodes.segmentation.diagnostics import (
     NodeReport,
     SegmentationDiagnostics,
     diagnose_network,
 )
-from sam_ad_perception.nodes.segmentation_view import DEACTIVATED, Job, SegmentationView
-from sam_ad_perception.nodes.worker import LatestWorker
+from sam_ad_perception.nodes.segmentation.model_loading import LoadedModel, load_model
+from sam_ad_perception.nodes.segmentation.view import (
+    DEACTIVATED,
+    CameraPipeline,
+    InferenceRequest,
+    advertised_by,
+)
+from sam_ad_perception.nodes.segmentation.worker import LatestWorker
 
 STOP_TIMEOUT_S = 1.2
 RETRY_PERIOD_S = 5.0
-CHANGEABLE = ('max_mask_age_s', 'health.*', 'routing.*')
-
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-ERROR = TransitionCallbackReturn.ERROR
+CHANGEABLE = ('max_mask_age_s', 'health.*', 'routing.*', 'selections.*')
 
 
-class SegmentationNode(LifecycleNode):
+class SegmentationNode(ManagedNode):
     """See the module's text; parameters are those of `SegmentationConfig`."""
 
     def __init__(self, **options: Any) -> None:
@@ -61,29 +79,30 @@ class SegmentationNode(LifecycleNode):
         """
         super().__init__('segmentation', **options)
         self._model: LoadedModel | None = None
-        self._settings = NodeParameters(self, SegmentationConfig, CHANGEABLE, self._change)
+        self._settings = NodeParameters(
+            self,
+            SegmentationConfig,
+            CHANGEABLE,
+            self._change,
+            all_changeable=lambda: self.state == 'unconfigured',
+        )
         self._publisher = DiagnosticsPublisher(self)
-        self._diagnostics = SegmentationDiagnostics(self.config)
-        self._worker: LatestWorker[Job] = LatestWorker(
+        self._worker: LatestWorker[InferenceRequest] = LatestWorker(
             self._work,
             on_replaced=lambda job: job.view.tell_replaced(job),
             on_error=lambda job, err: job.view.tell_failed(job, err),
             name='segmentation',
         )
-        self._views = [
-            SegmentationView(
-                self, name, self._settings, lambda job: self._worker.submit(job, job.view.name)
-            )
-            for name in self.config.views
-        ]
-        # OpenCV decodes without the interpreter's lock: the pictures of several views at once.
-        self._readers = ThreadPoolExecutor(len(self._views), 'reader')
         self._active = False
-        self._problem = self._lost = ''
+        self._problem = self._lost = self._progress = ''
         self._batch = 0
         self._transforms: TransformInput | None = None
-        self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
-        self._loss = self.create_guard_condition(self._give_up)
+        self._report_timer = self.create_timer(
+            self.config.diagnostics_period_s, self._diagnose, clock=STEADY
+        )
+        self._views: list[CameraPipeline] = []
+        self._advertise()
+        self._gpu_lost = self.create_guard_condition(self._on_gpu_lost)
         # /clock has one source and never goes back by itself: any step is a new beginning, that of
         # a bag of a few frames, too.
         threshold = JumpThreshold(
@@ -103,37 +122,54 @@ class SegmentationNode(LifecycleNode):
 
     # Lifecycle
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def begin_configuring(self) -> Work[LoadedModel]:
         """Load and warm up in the worker's thread, which tells its progress on /diagnostics."""
-        try:
-            calibration = self._load_calibration()
-            self._model = self._load()
-            if self._model is None:
-                return FAILURE
-            tree = TransformTree()
-            calibration.fill(tree)
-            self._transforms = TransformInput(self, tree)
-            clouds = CloudInput(self, sensor_qos(self.config.qos))
-            for view in self._views:
-                view.configure(calibration, self._transforms, clouds)
-        except Exception as err:  # rclpy would swallow it without a word
-            kind = '' if isinstance(err, ValueError | OSError) else f'{type(err).__name__}: '
-            self._problem = f'cannot configure: {kind}{err}'
-            self.get_logger().error(self._problem)
-            self._release()
-            self._diagnose()
-            return FAILURE
-        # Loading came after all that the worker still had to do: none of it can be lost now.
-        self._problem = self._lost = ''
+        config = self.config
+        if advertised_by(config) != self._advertised:
+            self._advertise()  # parameters were set while the node was unconfigured
+        self._calibration = self._load_calibration()
+        self._progress = 'configuring'
+
+        def load() -> LoadedModel:
+            model = load_model(config, self._tell_progress)
+            resolve(config.selections, model.labels)
+            warm_up_events()
+            return model
+
+        return self._worker.call(load)
+
+    def finish_configuring(self, result: LoadedModel) -> None:
+        """Subscribe to geometry and transforms, and publish the labels."""
+        self._model = result
+        tree = TransformTree()
+        self._calibration.fill(tree)
+        sensors = [
+            in_view(view.name, name) for view in self._views for name in sensor_topics().values()
+        ]
+        self._transforms = TransformInput(self, tree, sensors)
+        clouds = CloudInput(self, sensor_qos(self.config.qos))
         for view in self._views:
-            view.outputs.publish_labels(self._model.labels)
+            view.configure(self._calibration, self._transforms, clouds)
+        # Loading came after all that the worker still had to do: none of it can be lost now.
+        self._problem = self._lost = self._progress = ''
+        selections = resolve(self.config.selections, result.labels)
+        for view in self._views:
+            view.outputs.selections.selections = selections
+            view.outputs.publish_labels(result.labels)
         # What is loaded now stays: the collector need not walk through torch again and again.
         gc.collect()
         gc.freeze()
         self.get_logger().info(
             f'configured: {self.config.model.key} on {self.config.model.device}'
         )
-        return SUCCESS
+
+    def fail_configuring(self, error: BaseException) -> None:
+        """Tell why the network cannot be had; the node stays unconfigured."""
+        kind = '' if isinstance(error, ValueError | OSError) else f'{type(error).__name__}: '
+        self._problem, self._progress = f'cannot configure: {kind}{error}', ''
+        self.get_logger().error(self._problem)
+        self._release()
+        self._diagnose()
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the sensors and publish."""
@@ -177,12 +213,35 @@ class SegmentationNode(LifecycleNode):
 
     def _autostart(self) -> None:
         self._autostart_timer.cancel()
-        if self._state_machine.current_state[1] != 'unconfigured':
+        if self.state != 'unconfigured':
             return  # somebody else was faster
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
-        elif self._tries_again:
-            self._autostart_timer.reset()
+
+        def go_on(configured: Future) -> None:
+            if configured.result():
+                # Unless somebody else has sent it elsewhere meanwhile.
+                if self.state == 'inactive':
+                    self.change_state(Transition.TRANSITION_ACTIVATE)
+            elif self._tries_again:
+                self._autostart_timer.reset()
+
+        self.change_state(Transition.TRANSITION_CONFIGURE).add_done_callback(go_on)
+
+    def _advertise(self) -> None:
+        """Make the views with their outputs, in place of those that were there."""
+        for view in self._views:
+            view.destroy()
+        config = self.config
+        self._advertised = advertised_by(config)
+        self._diagnostics = SegmentationDiagnostics(config)
+        self._views = [
+            CameraPipeline(
+                self, name, self._settings, lambda job: self._worker.submit(job, job.view.name)
+            )
+            for name in config.views
+        ]
+        # OpenCV decodes without the interpreter's lock: the pictures of several views at once.
+        self._readers = ThreadPoolExecutor(len(self._views), 'reader')
+        self._report_timer.timer_period_ns = to_ns(config.diagnostics_period_s)
 
     def _load_calibration(self) -> Calibration:
         if not self.config.calibration:
@@ -194,25 +253,6 @@ class SegmentationNode(LifecycleNode):
                 f'there are {len(self._views)} views: theirs must come from camera_info'
             )
         return calibration
-
-    def _load(self) -> LoadedModel | None:
-        """Load the network; None where ROS was shut down meanwhile."""
-
-        def load() -> LoadedModel:
-            config = self.config
-            model = load_model(config, self._tell_progress)
-            warm_up_events()
-            return model
-
-        future = self._worker.call(load)
-        while True:
-            try:
-                return future.result(0.05)
-            except FutureTimeoutError:
-                if future.done():
-                    raise
-                if not self.context.ok():
-                    return None
 
     def _stop_sensing(self) -> None:
         self._active = False
@@ -237,13 +277,13 @@ class SegmentationNode(LifecycleNode):
 
     # The executor's thread
 
-    def _give_up(self) -> None:
+    def _on_gpu_lost(self) -> None:
         """Leave the life cycle by way of an error: what is on the GPU is lost."""
         if not self._active:
             return
         self._problem = f'the GPU was lost, configure may bring it back: {self._lost}'
         self.get_logger().error(self._problem)
-        self.trigger_deactivate()
+        self.change_state(Transition.TRANSITION_DEACTIVATE)
         self._diagnose()
         if self.config.autostart:
             self._tries_again = True
@@ -254,7 +294,7 @@ class SegmentationNode(LifecycleNode):
         """Begin anew: a bag loops, a simulator was reset."""
         if jump.delta.nanoseconds < 0:
             for view in self._views:
-                view.set_back()
+                view.on_time_reset()
             self._worker.clear()
 
     def _change(self, config: SegmentationConfig) -> None:
@@ -263,24 +303,27 @@ class SegmentationNode(LifecycleNode):
         if model is None:
             return
         segmenter = model.segmenter
+        selections = resolve(config.selections, model.labels)
 
         def adopt() -> None:
             segmenter.routing = config.routing
             segmenter.health.config = config.health
+            for view in self._views:
+                view.outputs.selections.selections = selections
 
         self._worker.call(adopt)
 
     # The worker's thread
 
-    def _work(self, jobs: list[Job]) -> None:
+    def _work(self, jobs: list[InferenceRequest]) -> None:
         """Make the masks of one batch; a view whose bundle is bad does not spoil the others."""
         model = self._model
         begun = time.monotonic()
         if model is None or self._lost:
             for job in jobs:
-                job.view.tell_dropped(job.stamp_ns, DEACTIVATED)
+                job.view.report_drop(job.stamp_ns, DEACTIVATED)
             return
-        wanted = [job for job in jobs if not job.view.refuses(job)]
+        wanted = [job for job in jobs if not job.view.drop_if_stale(job)]
         if not wanted:
             return
         several = len(wanted) > 1
@@ -295,7 +338,9 @@ class SegmentationNode(LifecycleNode):
             except Exception as err:
                 job.view.tell_failed(job, err)
 
-    def _segment(self, model: LoadedModel, jobs: list[Job]) -> Sequence[Segmentation | Exception]:
+    def _segment(
+        self, model: LoadedModel, jobs: list[InferenceRequest]
+    ) -> Sequence[Segmentation | Exception]:
         """Segment all; where that raises, one after the other, to find whose fault it is."""
         bundles = [job.bundle for job in jobs]
         outputs = [job.view.outputs for job in jobs]
@@ -309,7 +354,7 @@ class SegmentationNode(LifecycleNode):
 
             if is_lost(err):
                 self._lost = str(err)
-                self._loss.trigger()
+                self._gpu_lost.trigger()
             if self._lost or len(jobs) == 1:
                 return [err] * len(jobs)
         return [result for job in jobs for result in self._segment(model, [job])]
@@ -317,17 +362,21 @@ class SegmentationNode(LifecycleNode):
     # Diagnostics
 
     def _tell_progress(self, what: str) -> None:
-        """Tell how far configuring is; called from the worker, timers do not tick meanwhile."""
+        """Tell how far configuring is; called from the worker."""
         self.get_logger().info(what)
-        told = f'configuring: {what}'
+        self._progress = told = f'{CONFIGURING}{what}'
         self._publisher.publish(
-            [Diagnosis(view.report().title('output'), WARN, told) for view in self._views]
+            [
+                Diagnosis(view.report().title('output'), WARN, told, code=NODE_LOADING)
+                for view in self._views
+            ]
         )
 
     def _diagnose(self) -> None:
         now = time.monotonic()
-        state = self._state_machine.current_state[1]
-        node = NodeReport(state, self._problem, self._worker.waiting, self._batch)
+        node = NodeReport(
+            self.state, self._problem, self._worker.waiting, self._batch, self._progress
+        )
         model, entries = self._model, []
         for view in self._views:
             if view.inputs is not None:
@@ -340,10 +389,13 @@ class SegmentationNode(LifecycleNode):
             entries.append(diagnose_network(model, self.config.model.device, node))
         if self._transforms is not None:
             entries.append(self._transforms.monitor.diagnose(now))
+        if self._active:
+            topics = [in_view(v.name, t) for v in self._views for t in sensor_topics().values()]
+            entries += diagnose_unused(find_unused(self, names_read(self, topics)))
         self._publisher.publish(entries)
 
 
-def _read(job: Job) -> tuple[Job, float]:
+def _read(job: InferenceRequest) -> tuple[InferenceRequest, float]:
     """Decode the images of a job."""
     return job.view.read(job)
 

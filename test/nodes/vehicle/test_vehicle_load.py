@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from benchmarks.load import POINTS, SIZES, run_load
-from benchmarks.vehicle_content import render_content
+from benchmarks.vehicle.content import render_content
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 

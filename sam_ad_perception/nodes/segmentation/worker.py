@@ -50,27 +50,15 @@ class LatestWorker(Generic[Item]):
         self._slots: dict[Hashable, Item] = {}
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._stopping = False
-        self._busy = False
         # A daemon, so that work which never returns cannot keep the process alive.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
-
-    @property
-    def busy(self) -> bool:
-        """Whether an item or a call is being worked on or waits."""
-        with self._ready:
-            return self._busy or bool(self._slots) or bool(self._calls)
 
     @property
     def waiting(self) -> int:
         """Items that are not begun."""
         with self._ready:
             return len(self._slots)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
 
     def submit(self, item: Item, source: Hashable = None) -> None:
         """Hand in an item; one of the same source that still waits gives way to it.
@@ -146,12 +134,10 @@ class LatestWorker(Generic[Item]):
         """Take calls first, then the items in the slots, until stopped."""
         while True:
             with self._ready:
-                self._busy = False
                 while not (self._stopping or self._calls or self._slots):
                     self._ready.wait()
                 if self._stopping:
                     return
-                self._busy = True
                 batch: list[Item] = []
                 if self._calls:
                     future, function = self._calls.popleft()

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from benchmarks.faults import all_cases, run_case, start_all, start_cases
-from benchmarks.vehicle import drive
-from benchmarks.vehicle_content import render_content
+from benchmarks.vehicle.content import render_content
+from benchmarks.vehicle.processes import drive
 
 pytestmark = pytest.mark.ros
 

@@ -8,9 +8,10 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from sam_ad_perception.core import conversions
+from sam_ad_perception.core.messages import from_ros
 from sam_ad_perception.core.sensors import CameraModel
-from sam_ad_perception.nodes.ros import LATCHED_QOS, message_type
+from sam_ad_perception.nodes.ros.rclpy_helpers import LATCHED_QOS, message_type
+from test.pictures import camera_picture
 
 pytestmark = pytest.mark.ros
 
@@ -69,16 +70,16 @@ class Rig:
             T[0, 3] = 0.1 * i
             links.append(('base_link', f'{view}_optical', 0, T))
         links.append(('base_link', 'lidar', 0, np.eye(4)))
-        self.places.publish(conversions.transforms_to_message(message_type, links))
+        self.places.publish(from_ros.transforms_to_message(message_type, links))
 
     def image(self, view, stamp_ns):
-        pixels = self.rng.integers(0, 255, (*SIZES[view], 3)).astype(np.uint8)
+        pixels = camera_picture(self.rng, SIZES[view])
         frame = f'{view}_optical'
         if view == 'left':
-            return conversions.array_to_compressed(
+            return from_ros.array_to_compressed(
                 message_type, pixels, 'rgb8', stamp_ns, frame, compression='jpeg'
             )
-        return conversions.array_to_image(message_type, pixels, 'rgb8', stamp_ns, frame)
+        return from_ros.array_to_image(message_type, pixels, 'rgb8', stamp_ns, frame)
 
     def drive(self, views=VIEWS, spoil=None):
         """One round; the cameras expose a millisecond after each other."""
@@ -88,7 +89,7 @@ class Rig:
         for i, view in enumerate(VIEWS):
             stamps[view] = self.stamp_ns + i * 1_000_000
             self.sent[view].add(stamps[view])
-            info = conversions.camera_to_message(message_type, self.camera(view), stamps[view])
+            info = from_ros.camera_to_message(message_type, self.camera(view), stamps[view])
             self.infos[view].publish(info)
             if view in views:
                 message = self.image(view, stamps[view])
@@ -110,7 +111,7 @@ class Rig:
 
     def last_status(self, view):
         heard = self.heard[f'{view}/semantic/status']
-        return conversions.status_from_message(heard[-1]) if heard else None
+        return from_ros.status_from_message(heard[-1]) if heard else None
 
     def all_see(self):
         """Whether the last frame of each view was made of its camera and of the lidar."""
@@ -135,6 +136,7 @@ def rig(graph, vehicle_type):
 def node(start, tiny_model, rig):
     shared = [part for view in VIEWS for part in ('-r', f'{view}/points:=points')]
     options = ['-p', f'views:=[{",".join(VIEWS)}]', '-p', 'qos.reliability:=reliable']
+    options += ['-p', 'selections.ground.classes:=[road, sidewalk]']
     options += ['-p', 'diagnostics_period_s:=0.2', '-p', 'health.recovery_frames:=1']
     process = start('segmentation_node', ros=[*tiny_model, *options, *shared])
     rig.place()
@@ -146,6 +148,27 @@ def node(start, tiny_model, rig):
     return process
 
 
+def test_every_view_has_its_own_selections(node, rig):
+    for view in VIEWS:
+        rig.listen(f'{view}/semantic/ground/mask', IMAGE)
+
+    def masks(view, topic):
+        return {from_ros.stamp_of(m): m for m in rig.heard[f'{view}/semantic/{topic}']}
+
+    def pairs(view):
+        ground, whole = masks(view, 'ground/mask'), masks(view, 'image')
+        return [(ground[stamp], whole[stamp]) for stamp in ground.keys() & whole.keys()]
+
+    rig.drive_until(lambda: all(pairs(view) for view in VIEWS), 'selections of all views')
+    for view in VIEWS:
+        for ground, whole in pairs(view):
+            assert ground.header == whole.header
+            assert whole.header.frame_id == f'{view}_optical'
+            pixels = from_ros.image_to_array(whole)[0]
+            expected = np.where(np.isin(pixels, (0, 1)), 255, 0)
+            np.testing.assert_array_equal(from_ros.image_to_array(ground)[0], expected)
+
+
 def test_every_view_has_masks_of_its_own_stamp_frame_and_size(node, rig):
     begun = {view: len(rig.masks(view)) for view in VIEWS}
     rig.drive_until(
@@ -153,9 +176,9 @@ def test_every_view_has_masks_of_its_own_stamp_frame_and_size(node, rig):
     )
     for view in VIEWS:
         for mask in rig.masks(view):
-            assert conversions.stamp_of(mask) in rig.sent[view]
+            assert from_ros.stamp_of(mask) in rig.sent[view]
             assert mask.header.frame_id == f'{view}_optical'
-            assert conversions.image_to_array(mask)[0].shape == SIZES[view]
+            assert from_ros.image_to_array(mask)[0].shape == SIZES[view]
     level, message, values = rig.diagnosis('network')
     assert (level, message) == (0, 'tiny on cpu')
     assert 1 <= int(values['batch']) <= len(VIEWS)
@@ -176,7 +199,7 @@ def test_a_camera_that_dies_leaves_the_others_alone(node, rig):
         rig.graph.spin(0.1)
     for view in others:
         fresh = rig.masks(view)[begun[view] :]
-        stamps = [conversions.stamp_of(mask) for mask in fresh]
+        stamps = [from_ros.stamp_of(mask) for mask in fresh]
         assert len(fresh) >= 5
         assert stamps == sorted(set(stamps))
         assert 'camera' in rig.last_status(view).used

@@ -5,15 +5,24 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sam_ad_perception.core.health import SensorHealth
+from sam_ad_perception.core.fault_codes import (
+    NETWORK_UNUSABLE,
+    NODE_INACTIVE,
+    NODE_LOADING,
+    NODE_PROBLEM,
+    OUTPUT_DEGRADED,
+    OUTPUT_DROPPED,
+    OUTPUT_NO_REFERENCE,
+)
+from sam_ad_perception.core.health.monitor import SensorHealth
 from sam_ad_perception.core.status import FrameStatus
-from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.diagnostics import ERROR, OK, WARN, Diagnosis
-from sam_ad_perception.nodes.model_loading import LoadedModel
-from sam_ad_perception.nodes.sensor_inputs import SensorInputs
+from sam_ad_perception.nodes.inputs.sensors import SensorInputs
+from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
+from sam_ad_perception.nodes.ros.diagnostics import ERROR, OK, WARN, Diagnosis
+from sam_ad_perception.nodes.segmentation.model_loading import LoadedModel
 
 if TYPE_CHECKING:
     from sam_ad_perception.core.sensors import Modality
@@ -98,12 +107,14 @@ class NodeReport:
         problem: Why it cannot run at all; empty where it can.
         waiting: Bundles that wait for the worker.
         batch: Bundles that it took last.
+        progress: How far loading is; empty where it does not load.
     """
 
     state: str
     problem: str
     waiting: int
     batch: int
+    progress: str = ''
 
 
 class SegmentationDiagnostics:
@@ -151,7 +162,7 @@ class SegmentationDiagnostics:
             values = told.values
             if name in inputs.standing_notes:
                 values += (('note', inputs.standing_notes[name]),)
-            entries.append(Diagnosis(report.title(name), told.level, told.message, values))
+            entries.append(replace(told, name=report.title(name), values=values))
         return entries
 
     def _diagnose_output(self, report: ViewReport, node: NodeReport, now: float) -> Diagnosis:
@@ -159,7 +170,7 @@ class SegmentationDiagnostics:
         told_at, told_masks, told_drops = self._told.get(report.name, (now, 0, 0))
         self._told[report.name] = now, report.masks, drops
         rate = (report.masks - told_masks) / (now - told_at) if now > told_at else 0.0
-        level, message = self._judge(report, node, now, fresh_drops=drops > told_drops)
+        level, message, code = self._judge(report, node, now, fresh_drops=drops > told_drops)
         values = [
             ('state', node.state),
             ('rate_hz', f'{rate:.2f}'),
@@ -178,27 +189,28 @@ class SegmentationDiagnostics:
         for stage, figures in report.latencies.items():
             for percent, ms in zip(PERCENTS, figures, strict=True):
                 values.append((f'latency_ms/{stage}/p{percent}', f'{ms:.1f}'))
-        return Diagnosis(report.title('output'), level, message, tuple(values))
+        return Diagnosis(report.title('output'), level, message, tuple(values), code)
 
     def _judge(
         self, report: ViewReport, node: NodeReport, now: float, *, fresh_drops: bool
-    ) -> tuple[int, str]:
+    ) -> tuple[int, str, str]:
         """Whether masks come, and if not, why not."""
         if node.problem:
-            return ERROR, node.problem
+            return ERROR, node.problem, NODE_PROBLEM
         if report.active_since is None:
-            return WARN, f'the node is {node.state}'
+            code = NODE_LOADING if node.progress else NODE_INACTIVE
+            return WARN, node.progress or f'the node is {node.state}', code
         mask, drop, masked_at = report.last_mask, report.last_drop, report.last_mask_at
         since = max(report.active_since, masked_at or 0.0)
         silent = now - since > self._silence_s
         if silent or mask is None or since != masked_at:
             if not report.wanted:
-                return OK, 'nobody listens'
-            why = 'no mask: no reference frame came'
+                return OK, 'nobody listens', ''
+            why, code = 'no mask: no reference frame came', OUTPUT_NO_REFERENCE
             if drop is not None and (fresh_drops or not silent):
-                why = drop.message
-            return (ERROR if silent else WARN), why
-        return mask.level, mask.message
+                why, code = drop.message, OUTPUT_DROPPED
+            return (ERROR if silent else WARN), why, code
+        return mask.level, mask.message, OUTPUT_DEGRADED if mask.level else ''
 
 
 def diagnose_network(model: LoadedModel, device: str, node: NodeReport) -> Diagnosis:
@@ -220,4 +232,5 @@ def diagnose_network(model: LoadedModel, device: str, node: NodeReport) -> Diagn
     message += ''.join(f'; without {key}: {why}' for key, why in unusable.items())
     values = [('queue', str(node.waiting)), ('batch', str(node.batch))]
     values += [(f'memory_mib/{name}', f'{mib:.0f}') for name, mib in memory_mib(device).items()]
-    return Diagnosis('network', WARN if unusable else OK, message, tuple(values))
+    level, code = (WARN, NETWORK_UNUSABLE) if unusable else (OK, '')
+    return Diagnosis('network', level, message, tuple(values), code)

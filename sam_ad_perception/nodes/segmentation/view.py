@@ -13,20 +13,21 @@ from dataclasses import dataclass, replace
 
 from rclpy.node import Node
 
-from sam_ad_perception.core.bundler import BundleResult, Dropped
-from sam_ad_perception.core.calibration import Calibration
-from sam_ad_perception.core.deferred import read_deferred
+from sam_ad_perception.core.geometry.calibration import Calibration
+from sam_ad_perception.core.images.lazy_image import decode_lazy
+from sam_ad_perception.core.lidar.visibility import SweepView
 from sam_ad_perception.core.sensors import Modality, Segmentation, SensorBundle
 from sam_ad_perception.core.status import FrameStatus, summarize_segmentation
-from sam_ad_perception.core.synchronizer_config import to_ns
-from sam_ad_perception.nodes.cloud_input import CloudInput
-from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.diagnostics import ReasonCounter
-from sam_ad_perception.nodes.parameters import NodeParameters
-from sam_ad_perception.nodes.ros import DeadlineTimer, TransformInput
-from sam_ad_perception.nodes.segmentation_diagnostics import StageLatencies, ViewReport
-from sam_ad_perception.nodes.segmentation_outputs import SegmentationOutputs
-from sam_ad_perception.nodes.sensor_inputs import SensorInputs
+from sam_ad_perception.core.synchronization.bundler import BundleResult, DroppedFrame
+from sam_ad_perception.core.synchronization.config import to_ns
+from sam_ad_perception.nodes.inputs.clouds import CloudInput
+from sam_ad_perception.nodes.inputs.sensors import SensorInputs
+from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
+from sam_ad_perception.nodes.ros.diagnostics import ReasonCounter
+from sam_ad_perception.nodes.ros.parameters import NodeParameters
+from sam_ad_perception.nodes.ros.rclpy_helpers import DeadlineTimer, TransformInput
+from sam_ad_perception.nodes.segmentation.diagnostics import StageLatencies, ViewReport
+from sam_ad_perception.nodes.segmentation.outputs import SegmentationOutputs
 
 DEACTIVATED = 'the node was deactivated'
 SET_BACK = 'time was set back'
@@ -34,7 +35,7 @@ REPLACED = 'a newer frame took its place'
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class InferenceRequest:
     """A bundle on its way through the worker.
 
     Attributes:
@@ -47,7 +48,7 @@ class Job:
         epoch: How often time had been set back.
     """
 
-    view: SegmentationView
+    view: CameraPipeline
     bundle: SensorBundle
     stamp_ns: int
     frame_id: str
@@ -56,7 +57,7 @@ class Job:
     epoch: int
 
 
-class SegmentationView:
+class CameraPipeline:
     """See the module's text.
 
     Attributes:
@@ -70,7 +71,7 @@ class SegmentationView:
         node: Node,
         name: str,
         parameters: NodeParameters[SegmentationConfig],
-        submit: Callable[[Job], object],
+        submit: Callable[[InferenceRequest], object],
     ) -> None:
         """Advertise the outputs.
 
@@ -82,7 +83,13 @@ class SegmentationView:
         """
         config = parameters.config
         self.name = name
-        self.outputs = SegmentationOutputs(node, rectified=config.camera.rectified, view=name)
+        self.outputs = SegmentationOutputs(
+            node,
+            rectified=config.camera.rectified,
+            view=name,
+            selections=config.selections,
+            compressed=config.compressed,
+        )
         self.inputs: SensorInputs | None = None
         self._node = node
         self._parameters = parameters
@@ -118,7 +125,7 @@ class SegmentationView:
             calibration,
             transforms,
             clouds,
-            self._take_results,
+            self._on_results,
             view=self.name,
         )
 
@@ -143,9 +150,15 @@ class SegmentationView:
             self.inputs.destroy()
         self.inputs = None
 
+    def destroy(self) -> None:
+        """Take the topics back, for good."""
+        self.release()
+        self._timer.destroy()
+        self.outputs.destroy()
+
     # Sensors to bundles: the executor's thread
 
-    def set_back(self) -> None:
+    def on_time_reset(self) -> None:
         """Begin anew: a bag loops, a simulator was reset. What is on its way belongs to before."""
         if self.inputs is not None:
             self._epoch += 1
@@ -157,16 +170,18 @@ class SegmentationView:
     def _poll(self) -> None:
         """Let the bundler know that its deadline has come."""
         if self.inputs is not None:
-            self._take_results(self.inputs.bundler.poll(self.inputs.now_ns()))
+            self._on_results(self.inputs.bundler.poll(self.inputs.now_ns()))
 
-    def _take_results(self, results: Sequence[BundleResult]) -> None:
+    def _on_results(self, results: Sequence[BundleResult]) -> None:
         assert self.inputs is not None
         refusals = self.inputs.refusals(time.monotonic()) if results else {}
+        if results and Modality.EVENT in self.inputs.sensors:
+            self.inputs.checks.count_events(self.inputs.bundler.counters)
         for result in results:
             stamp_ns = result.stamp_ns + self._offset_ns[result.reference]
-            if isinstance(result, Dropped):
+            if isinstance(result, DroppedFrame):
                 why = [f'{sensor} {refusal}' for sensor, refusal in refusals.items()]
-                self.tell_dropped(stamp_ns, '; '.join([result.reason, *why]))
+                self.report_drop(stamp_ns, '; '.join([result.reason, *why]))
             elif not self.outputs.wanted:
                 self._unwanted += 1
             else:
@@ -180,16 +195,20 @@ class SegmentationView:
         frame_id = camera.frame_id if camera is not None else bundle.camera.frame_id
         self._frame_id = bundle.camera.frame_id
         arrived = self.inputs.arrival(bundle.reference, stamp_ns)
-        self._submit(Job(self, bundle, stamp_ns, frame_id, arrived, time.monotonic(), self._epoch))
+        self._submit(
+            InferenceRequest(
+                self, bundle, stamp_ns, frame_id, arrived, time.monotonic(), self._epoch
+            )
+        )
 
     def _drop_all(self, results: Sequence[BundleResult], reason: str) -> None:
         for each in results:
-            self.tell_dropped(each.stamp_ns + self._offset_ns[each.reference], reason)
+            self.report_drop(each.stamp_ns + self._offset_ns[each.reference], reason)
 
     # Bundles to masks: the worker's thread
 
-    def read(self, job: Job) -> tuple[Job, float]:
-        """Decode the images of a job.
+    def read(self, job: InferenceRequest) -> tuple[InferenceRequest, float]:
+        """Decode the images of a job, and take out what cannot be right.
 
         Args:
             job: The job.
@@ -197,11 +216,14 @@ class SegmentationView:
         Returns:
             The same with pixels, and the seconds that it took.
         """
-        begun = time.perf_counter()
-        job = replace(job, bundle=read_deferred(job.bundle))
+        begun, inputs = time.perf_counter(), self.inputs
+        bundle = decode_lazy(job.bundle)
+        if inputs is not None:
+            bundle = inputs.checks.check_bundle(bundle)
+        job = replace(job, bundle=bundle)
         return job, time.perf_counter() - begun
 
-    def refuses(self, job: Job) -> bool:
+    def drop_if_stale(self, job: InferenceRequest) -> bool:
         """Drop a job that nobody wants any more; it must not come out as if it were fresh.
 
         Args:
@@ -220,10 +242,12 @@ class SegmentationView:
             reason = f'it is {age:.2f} s old, more than max_mask_age_s allows ({limit:g} s)'
         else:
             return False
-        self.tell_dropped(job.stamp_ns, reason)
+        self.report_drop(job.stamp_ns, reason)
         return True
 
-    def publish(self, job: Job, result: Segmentation, begun: float, read_s: float) -> None:
+    def publish(
+        self, job: InferenceRequest, result: Segmentation, begun: float, read_s: float
+    ) -> None:
         """Publish a mask with all that belongs to it, unless it is too late for it.
 
         Args:
@@ -232,9 +256,12 @@ class SegmentationView:
             begun: When the worker took the job, steady seconds.
             read_s: Time spent decoding, seconds.
         """
-        if self.refuses(job):
+        if self.drop_if_stale(job):
             return
-        publish_s = self.outputs.publish_images(result, job.stamp_ns, job.frame_id)
+        publishing = time.perf_counter()
+        self._publish_for_consumers(job, result)
+        self.outputs.publish_images(result, job.stamp_ns, job.frame_id)
+        publish_s = time.perf_counter() - publishing
         status = summarize_segmentation(result)
         latency_ms = {'read': 1e3 * read_s, **status.latency_ms, 'publish': 1e3 * publish_s}
         latency_ms['queue'] = 1e3 * (begun - job.submitted)
@@ -249,17 +276,34 @@ class SegmentationView:
         self._last_mask, self._last_mask_at = status, time.monotonic()
         self._masks += 1
 
-    def tell_replaced(self, job: Job) -> None:
-        """Tell that a job gave way to a newer one; any thread."""
-        if not self.refuses(job):
-            self.tell_dropped(job.stamp_ns, REPLACED)
+    def _publish_for_consumers(self, job: InferenceRequest, result: Segmentation) -> None:
+        """Publish what is made of the mask; it fails alone, the mask still comes."""
+        sweep = SweepView(job.bundle, result)
+        stamp_ns = sweep.frame.stamp_ns + self._offset_ns[Modality.LIDAR] if sweep.frame else 0
+        every = (self.outputs.selections, self.outputs.points, self.outputs.consumers)
+        for outputs in every:
+            try:
+                outputs.publish(
+                    result,
+                    sweep,
+                    stamp_ns=job.stamp_ns,
+                    cloud_stamp_ns=stamp_ns,
+                    frame_id=job.frame_id,
+                )
+            except ValueError as err:
+                self._log_once(f'{type(outputs).__name__}: {err}')
 
-    def tell_failed(self, job: Job, err: Exception) -> None:
+    def tell_replaced(self, job: InferenceRequest) -> None:
+        """Tell that a job gave way to a newer one; any thread."""
+        if not self.drop_if_stale(job):
+            self.report_drop(job.stamp_ns, REPLACED)
+
+    def tell_failed(self, job: InferenceRequest, err: Exception) -> None:
         """Tell that a job ended with an exception."""
         text = str(err) if isinstance(err, ValueError) else f'{type(err).__name__}: {err}'
-        self.tell_dropped(job.stamp_ns, text)
+        self.report_drop(job.stamp_ns, text)
 
-    def tell_dropped(self, stamp_ns: int, reason: str) -> None:
+    def report_drop(self, stamp_ns: int, reason: str) -> None:
         """Publish a drop, count it, and log each reason now and then; any thread.
 
         Args:
@@ -306,3 +350,22 @@ class SegmentationView:
     @property
     def _prefix(self) -> str:
         return f'{self.name}: ' if self.name else ''
+
+
+def advertised_by(config: SegmentationConfig) -> tuple[object, ...]:
+    """List the parameters that shape the views and what they advertise.
+
+    Args:
+        config: Of the node.
+
+    Returns:
+        Their values.
+    """
+    return (
+        config.views,
+        config.camera.rectified,
+        config.bundler.sync,
+        config.diagnostics_period_s,
+        config.compressed,
+        tuple(config.selections),
+    )

@@ -5,7 +5,14 @@ import time
 
 import pytest
 
-from sam_ad_perception.nodes.worker import LatestWorker
+from sam_ad_perception.nodes.segmentation.worker import LatestWorker
+
+
+def wait_until_idle(worker):
+    """Wait until the worker has begun its last item, then until a call gets through after it."""
+    while worker.waiting:
+        time.sleep(0.001)
+    worker.call(lambda: None).result(30)
 
 
 class Bench:
@@ -70,8 +77,7 @@ def test_every_item_is_worked_on_or_reported_under_load():
     bench = Bench(work=seen.append)
     for item in range(5000):
         bench.worker.submit(item)
-    while bench.worker.busy:
-        time.sleep(0.001)
+    wait_until_idle(bench.worker)
     assert bench.worker.stop()
     assert sorted(seen + bench.replaced) == list(range(5000))
     assert seen == sorted(seen)
@@ -145,8 +151,7 @@ def test_a_report_that_raises_is_logged_and_the_thread_lives(caplog):
 
     worker = LatestWorker(work, on_replaced=lambda _: None, on_error=on_error)
     worker.submit(0)
-    while worker.busy:
-        time.sleep(0.001)
+    wait_until_idle(worker)
     worker.submit(1)
     assert done.wait(5)
     assert 'cannot report' in caplog.text
@@ -170,7 +175,7 @@ def test_a_call_that_raises_gives_its_exception_to_the_caller(bench):
     future = bench.worker.call(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         future.result(5)
-    assert bench.worker.alive
+    assert bench.worker.call(lambda: 'alive').result(5) == 'alive'
 
 
 def test_clear_empties_the_slot_and_reports_it(bench):
@@ -190,7 +195,7 @@ def test_stop_is_bounded_while_the_work_hangs_and_says_so(bench):
     bench.worker.submit(1)
     begin = time.monotonic()
     assert bench.worker.stop(0.1) is False
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 5.0  # the work hangs until it is let go
     assert bench.replaced == [1]
 
 
@@ -202,9 +207,9 @@ def test_after_stop_items_are_reported_and_calls_cancelled(bench):
 
 
 def test_stop_from_within_the_work_does_not_wait_for_itself():
-    bench = Bench(work=lambda item: bench.worker.stop(5.0))
+    bench = Bench(work=lambda item: bench.worker.stop(60.0))
     begin = time.monotonic()
     bench.worker.submit(0)
-    assert bench.worker.stop(5.0)
-    assert time.monotonic() - begin < 2.0
+    assert bench.worker.stop(60.0)
+    assert time.monotonic() - begin < 30.0
     assert bench.errors == []

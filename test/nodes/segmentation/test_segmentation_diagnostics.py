@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from sam_ad_perception.core.status import FrameStatus
-from sam_ad_perception.nodes.configuration import SegmentationConfig
-from sam_ad_perception.nodes.diagnostics import ERROR, OK, WARN
-from sam_ad_perception.nodes.segmentation_diagnostics import (
+from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
+from sam_ad_perception.nodes.ros.diagnostics import ERROR, OK, WARN
+from sam_ad_perception.nodes.segmentation.diagnostics import (
     KEPT_FRAMES,
     NodeReport,
     SegmentationDiagnostics,

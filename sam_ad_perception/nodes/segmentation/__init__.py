@@ -1,0 +1,5 @@
+"""Parts of the segmentation node: loading, worker, camera view, outputs, diagnostics.
+
+`view.CameraPipeline` is one camera from its topics to its masks, `worker.LatestWorker` the thread
+of the network; `model_loading.make_segmenter` serves the commands, too.
+"""
