@@ -7,30 +7,37 @@ in ROS time can pass, and no more time passes than that.
 
 DDS keeps the order of the messages of one topic, not between topics. What has the same time goes
 out in a fixed order (transforms, geometry, measurements, the leading sensor last), but a node may
-still see a large sweep after a small image. `config/replay.param.yaml` makes the node wait for it.
+still see a large sweep after a small image. So time waits for each measurement.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sam_ad_perception.bags.reader import BagReader
-from sam_ad_perception.bags.topics import ROLES, guess_topics
-from sam_ad_perception.nodes.environment import prepare_environment
-from sam_ad_perception.nodes.process import raise_on_signals
-from sam_ad_perception.nodes.replay import Replay, ReplayError, ReplayOptions
-from sam_ad_perception.nodes.replay_schedule import Drop, Plan, parse_drop, plan_routes
-from sam_ad_perception.nodes.ros import message_type
+from sam_ad_perception.bags.topics import choose_topics, read_role, roles
+from sam_ad_perception.core.console.command_line import CommandParser, checked, describe_error
+from sam_ad_perception.core.transaction import write_file
+from sam_ad_perception.nodes.replay.playback import Replay, ReplayError, ReplayOptions
+from sam_ad_perception.nodes.replay.schedule import Plan, parse_drop, plan_routes
+from sam_ad_perception.nodes.ros.environment import prepare_environment
+from sam_ad_perception.nodes.ros.node import PerceptionNode
+from sam_ad_perception.nodes.ros.process import raise_on_signals
+from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
 WRONG_INPUT = 2
+LINE_EVERY_S = 10.0
 
 
 def refused_types(reader: BagReader) -> dict[str, str]:
@@ -92,25 +99,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_environment()
     try:
         with BagReader(parsed.bag) as reader:
-            mapping = guess_topics(reader.topics, dict(parsed.topic))
+            mapping = choose_topics(reader, dict(parsed.topic))
             plan = plan_routes(reader.topics, mapping, refused_types(reader))
             _check(options, plan, reader)
             for line in describe(plan, mapping.rows()):
                 print(line)
             sys.stdout.flush()
-            return _replay(reader, plan, options, arguments[split:])
+            return _replay(reader, plan, options, arguments[split:], parsed.json)
     except (ValueError, OSError) as err:
-        print(f'replay: {err}', file=sys.stderr)
+        print(f'replay: {describe_error(err)}', file=sys.stderr)
         return WRONG_INPUT
 
 
 def _replay(
-    reader: BagReader, plan: Plan, options: ReplayOptions, ros_arguments: Sequence[str]
+    reader: BagReader,
+    plan: Plan,
+    options: ReplayOptions,
+    ros_arguments: Sequence[str],
+    summary: Path | None,
 ) -> int:
     """Start ROS, publish, tell what came back."""
     raise_on_signals()
-    rclpy.init(args=[sys.argv[0], *ros_arguments])
-    node = rclpy.create_node('replay')
+    # ROS's own handler closes the context from a thread of its own, under a wait that is going on:
+    # at times that ends in a segmentation fault. All waits here are short: none needs to be woken.
+    rclpy.init(args=[sys.argv[0], *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)
+    node = PerceptionNode('replay')
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     replay = Replay(node, executor, reader, plan, options)
@@ -130,11 +143,14 @@ def _replay(
         rclpy.try_shutdown()
     for line in replay.ledger.lines():
         print(line)
+    if summary is not None:
+        with write_file(summary) as stream:
+            stream.write(json.dumps(replay.ledger.figures(), indent=1).encode())
     return code
 
 
 class _progress:  # noqa: N801  (used like a function, in a `with` block)
-    """A bar over the seconds of the bag, on a terminal."""
+    """A bar over the seconds of the bag on a terminal, a line every ten seconds elsewhere."""
 
     def __init__(self, reader: BagReader, options: ReplayOptions) -> None:
         total = reader.duration_s - options.start_s
@@ -149,10 +165,18 @@ class _progress:  # noqa: N801  (used like a function, in a `with` block)
         )
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task('replay', total=total)
+        self._total = total
+        self._told = time.monotonic()
 
     def __enter__(self) -> Callable[[float], object]:
         self._bar.start()
-        return lambda seconds: self._bar.update(self._task, completed=seconds)
+        return self._show
+
+    def _show(self, seconds: float) -> None:
+        self._bar.update(self._task, completed=seconds)
+        if not self._bar.console.is_terminal and time.monotonic() - self._told >= LINE_EVERY_S:
+            self._told = time.monotonic()
+            print(f'replay: {seconds:.1f} of {self._total:.1f} s', flush=True)
 
     def __exit__(self, *exception: object) -> None:
         self._bar.stop()
@@ -195,24 +219,29 @@ def _options(parsed: argparse.Namespace) -> ReplayOptions:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog='sam_ad replay',
         description='Publish a rosbag2 recording (MCAP or SQLite) over ROS 2 with /clock. Which '
-        'topic is which sensor is guessed and printed. Start the nodes with use_sim_time.',
-        epilog='What follows --ros-args goes to ROS, for example -r __ns:=/vehicle.',
+        'topic is which sensor is guessed and printed. Start the nodes with use_sim_time. What '
+        'follows --ros-args goes to ROS.',
+        examples=(
+            'sam_ad replay drive --lockstep',
+            'sam_ad replay drive --drop lidar@5-8 --ros-args -r __ns:=/vehicle',
+        ),
     )
     add = parser.add_argument
-    add('bag', type=Path, help='folder, or .mcap or .db3 file')
+    add('bag', type=Path, help='folder, or .mcap, .db3 or (ROS 1) .bag file')
     add('--rate', type=_positive, default=1.0, help='times real time, default: %(default)s')
     add('--loop', action='store_true', help='start again at the end, until stopped')
     add(
-        '--drop', type=_drop, action='append', default=[], metavar='SENSOR@START-END',
+        '--drop', type=checked(parse_drop), action='append', default=[],
+        metavar='SENSOR@START-END',
         help='leave a sensor out, in seconds after the start of the bag; repeatable',
     )  # fmt: skip
     add('--lockstep', action='store_true', help='wait for the mask, or the drop, of each frame')
     add(
-        '--topic', type=_assignment, action='append', default=[], metavar='ROLE:=NAME',
-        help=f'take NAME as ROLE, one of {", ".join(ROLES)}; without NAME: leave ROLE out',
+        '--topic', type=checked(read_role), action='append', default=[], metavar='ROLE:=NAME',
+        help=f'take NAME as ROLE, one of {", ".join(roles())}; without NAME: leave ROLE out',
     )  # fmt: skip
     add('--start', type=_not_negative, default=0.0, help='skip so many seconds of the bag')
     add('--duration', type=_positive, help='publish only so many seconds of the bag')
@@ -228,21 +257,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         '--deadline', type=_not_negative,
         help="the node's deadline in seconds; by default the node is asked",
     )  # fmt: skip
+    add('--json', type=Path, metavar='FILE', help='write the summary as JSON, too')
     return parser.parse_args(arguments)
-
-
-def _drop(text: str) -> Drop:
-    try:
-        return parse_drop(text)
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(str(err)) from err
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    role, given, name = text.partition(':=')
-    if not given:
-        raise argparse.ArgumentTypeError(f'expected ROLE:=NAME, got {text!r}')
-    return role, name
 
 
 def _positive(text: str) -> float:

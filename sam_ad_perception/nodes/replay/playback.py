@@ -17,14 +17,14 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from sam_ad_perception.bags.reader import BagReader
-from sam_ad_perception.core.conversions import (
+from sam_ad_perception.core.messages.from_ros import (
     ConversionError,
     make,
     ns_to_stamp,
     status_from_message,
 )
-from sam_ad_perception.nodes import topics
-from sam_ad_perception.nodes.replay_schedule import (
+from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.nodes.replay.schedule import (
     NS,
     Drop,
     Item,
@@ -34,8 +34,10 @@ from sam_ad_perception.nodes.replay_schedule import (
     header_stamp,
     ordered_items,
 )
-from sam_ad_perception.nodes.replay_summary import Ledger
-from sam_ad_perception.nodes.ros import OUTPUT_QOS, STATUS_QOS, message_type
+from sam_ad_perception.nodes.replay.summary import ReplayStats
+from sam_ad_perception.nodes.ros import topics
+from sam_ad_perception.nodes.ros.diagnostics import CONFIGURING
+from sam_ad_perception.nodes.ros.rclpy_helpers import OUTPUT_QOS, STATUS_QOS, message_type
 
 CLOCK_STEP_NS = 5_000_000
 MARGIN_NS = 15_000_000
@@ -44,8 +46,14 @@ DEFAULT_DEADLINE_S = 0.05
 ASK_TIMEOUT_S = 15.0
 SETTLE_S = 0.3
 HOLD_S = 0.03
+WAIT_TOLD_S = 10.0
 CREEP_AFTER_S = 1.0
 CREEP_RATE = 0.05
+
+
+def is_stream(kind: str) -> bool:
+    """Whether messages of a type come by the hundred per second: packets of events."""
+    return kind.endswith(('EventPacket', 'EventArray'))
 
 
 class ReplayError(ValueError):
@@ -108,7 +116,8 @@ class Replay:
         self._reader = reader
         self._plan = plan
         self._options = options
-        self.ledger = Ledger()
+        self.ledger = ReplayStats()
+        self._loading = ''
         self._deadline_ns = 0
         self._start_ns = reader.start_ns + int(options.start_s * NS)
         self._stop_ns = (
@@ -122,21 +131,21 @@ class Replay:
             node.create_subscription(
                 message_type('sensor_msgs/msg/Image'),
                 topics.MASK,
-                self._take_mask,
+                self._on_mask,
                 OUTPUT_QOS,
                 raw=True,
             ),
             node.create_subscription(
                 message_type('diagnostic_msgs/msg/DiagnosticArray'),
                 topics.STATUS,
-                self._take_status,
+                self._on_status,
                 STATUS_QOS,
             ),
         ]
         clock = message_type('rosgraph_msgs/msg/Clock')
         self._clock = node.create_publisher(clock, '/clock', 10)
         self._publishers = self._advertise()
-        leaders = [m for m in topics.SENSOR_TOPICS if plan.route_of(m) is not None]
+        leaders = [m for m in Modality if plan.route_of(m) is not None]
         self._leader = plan.route_of(leaders[0]) if leaders else None
 
     def run(self, tell: Callable[[float], object]) -> None:
@@ -183,7 +192,7 @@ class Replay:
         for route in self._plan.routes.values():
             if route.target in publishers:
                 continue
-            many = route.type.endswith(('EventPacket', 'EventArray'))
+            many = is_stream(route.type)
             depth = 1000 if many else 100 if route.latched else 20
             profile = QoSProfile(
                 depth=depth,
@@ -200,19 +209,35 @@ class Replay:
         return publishers
 
     def _wait_for_nodes(self) -> None:
-        """Wait until the leading sensor is listened to and, in lockstep, masks are published."""
+        """Wait until the leading sensor is listened to and, in lockstep, masks are published.
+
+        Meanwhile each step of loading that a node names in /diagnostics is printed once.
+        """
         end = time.monotonic() + self._options.wait_s
         told = time.monotonic()
+        kind = message_type('diagnostic_msgs/msg/DiagnosticArray')
+        listener = self._node.create_subscription(
+            kind, '/diagnostics', self._on_diagnostics, STATUS_QOS
+        )
         while self._options.wait_s and (lacking := self._lacking()) and rclpy.ok():
             now = time.monotonic()
             if now > end:
                 raise ReplayError(f'waited {self._options.wait_s:g} s, but {lacking}')
-            if now - told > 3.0:
+            if not self._loading and now - told > WAIT_TOLD_S:
                 told = now
                 print(f'waiting: {lacking}', flush=True)
             self._publish_clock()
             self._executor.spin_once(0.05)
+        self._node.destroy_subscription(listener)
         self._deadline_ns = int(NS * self._ask_deadline())
+
+    def _on_diagnostics(self, message: Any) -> None:
+        """Print a step of loading when it begins."""
+        for status in message.status:
+            if status.message.startswith(CONFIGURING) and status.message != self._loading:
+                self._loading = status.message
+                node = status.name.partition(':')[0].strip('/')
+                print(f'{node}: {status.message.removeprefix(CONFIGURING)}', flush=True)
 
     def _lacking(self) -> str:
         """What is not there yet, in words; empty when all is."""
@@ -271,7 +296,7 @@ class Replay:
     def _run_once(self, tell: Callable[[float], object]) -> None:
         """Publish the bag from start to end."""
         lead = Lead(self._plan, self._deadline_ns / NS)
-        pending: tuple[int, int, bool] | None = None  # stamp, received, whether surely a reference
+        pending: tuple[int, int, bool] | None = None  # stamp, sent, whether surely a reference
         for item in self._items():
             route, message = item.route, item.message
             leads = route.sensor is not None and lead.leads(route.sensor, message.received_ns)
@@ -286,11 +311,11 @@ class Replay:
                 self._publish_clock()
                 self.ledger.send(stamp_ns, time.monotonic())
                 sure = route is self._leader
-                pending = (stamp_ns, message.received_ns, sure)
+                pending = (stamp_ns, self._now_ns, sure)
                 if not sure and not self._options.lockstep:
                     self.ledger.withdraw(stamp_ns)
             self._publish(item)
-            if stamp_ns is not None and self._options.lockstep:
+            if self._options.lockstep and route.sensor is not None and not is_stream(route.type):
                 self._hold()
             tell((message.received_ns - self._start_ns) / NS)
         if pending is not None and self._options.lockstep:
@@ -313,7 +338,7 @@ class Replay:
                 left = (to_ns - self._now_ns) / NS / self._options.rate
                 self._executor.spin_once(min(left, CLOCK_STEP_NS / NS / self._options.rate))
 
-    def _await_answer(self, stamp_ns: int, received_ns: int, sure: bool) -> None:
+    def _await_answer(self, stamp_ns: int, sent_ns: int, sure: bool) -> None:
         """Wait for the mask or the drop of a reference frame, while time runs to its deadline.
 
         Raises:
@@ -321,10 +346,12 @@ class Replay:
         """
         begin = time.monotonic()
         from_ns = self._now_ns
-        limit_ns = max(received_ns + self._deadline_ns + MARGIN_NS, from_ns)
+        limit_ns = max(sent_ns + self._deadline_ns + MARGIN_NS, from_ns)
         median_s = statistics.median(self.ledger.round_trips or [0.5])
         # Whether another sensor's frame leads is for the node to decide; most often it answers.
         patience_s = self._options.timeout_s if sure else max(0.5, 3 * median_s)
+        # The first answers may have waited for kernels: the others must not wait as long.
+        creep_after_s = min(max(CREEP_AFTER_S, 3 * median_s), self._options.timeout_s / 4)
         while self.ledger.is_open(stamp_ns) and rclpy.ok():
             waited_s = time.monotonic() - begin
             if waited_s > patience_s:
@@ -334,7 +361,7 @@ class Replay:
                 break
             # A frame that was held up on its way has a later deadline: far behind any usual
             # answer, time creeps on until it passes.
-            creep_s = max(waited_s - max(CREEP_AFTER_S, 3 * median_s), 0.0) * CREEP_RATE
+            creep_s = max(waited_s - creep_after_s, 0.0) * CREEP_RATE
             elapsed_ns = int(waited_s * self._options.rate * NS)
             self._now_ns = min(from_ns + elapsed_ns, limit_ns) + int(creep_s * NS)
             self._publish_clock()
@@ -349,7 +376,7 @@ class Replay:
         )
 
     def _hold(self) -> None:
-        """Let a reference frame arrive before time goes on: its deadline counts from there.
+        """Let a frame arrive before time goes on: deadlines count in it.
 
         Not `wait_for_all_acked`: readers acknowledge with the next heartbeat, seconds later.
         """
@@ -367,15 +394,15 @@ class Replay:
         self._clock.publish(make(message_type, 'rosgraph_msgs/msg/Clock', clock=stamp))
         self._told_clock_ns = self._now_ns
 
-    def _take_mask(self, data: bytes) -> None:
+    def _on_mask(self, data: bytes) -> None:
         stamp_ns = header_stamp(data)
         if stamp_ns is not None:
-            self.ledger.take_mask(stamp_ns, time.monotonic())
+            self.ledger.on_mask(stamp_ns, time.monotonic())
 
-    def _take_status(self, message: Any) -> None:
+    def _on_status(self, message: Any) -> None:
         try:
             status = status_from_message(message)
         except ConversionError:
             return  # somebody else's status on this topic
         if status.dropped is not None:
-            self.ledger.take_drop(status.stamp_ns, status.dropped)
+            self.ledger.on_drop(status.stamp_ns, status.dropped)

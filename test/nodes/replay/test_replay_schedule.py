@@ -1,13 +1,15 @@
 """What a replay publishes, where, in which order, and who leads. Without ROS."""
 
+import json
+
 import pytest
 
 from sam_ad_perception.bags.reader import BagReader, BagTopic
 from sam_ad_perception.bags.topics import guess_topics
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.core import conversions
+from sam_ad_perception.core.messages import from_ros
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.nodes.replay_schedule import (
+from sam_ad_perception.nodes.replay.schedule import (
     NS,
     Drop,
     Lead,
@@ -17,7 +19,7 @@ from sam_ad_perception.nodes.replay_schedule import (
     parse_drop,
     plan_routes,
 )
-from sam_ad_perception.nodes.replay_summary import Ledger
+from sam_ad_perception.nodes.replay.summary import ReplayStats
 
 IMAGE, INFO = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
 CLOUD, TF = 'sensor_msgs/msg/PointCloud2', 'tf2_msgs/msg/TFMessage'
@@ -99,22 +101,22 @@ def write_bag(path):
     with BagWriter(path) as writer:
         types = writer.types
         pixels = np.zeros((4, 4, 3), np.uint8)
-        camera = conversions.CameraModel(4, 4, np.eye(3), frame_id='c')
+        camera = from_ros.CameraModel(4, 4, np.eye(3), frame_id='c')
         points = np.zeros(1, [('x', '<f4'), ('y', '<f4'), ('z', '<f4')])
         link = ('base', 'c', 0, np.eye(4))
         messages = {
             '/camera/image_rect': (IMAGE, lambda t: image(t, 'c')),
             '/thermal/image_rect': (IMAGE, lambda t: image(t, 't')),
-            '/points': (CLOUD, lambda t: conversions.cloud_to_message(types, points, t, 'l')),
+            '/points': (CLOUD, lambda t: from_ros.cloud_to_message(types, points, t, 'l')),
             '/camera/camera_info': (
                 INFO,
-                lambda t: conversions.camera_to_message(types, camera, t),
+                lambda t: from_ros.camera_to_message(types, camera, t),
             ),
-            '/tf': (TF, lambda t: conversions.transforms_to_message(types, [link])),
+            '/tf': (TF, lambda t: from_ros.transforms_to_message(types, [link])),
         }
 
         def image(t, frame):
-            return conversions.array_to_image(types, pixels, 'rgb8', t, frame)
+            return from_ros.array_to_image(types, pixels, 'rgb8', t, frame)
 
         for name, (kind, _) in messages.items():
             writer.add_topic(name, kind)
@@ -122,7 +124,7 @@ def write_bag(path):
         for received in (10 * NS, 11 * NS):
             for name, (_, build) in messages.items():
                 writer.write(name, build(received - 7), received)
-        writer.write('/tf_static', conversions.transforms_to_message(types, [link]), 11 * NS)
+        writer.write('/tf_static', from_ros.transforms_to_message(types, [link]), 11 * NS)
     return path
 
 
@@ -159,7 +161,7 @@ def test_drops_leave_out_measurements_but_not_geometry(tmp_path):
 def test_the_header_stamp_is_read_from_serialized_bytes(tmp_path):
     with BagReader(write_bag(tmp_path / 'bag')) as reader:
         for message in reader.messages(['/camera/image_rect', '/points']):
-            expected = conversions.stamp_of(reader.deserialize(message))
+            expected = from_ros.stamp_of(reader.deserialize(message))
             assert header_stamp(message.data) == expected == message.received_ns - 7
     assert header_stamp(b'\x00\x01\x00\x00') is None
 
@@ -193,19 +195,40 @@ def test_a_leader_that_never_comes_is_replaced():
 
 
 def test_the_ledger_accounts_for_every_frame():
-    ledger = Ledger()
+    ledger = ReplayStats()
     for stamp in range(5):
         ledger.send(stamp, now=float(stamp))
-    ledger.take_mask(0, 0.25)
-    ledger.take_mask(0, 0.5)  # once more: not one of ours
-    ledger.take_drop(1, 'no camera geometry for 12 s')
-    ledger.take_drop(77, 'not ours')
+    ledger.on_mask(0, 0.25)
+    ledger.on_mask(0, 0.5)  # once more: not one of ours
+    ledger.on_drop(1, 'no camera geometry for 12 s')
+    ledger.on_drop(77, 'not ours')
     ledger.withdraw(2)
-    ledger.take_mask(3, 3.75)
+    ledger.on_mask(3, 3.75)
     assert ledger.is_open(4)
     assert (ledger.sent, ledger.masks, ledger.unanswered, ledger.others) == (4, 2, 1, 1)
-    assert ledger.drops == {'no camera geometry for # s': 1}
+    assert ledger.drops == {'no camera geometry for 12 s': 1}
     assert ledger.percentile(50) == 0.75
     text = '\n'.join(ledger.lines())
     assert '4 reference frames, 2 masks, 1 drops, 1 unanswered' in text
     assert 'p50 750' in text
+    # frames at 0, 1, 2, 3, 4 s; the last answer at 3.75 s is before the last frame
+    assert '0.5 masks per second of wall-clock time, 50 % of the frames without a mask' in text
+
+
+def test_the_figures_of_a_ledger_are_plain_values():
+    ledger = ReplayStats()
+    assert ledger.figures() == {
+        'frames': 0, 'masks': 0, 'unanswered': 0, 'drops': {}, 'wall_s': 0.0, 'gap_ms': None,
+        'round_trip_ms': None,
+    }  # fmt: skip
+    for k in range(4):
+        ledger.send(k * 100_000_000, now=10 + 0.1 * k)
+    for k, now in ((0, 10.2), (3, 10.9)):
+        ledger.on_mask(k * 100_000_000, now)
+    ledger.on_drop(100_000_000, 'overtaken')
+    figures = ledger.figures()
+    assert figures['wall_s'] == pytest.approx(0.9)
+    assert figures['gap_ms'] == pytest.approx(300)
+    assert figures['round_trip_ms'] == pytest.approx(600)
+    assert figures['drops'] == {'overtaken': 1}
+    assert json.loads(json.dumps(figures)) == figures

@@ -2,37 +2,80 @@
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
+
+from sam_ad_perception.core.status import ReasonTally
 
 
 @dataclass
-class Ledger:
+class ReplayStats:
     """Frames that led, and the answers to them.
 
     Attributes:
         messages: Messages published, by topic.
         sent: Reference frames published.
         masks: Masks that came back for one of them.
-        drops: Drops that came back for one of them, by reason.
         others: Masks whose stamp belongs to no frame of the sensor that leads.
         unanswered: Frames that nothing came back for.
         round_trips: From the publishing of a frame to its mask, steady seconds.
+        mask_stamps: Header stamps of the frames that got their mask, nanoseconds, as they came.
+        begin_s: Steady time of the first frame, seconds; None before it.
+        end_s: Steady time of the last frame, mask or drop, seconds; None before the first frame.
     """
 
     messages: Counter[str] = field(default_factory=Counter)
     sent: int = 0
     masks: int = 0
-    drops: Counter[str] = field(default_factory=Counter)
     others: int = 0
     round_trips: list[float] = field(default_factory=list)
+    mask_stamps: list[int] = field(default_factory=list)
+    begin_s: float | None = None
+    end_s: float | None = None
     _open: dict[int, float] = field(default_factory=dict)
+    _drops: ReasonTally = field(default_factory=ReasonTally)
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Drops that came back for one of them, by reason."""
+        return self._drops.counts
 
     @property
     def unanswered(self) -> int:
         """Frames that nothing came back for."""
-        return self.sent - self.masks - self.drops.total()
+        return self.sent - self.masks - sum(self.drops.values())
+
+    @property
+    def wall_s(self) -> float:
+        """From the first frame to the last frame, mask or drop, seconds of wall-clock time."""
+        return 0.0 if self.begin_s is None or self.end_s is None else self.end_s - self.begin_s
+
+    @property
+    def gap_ms(self) -> float | None:
+        """The longest time between two masks, milliseconds of the bag; None with less than two."""
+        stamps = sorted(self.mask_stamps)
+        gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
+        return 1e-6 * max(gaps) if gaps else None
+
+    def figures(self) -> dict[str, Any]:
+        """The summary as plain values, for a file.
+
+        Returns:
+            Counts; `wall_s`, seconds; `gap_ms`, milliseconds of the bag; `round_trip_ms`, the
+            median in milliseconds; `drops`, reason to count. What is not known is None.
+        """
+        median = self.percentile(50)
+        return {
+            'frames': self.sent,
+            'masks': self.masks,
+            'unanswered': self.unanswered,
+            'drops': dict(self.drops),
+            'wall_s': self.wall_s,
+            'gap_ms': self.gap_ms,
+            'round_trip_ms': None if median is None else 1e3 * median,
+        }
 
     def send(self, stamp_ns: int, now: float) -> None:
         """A reference frame goes out.
@@ -43,6 +86,7 @@ class Ledger:
         """
         self.sent += 1
         self._open[stamp_ns] = now
+        self._look_at(now)
 
     def withdraw(self, stamp_ns: int) -> None:
         """Expect nothing for a frame that only might have led.
@@ -53,7 +97,7 @@ class Ledger:
         if self._open.pop(stamp_ns, None) is not None:
             self.sent -= 1
 
-    def take_mask(self, stamp_ns: int, now: float) -> None:
+    def on_mask(self, stamp_ns: int, now: float) -> None:
         """A mask came.
 
         Args:
@@ -65,9 +109,11 @@ class Ledger:
             self.others += 1
             return
         self.masks += 1
+        self.mask_stamps.append(stamp_ns)
         self.round_trips.append(now - sent_at)
+        self._look_at(now)
 
-    def take_drop(self, stamp_ns: int, reason: str) -> None:
+    def on_drop(self, stamp_ns: int, reason: str) -> None:
         """A status said that there is no mask.
 
         Args:
@@ -75,7 +121,12 @@ class Ledger:
             reason: Why.
         """
         if self._open.pop(stamp_ns, None) is not None:
-            self.drops[re.sub(r'\d+(\.\d+)?', '#', reason)] += 1
+            self._drops.add(reason)
+
+    def _look_at(self, now: float) -> None:
+        """Something happened at a steady time, seconds."""
+        self.begin_s = now if self.begin_s is None else self.begin_s
+        self.end_s = now
 
     def is_open(self, stamp_ns: int) -> bool:
         """Whether a frame waits for its answer.
@@ -103,12 +154,17 @@ class Ledger:
         """The summary, line by line."""
         out = [
             f'{sum(self.messages.values())} messages on {len(self.messages)} topics',
-            f'{self.sent} reference frames, {self.masks} masks, {self.drops.total()} drops, '
+            f'{self.sent} reference frames, {self.masks} masks, {sum(self.drops.values())} drops, '
             f'{self.unanswered} unanswered',
         ]
-        out += [f'  {count} dropped: {reason}' for reason, count in self.drops.most_common()]
+        out += [f'  {count} dropped: {reason}' for reason, count in self.drops.items()]
         if self.others:
             out.append(f'{self.others} more masks, led by other sensors')
+        if self.masks and self.wall_s:
+            out.append(
+                f'{self.masks / self.wall_s:.1f} masks per second of wall-clock time, '
+                f'{100 * (1 - self.masks / self.sent):.0f} % of the frames without a mask'
+            )
         if self.round_trips:
             values = (self.percentile(p) or 0.0 for p in (50, 95, 99, 100))
             text = ', '.join(

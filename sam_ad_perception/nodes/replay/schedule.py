@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from sam_ad_perception.bags.reader import BagMessage, BagReader, BagTopic
 from sam_ad_perception.bags.topics import ODOMETRY_TYPES, TopicMapping
+from sam_ad_perception.core.console.suggestions import did_you_mean
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.nodes import topics as names
+from sam_ad_perception.nodes.ros import topics as names
 
 NS = 1_000_000_000
 
-LEADERS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
-"""Order in which sensors lead, as the synchronizer has it by default."""
 
 _OUTPUTS = {
     f'/{name}'
@@ -32,8 +31,11 @@ _OUTPUTS = {
         names.DEPTH_RECT,
         names.DEPTH_RAW,
         names.DEPTH_INFO,
+        names.MASK_INFO,
     )
 }
+_RESULTS = '/semantic/'
+"""Below it lie all masks, those of selections too."""
 _OWN = {'/clock', '/rosout', '/parameter_events', '/diagnostics'}
 _STATIC, _MOVING, _INFO, _OTHER, _SENSOR = range(5)
 
@@ -83,9 +85,10 @@ def parse_drop(text: str) -> Drop:
     if not found:
         raise ValueError(f'a drop must be SENSOR@START-END in seconds, got {text!r}')
     sensor, start, end = found.groups()
-    if not sensor.startswith('/') and sensor not in LEADERS:
+    if not sensor.startswith('/') and sensor not in Modality:
         raise ValueError(
-            f'a drop must name one of {[m.value for m in LEADERS]} or a topic, got {sensor!r}'
+            f'a drop must name one of {[m.value for m in Modality]} or a topic, got {sensor!r}'
+            f'{did_you_mean(sensor, Modality)}'
         )
     drop = Drop(sensor, float(start), float(end) if end else float('inf'))
     if drop.end_s <= drop.start_s:
@@ -160,13 +163,11 @@ def plan_routes(
             routes[name] = Route(name, topic.type, target, order, sensor, latched)
 
     for modality, found in mapping.sensors.items():
-        if modality not in names.SENSOR_TOPICS:
-            continue
         if found.data:
             suffix = '/compressed' if listed[found.data].type.endswith('CompressedImage') else ''
-            add(found.data, names.SENSOR_TOPICS[modality] + suffix, _SENSOR, modality)
-        if found.info and modality in names.INFO_TOPICS:
-            add(found.info, names.INFO_TOPICS[modality], _INFO)
+            add(found.data, modality.topic + suffix, _SENSOR, modality)
+        if found.info and modality.info_topic:
+            add(found.info, modality.info_topic, _INFO)
     for name in mapping.tf_static:
         add(name, '/tf_static', _STATIC)
     for name in mapping.tf:
@@ -177,7 +178,7 @@ def plan_routes(
     for name, topic in listed.items():
         if name in routes or name in left_out or not topic.count:
             continue
-        if name in _OUTPUTS:
+        if name in _OUTPUTS or name.startswith(_RESULTS):
             left_out[name] = 'the nodes publish it'
         elif name in _OWN:
             left_out[name] = 'every replay has its own'
@@ -255,7 +256,7 @@ def ordered_items(
 
 def _order(item: Item) -> tuple[int, int]:
     sensor = item.route.sensor
-    return item.route.order, -LEADERS.index(sensor) if sensor is not None else 0
+    return item.route.order, -list(Modality).index(sensor) if sensor is not None else 0
 
 
 class Lead:
@@ -272,9 +273,10 @@ class Lead:
 
     def __init__(self, plan: Plan, grace_s: float) -> None:
         self._grace_ns = int(grace_s * NS)
-        self._sensors = [m for m in LEADERS if plan.route_of(m) is not None]
+        leaders = [m for m in Modality if m.record.leads]
+        self._sensors = [m for m in leaders if plan.route_of(m) is not None]
         self._last: dict[Modality, int] = {}
-        self._intervals: dict[Modality, deque[int]] = {m: deque(maxlen=8) for m in LEADERS}
+        self._intervals: dict[Modality, deque[int]] = {m: deque(maxlen=8) for m in Modality}
         self._begin_ns: int | None = None
 
     def leads(self, sensor: Modality, now_ns: int) -> bool:
