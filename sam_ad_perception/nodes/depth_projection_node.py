@@ -15,34 +15,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rclpy.node import Node
 
-from sam_ad_perception.core.calibration import load_calibration
-from sam_ad_perception.core.conversions import (
+from sam_ad_perception.core.geometry.calibration import load_calibration
+from sam_ad_perception.core.geometry.cameras import place_in_view
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.geometry.transforms import TransformError
+from sam_ad_perception.core.lidar.depth_image import render_depth, warm_up
+from sam_ad_perception.core.lidar.ego_motion import EgoMotion
+from sam_ad_perception.core.messages.camera_info import read_camera_info
+from sam_ad_perception.core.messages.from_ros import (
     array_to_image,
-    camera_from_message,
     camera_to_message,
     cloud_from_message,
     frame_of,
     stamp_of,
 )
-from sam_ad_perception.core.depth import render_depth, warm_up
-from sam_ad_perception.core.ego_motion import EgoMotion
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Modality,
     SensorFrame,
 )
-from sam_ad_perception.core.transforms import TransformError, TransformTree
-from sam_ad_perception.nodes import topics
-from sam_ad_perception.nodes.configuration import DepthProjectionConfig
-from sam_ad_perception.nodes.diagnostics import ReasonCounter, TopicMonitor
-from sam_ad_perception.nodes.parameters import NodeParameters
-from sam_ad_perception.nodes.process import run_node
-from sam_ad_perception.nodes.ros import (
+from sam_ad_perception.nodes.ros import topics
+from sam_ad_perception.nodes.ros.configuration import DepthProjectionConfig
+from sam_ad_perception.nodes.ros.diagnostics import ReasonCounter, TopicMonitor
+from sam_ad_perception.nodes.ros.node import PerceptionNode
+from sam_ad_perception.nodes.ros.parameters import NodeParameters
+from sam_ad_perception.nodes.ros.process import run_node
+from sam_ad_perception.nodes.ros.rclpy_helpers import (
     OUTPUT_QOS,
     STEADY,
     DiagnosticsPublisher,
+    InfoSubscription,
     TransformInput,
     guard,
     message_type,
@@ -51,7 +54,7 @@ from sam_ad_perception.nodes.ros import (
 )
 
 
-class DepthProjectionNode(Node):
+class DepthProjectionNode(PerceptionNode):
     """See the module's text; parameters are those of `DepthProjectionConfig`."""
 
     def __init__(self, **options: Any) -> None:
@@ -88,33 +91,29 @@ class DepthProjectionNode(Node):
         self._info = self.create_publisher(
             message_type('sensor_msgs/msg/CameraInfo'), topics.DEPTH_INFO, OUTPUT_QOS
         )
-        self._transforms = TransformInput(self, tree)
+        self._transforms = TransformInput(self, tree, (topics.CAMERA_INFO, topics.POINTS))
         self._ego_motion = EgoMotion(tree, self.config.fixed_frame)
         self._monitors = [TopicMonitor('lidar', 1.0), TopicMonitor('camera_info/camera', 1e9)]
         qos = sensor_qos(self.config.qos)
-        subscribe(
-            self,
-            'sensor_msgs/msg/CameraInfo',
-            topics.CAMERA_INFO,
-            guard(self, self._monitors[1], self._take_info),
-            qos,
+        InfoSubscription(
+            self, topics.CAMERA_INFO, self._monitors[1], self._on_info, self.config.qos
         )
         subscribe(
             self,
             'sensor_msgs/msg/PointCloud2',
             topics.POINTS,
-            guard(self, self._monitors[0], self._take_cloud),
+            guard(self, self._monitors[0], self._on_cloud),
             qos,
         )
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
 
-    def _take_info(self, message: Any) -> None:
+    def _on_info(self, message: Any) -> None:
         self._exposure_ns = stamp_of(message)
-        self._camera = camera_from_message(
+        self._camera = read_camera_info(
             message, rectified=self.config.rectified, own_centre=self.config.own_centre
         )
 
-    def _take_cloud(self, message: Any) -> None:
+    def _on_cloud(self, message: Any) -> None:
         outputs = (self._depth, self._measured, self._info)
         if not any(publisher.get_subscription_count() for publisher in outputs):
             return
@@ -127,7 +126,8 @@ class DepthProjectionNode(Node):
         frame = SensorFrame(Modality.LIDAR, stamp_of(message), frame_of(message), cloud)
         stamp_ns = self._reference(frame.stamp_ns)
         frame = self._deskew(frame, stamp_ns)
-        T_camera_lidar = self._transforms.tree.lookup(camera.frame_id, frame.frame_id, stamp_ns)
+        T = self._transforms.tree.lookup(camera.frame_id, frame.frame_id, stamp_ns)
+        T_camera_lidar = place_in_view(T, camera)
         image = render_depth(frame, T_camera_lidar, camera, self.config.depth)
         self._info.publish(camera_to_message(message_type, camera, stamp_ns))
         measured = 255 * image.measured.view(np.uint8)

@@ -1,6 +1,7 @@
 """Republishes what belongs together with one stamp, for consumers that match stamps exactly.
 
-Messages go through as they are, but for the header's stamp: nothing is decoded. A sensor that is
+Messages go through as they are, but for the header's stamp: nothing is decoded but the times of a
+sweep's points, by which it is matched. A sensor that is
 absent from a set is absent there too; `synchronized/status` names it with the reason. Packets of
 the event camera are a stream and not republished.
 """
@@ -13,32 +14,47 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 
-from sam_ad_perception.core.conversions import diagnostic_to_message, make, make_header
+from sam_ad_perception.core.messages.from_ros import (
+    ConversionError,
+    diagnostic_to_message,
+    make,
+    make_header,
+)
+from sam_ad_perception.core.messages.serialized_stamp import read_stamp, replace_stamp
+from sam_ad_perception.core.sensor_kinds import POINTS
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.serialized import read_stamp, replace_stamp
-from sam_ad_perception.core.synchronizer import Synchronizer
-from sam_ad_perception.core.synchronizer_types import DroppedReference, Outcome, SyncedSet
-from sam_ad_perception.nodes import topics
-from sam_ad_perception.nodes.approximate_sync import ApproximateSynchronizer
-from sam_ad_perception.nodes.configuration import SynchronizerNodeConfig
-from sam_ad_perception.nodes.diagnostics import OK, WARN, Diagnosis, ReasonCounter, TopicMonitor
-from sam_ad_perception.nodes.parameters import NodeParameters
-from sam_ad_perception.nodes.process import run_node
-from sam_ad_perception.nodes.ros import (
+from sam_ad_perception.core.synchronization.measured_times import MeasuredTimes, sweep_times
+from sam_ad_perception.core.synchronization.results import DroppedReference, Outcome, SyncedSet
+from sam_ad_perception.core.synchronization.synchronizer import Synchronizer
+from sam_ad_perception.nodes.inputs.clouds import read_sweep
+from sam_ad_perception.nodes.ros import topics
+from sam_ad_perception.nodes.ros.configuration import SynchronizerNodeConfig
+from sam_ad_perception.nodes.ros.diagnostics import (
+    OK,
+    WARN,
+    Diagnosis,
+    ReasonCounter,
+    TopicMonitor,
+)
+from sam_ad_perception.nodes.ros.message_filters import ApproximateSynchronizer
+from sam_ad_perception.nodes.ros.node import PerceptionNode
+from sam_ad_perception.nodes.ros.parameters import NodeParameters
+from sam_ad_perception.nodes.ros.process import run_node
+from sam_ad_perception.nodes.ros.rclpy_helpers import (
     OUTPUT_QOS,
     STATUS_QOS,
     STEADY,
     DeadlineTimer,
     DiagnosticsPublisher,
+    InfoSubscription,
     guard,
     message_type,
     sensor_qos,
     subscribe,
 )
 
-SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.LIDAR)
 KINDS = {
     'raw': 'sensor_msgs/msg/Image',
     'compressed': 'sensor_msgs/msg/CompressedImage',
@@ -46,7 +62,7 @@ KINDS = {
 }
 
 
-class SynchronizerNode(Node):
+class SynchronizerNode(PerceptionNode):
     """See the module's text; parameters are those of `SynchronizerNodeConfig`."""
 
     def __init__(self, **options: Any) -> None:
@@ -61,7 +77,7 @@ class SynchronizerNode(Node):
         super().__init__('synchronizer', **options)
         self.config = NodeParameters(self, SynchronizerNodeConfig).config
         sync = self.config.sync
-        self._sensors = tuple(m for m in SENSORS if sync.sensors[m].enabled)
+        self._sensors = tuple(m for m in self._known_sensors() if sync.sensors[m].enabled)
         leaders = [Modality(n) for n in sync.reference if Modality(n) in self._sensors]
         if not leaders:
             raise ValueError(f'sync.reference names no enabled sensor, got {sync.reference}')
@@ -80,10 +96,12 @@ class SynchronizerNode(Node):
         self._timer = DeadlineTimer(self, lambda: self._synchronizer.next_deadline_ns, self._poll)
         # rclpy runs callbacks in the order of the subscriptions: what a camera frame needs first.
         self._outputs = {m: self._connect(m) for m in reversed(self._sensors)}
-        self._info_outputs = {
-            m: self._connect_info(m) for m in self._sensors if m in topics.INFO_TOPICS
-        }
+        self._info_outputs = {m: self._connect_info(m) for m in self._sensors if m.info_topic}
         self.create_timer(self.config.diagnostics_period_s, self._diagnose, clock=STEADY)
+
+    def _known_sensors(self) -> list[Modality]:
+        """Images and sweeps; packets of events are a stream."""
+        return [m for m in Modality if m in self.config.inputs or m.record.form == POINTS]
 
     def _make_synchronizer(
         self, leaders: list[Modality]
@@ -104,10 +122,9 @@ class SynchronizerNode(Node):
 
     def _connect(self, modality: Modality) -> Any:
         """Subscribe to a sensor and advertise its synchronized twin."""
-        topic = topics.SENSOR_TOPICS[modality]
-        kind = 'cloud'
-        if modality is not Modality.LIDAR:
-            kind = getattr(self.config, modality.value).transport
+        topic = modality.topic
+        image = self.config.inputs.get(modality)
+        kind = image.transport if image is not None else 'cloud'
         if kind == 'compressed':
             topic = f'{topic}/compressed'
         monitor = TopicMonitor(str(modality), self.config.sync.sensors[modality].max_age_s)
@@ -118,9 +135,11 @@ class SynchronizerNode(Node):
 
     def _connect_info(self, modality: Modality) -> Any:
         """Subscribe to a sensor's geometry and advertise its synchronized twin."""
-        topic, kind = topics.INFO_TOPICS[modality], 'sensor_msgs/msg/CameraInfo'
+        topic, kind = modality.info_topic, 'sensor_msgs/msg/CameraInfo'
         monitor = TopicMonitor(f'camera_info/{modality}', float('inf'))
-        self._subscribe(kind, topic, monitor, partial(self._infos.__setitem__, modality))
+        self._monitors.append(monitor)
+        take = partial(self._infos.__setitem__, modality)
+        InfoSubscription(self, topic, monitor, take, self.config.qos, raw=True)
         name = f'{topics.SYNCHRONIZED}/{topic}'
         return self.create_publisher(message_type(kind), name, OUTPUT_QOS)
 
@@ -134,7 +153,12 @@ class SynchronizerNode(Node):
 
     def _take(self, modality: Modality, data: bytes) -> None:
         now_ns = self.get_clock().now().nanoseconds
-        self._give_out(self._synchronizer.add(modality, read_stamp(data), data, now_ns))
+        stamp_ns = read_stamp(data)
+        if isinstance(self._synchronizer, ApproximateSynchronizer):
+            self._give_out(self._synchronizer.add(modality, stamp_ns, data, now_ns))
+            return
+        measured = _sweep_times(data) if modality is Modality.LIDAR else None
+        self._give_out(self._synchronizer.add(modality, stamp_ns, data, now_ns, measured))
 
     def _poll(self) -> None:
         self._give_out(self._synchronizer.poll(self.get_clock().now().nanoseconds))
@@ -193,9 +217,21 @@ class SynchronizerNode(Node):
         synchronizer = self._synchronizer
         timing = synchronizer.report() if isinstance(synchronizer, Synchronizer) else {}
         for monitor in self._monitors:
-            known = timing.get(Modality(monitor.name)) if monitor.name in SENSORS else None
+            known = timing.get(Modality(monitor.name)) if monitor.name in self._sensors else None
             entries.append(monitor.diagnose(now, timing=known))
         self._diagnostics.publish(entries)
+
+
+def _sweep_times(data: bytes) -> MeasuredTimes | None:
+    """When a serialized cloud was measured; None where its points do not tell.
+
+    There is no view here, so that all its points count.
+    """
+    cloud = deserialize_message(data, message_type(KINDS['cloud']))
+    try:
+        return sweep_times(read_sweep(cloud), None, None)
+    except ConversionError:  # it is republished as it is
+        return None
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -18,38 +18,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.event_handler import PublisherEventCallbacks
-from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
 
-from sam_ad_perception.core.calibration import load_calibration
-from sam_ad_perception.core.conversions import (
+from sam_ad_perception.core.geometry.calibration import load_calibration
+from sam_ad_perception.core.geometry.cameras import place_in_view
+from sam_ad_perception.core.geometry.transform_tree import TransformTree
+from sam_ad_perception.core.geometry.transforms import TransformError
+from sam_ad_perception.core.images.rendering import colorize, overlay, paint_points
+from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from sam_ad_perception.core.lidar.depth_image import project_depth
+from sam_ad_perception.core.lidar.deskew import deskew_points
+from sam_ad_perception.core.lidar.ego_motion import EgoMotion
+from sam_ad_perception.core.messages.camera_info import read_camera_info
+from sam_ad_perception.core.messages.from_ros import (
     array_to_image,
-    camera_from_message,
     cloud_from_message,
-    cloud_to_message,
     decode_image,
     frame_of,
     image_to_array,
-    labelled_points,
     stamp_of,
 )
-from sam_ad_perception.core.depth import project_depth
-from sam_ad_perception.core.deskew import place_points
-from sam_ad_perception.core.ego_motion import EgoMotion
-from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
-from sam_ad_perception.core.rendering import colorize, overlay, paint_points
+from sam_ad_perception.core.messages.labelled_cloud import labelled_cloud
 from sam_ad_perception.core.sensors import CameraModel, Modality, SensorFrame
-from sam_ad_perception.core.synchronizer_config import to_ns
-from sam_ad_perception.core.transforms import TransformError, TransformTree
-from sam_ad_perception.nodes import topics
-from sam_ad_perception.nodes.configuration import VisualizationConfig
-from sam_ad_perception.nodes.diagnostics import TopicMonitor
-from sam_ad_perception.nodes.history import History
-from sam_ad_perception.nodes.image_input import ImageInput
-from sam_ad_perception.nodes.parameters import NodeParameters
-from sam_ad_perception.nodes.process import run_node
-from sam_ad_perception.nodes.ros import (
+from sam_ad_perception.core.synchronization.config import to_ns
+from sam_ad_perception.nodes.inputs.history import History
+from sam_ad_perception.nodes.inputs.images import ImageInput
+from sam_ad_perception.nodes.ros import topics
+from sam_ad_perception.nodes.ros.configuration import VisualizationConfig
+from sam_ad_perception.nodes.ros.diagnostics import TopicMonitor
+from sam_ad_perception.nodes.ros.node import PerceptionNode
+from sam_ad_perception.nodes.ros.parameters import NodeParameters
+from sam_ad_perception.nodes.ros.process import run_node
+from sam_ad_perception.nodes.ros.rclpy_helpers import (
     LATCHED_QOS,
     OUTPUT_QOS,
     STEADY,
@@ -70,7 +71,7 @@ CHANGEABLE = (
 )
 
 
-class VisualizationNode(Node):
+class VisualizationNode(PerceptionNode):
     """See the module's text; parameters are those of `VisualizationConfig`."""
 
     def __init__(self, **options: Any) -> None:
@@ -100,7 +101,7 @@ class VisualizationNode(Node):
         names = ('mask', 'camera', 'lidar', 'camera_info', 'label_info')
         self._monitors = {name: TopicMonitor(name, float('inf')) for name in names}
         self._diagnostics = DiagnosticsPublisher(self)
-        self._transforms = TransformInput(self, tree)
+        self._transforms = TransformInput(self, tree, (topics.CAMERA_IMAGE, topics.POINTS))
         self._subscribe('label_info', 'vision_msgs/msg/LabelInfo', topics.LABEL_INFO, LATCHED_QOS)
         self._inputs: dict[str, Subscription | ImageInput] = {}
         matched = PublisherEventCallbacks(matched=lambda _: self._match())
@@ -128,6 +129,8 @@ class VisualizationNode(Node):
         if points_wanted:
             kind = 'sensor_msgs/msg/CameraInfo'
             wanted['camera_info'] = (kind, topics.CAMERA_INFO, image_qos)
+            # a driver may publish it once, before this node listens
+            wanted['camera_info kept'] = (kind, topics.CAMERA_INFO, LATCHED_QOS)
             wanted['lidar'] = ('sensor_msgs/msg/PointCloud2', topics.POINTS, image_qos)
         if overlay_wanted:
             wanted['camera'] = None
@@ -143,7 +146,7 @@ class VisualizationNode(Node):
             if name in self._inputs:
                 continue
             if description is None:
-                take = guard(self, self._monitors[name], self._take_image)
+                take = guard(self, self._monitors[name], self._on_image)
                 transport = config.camera.transport
                 self._inputs[name] = ImageInput(
                     self, topics.CAMERA_IMAGE, transport, image_qos, take
@@ -153,17 +156,18 @@ class VisualizationNode(Node):
 
     def _subscribe(self, name: str, kind: str, topic: str, qos: Any) -> Subscription:
         handlers: dict[str, Handler] = {
-            'mask': self._take_mask,
-            'lidar': self._take_cloud,
-            'camera_info': self._take_info,
-            'label_info': self._take_labels,
+            'mask': self._on_mask,
+            'lidar': self._on_cloud,
+            'camera_info': self._on_info,
+            'camera_info kept': self._on_info,
+            'label_info': self._on_labels,
         }
-        callback = guard(self, self._monitors[name], handlers[name])
-        return subscribe(self, kind, topic, callback, qos)
+        callback = guard(self, self._monitors[name.removesuffix(' kept')], handlers[name])
+        return subscribe(self, kind, topic, callback, qos, quiet=name.endswith(' kept'))
 
     # Inputs
 
-    def _take_labels(self, message: Any) -> None:
+    def _on_labels(self, message: Any) -> None:
         if self._settings.config.label_space != 'auto':
             return
         told = {int(each.class_id): str(each.class_name) for each in message.class_map}
@@ -176,13 +180,13 @@ class VisualizationNode(Node):
             f'one of {sorted(LABEL_SPACES)}'
         )
 
-    def _take_info(self, message: Any) -> None:
+    def _on_info(self, message: Any) -> None:
         camera = self._settings.config.camera
-        self._camera = camera_from_message(
+        self._camera = read_camera_info(
             message, rectified=camera.rectified, own_centre=camera.own_centre
         )
 
-    def _take_image(self, message: Any) -> None:
+    def _on_image(self, message: Any) -> None:
         # Decoded when its mask is there: of images that no mask comes for, nothing is decoded.
         stamp_ns = stamp_of(message)
         self._images.add(stamp_ns, message, len(message.data))
@@ -190,10 +194,10 @@ class VisualizationNode(Node):
         if mask is not None:
             self._publish_overlay(mask)
 
-    def _take_cloud(self, message: Any) -> None:
+    def _on_cloud(self, message: Any) -> None:
         self._clouds.add(stamp_of(message), message, len(message.data))
 
-    def _take_mask(self, message: Any) -> None:
+    def _on_mask(self, message: Any) -> None:
         pixels, encoding = image_to_array(message)
         if encoding != 'mono8':
             raise ValueError(f'{topics.MASK} must be mono8, got {encoding}')
@@ -231,12 +235,13 @@ class VisualizationNode(Node):
         cloud, _ = cloud_from_message(sweep)
         frame = SensorFrame(Modality.LIDAR, stamp_of(sweep), frame_of(sweep), cloud)
         tree = self._transforms.tree
-        T_camera_lidar = tree.lookup(self._camera.frame_id, frame.frame_id, stamp_ns)
+        T = tree.lookup(self._camera.frame_id, frame.frame_id, stamp_ns)
+        T_camera_lidar = place_in_view(T, self._camera)
         # Where the motion is not known, the labels fit as well as the sweep and the image do.
         with suppress(TransformError):
             motion = EgoMotion(tree, config.fixed_frame).of_sweep(frame, stamp_ns)
             frame = replace(frame, motion=motion)
-        points = place_points(frame, T_camera_lidar).astype(np.float32, copy=False)
+        points = deskew_points(frame, T_camera_lidar).astype(np.float32, copy=False)
         ids = paint_points(
             points,
             self._camera,
@@ -246,9 +251,8 @@ class VisualizationNode(Node):
             tolerance_m=config.tolerance_m,
             relative_tolerance=config.relative_tolerance,
         )
-        joined = labelled_points(cloud.points, ids, labels)
         self._points.publish(
-            cloud_to_message(message_type, joined, stamp_of(sweep), frame_of(sweep))
+            labelled_cloud(message_type, cloud, ids, labels, stamp_of(sweep), frame_of(sweep))
         )
 
     def _diagnose(self) -> None:

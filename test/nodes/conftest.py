@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from sam_ad_perception.core import conversions
-from sam_ad_perception.core.event_encoding import encode_packet
+from sam_ad_perception.core.events.encoding import encode_packet
+from sam_ad_perception.core.messages import from_ros
 from sam_ad_perception.core.sensors import CameraModel, Events
+from test.pictures import camera_picture
 
 
 class Graph:
@@ -67,12 +68,20 @@ def graph(ros_domain):
     made.close()
 
 
+@pytest.fixture
+def driver(graph, ros_domain):
+    """A node in a context of its own: one context has one type for a topic."""
+    other = type(graph)(ros_domain)
+    yield other.node
+    other.close()
+
+
 @pytest.fixture(scope='session')
 def tiny_model(tmp_path_factory):
     """Arguments that make the segmentation node run an untrained network of 0.2 M parameters."""
     from safetensors.torch import save_file
 
-    from sam_ad_perception.modeling.zoo import build_model, load_zoo
+    from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 
     folder = tmp_path_factory.mktemp('tiny')
     text = (Path(__file__).parents[1] / 'tiny_zoo.yaml').read_text()
@@ -99,9 +108,10 @@ class NodeProcess:
 
     def __init__(self, log: Path, name: str, arguments: list[str]) -> None:
         self.log = log
+        module = 'sam_ad_perception.' + ('commands.cli' if name == 'doctor' else 'nodes')
         with log.open('wb') as stream:
             self.process = subprocess.Popen(
-                [sys.executable, '-m', f'sam_ad_perception.nodes.{name}', *arguments],
+                [sys.executable, '-m', module, name, *arguments],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )
@@ -164,10 +174,12 @@ class Sensors:
     size = (48, 64)
     frames = ('camera', 'thermal', 'event', 'depth')
 
-    def __init__(self, types: conversions.MessageTypes) -> None:
+    def __init__(self, types: from_ros.MessageTypes) -> None:
         self.types = types
         self.rng = np.random.default_rng(0)
         self.seq = 0
+        self.turned = 0
+        self.heat = 28000 + 12.0 * camera_picture(self.rng, self.size)[..., 0]
 
     def camera(self, name: str) -> CameraModel:
         """Geometry of an image-like sensor."""
@@ -177,7 +189,7 @@ class Sensors:
 
     def geometry(self, name: str, stamp_ns: int) -> Any:
         """Make a camera_info."""
-        return conversions.camera_to_message(self.types, self.camera(name), stamp_ns)
+        return from_ros.camera_to_message(self.types, self.camera(name), stamp_ns)
 
     def places(self) -> Any:
         """The fixed transforms: 5 cm between all sensors, the lidar turned to REP 103."""
@@ -189,19 +201,26 @@ class Sensors:
             if child != 'lidar':
                 T[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
             links.append(('base_link', child, 0, T))
-        return conversions.transforms_to_message(self.types, links)
+        return from_ros.transforms_to_message(self.types, links)
 
     def image(self, name: str, stamp_ns: int) -> Any:
-        """Make a picture of noise."""
+        """Make a picture; pure noise would be a fault of a camera or a thermal camera."""
         encoding, low, high, code = {
             'camera': ('rgb8', 0, 255, np.uint8),
             'depth': ('16UC1', 2000, 9000, np.uint16),
             'thermal': ('mono16', 28000, 31000, np.uint16),
         }[name]
-        shape = (*self.size, 3) if name == 'camera' else self.size
+        shape = self.size
         pixels = self.rng.integers(low, high, shape).astype(code)
+        if name == 'camera':
+            pixels = camera_picture(self.rng, self.size)
+        elif name == 'thermal':
+            # one scene that the vehicle turns past: unrelated pictures count as noise
+            self.turned += 1
+            pixels = np.roll(self.heat, self.turned, axis=1)
+            pixels = (pixels + self.rng.normal(0, 5, shape)).astype(code)
         frame = f'{name}_optical'
-        return conversions.array_to_image(self.types, pixels, encoding, stamp_ns, frame)
+        return from_ros.array_to_image(self.types, pixels, encoding, stamp_ns, frame)
 
     def cloud(self, stamp_ns: int, points: np.ndarray | None = None) -> Any:
         """Make a sweep of points ahead of the vehicle, lidar frame (x forward)."""
@@ -210,7 +229,7 @@ class Sensors:
         cloud = np.zeros(len(points), [(axis, '<f4') for axis in 'xyz'] + [('intensity', '<f4')])
         for axis, column in zip('xyz', np.asarray(points).T, strict=True):
             cloud[axis] = column
-        return conversions.cloud_to_message(self.types, cloud, stamp_ns, 'lidar')
+        return from_ros.cloud_to_message(self.types, cloud, stamp_ns, 'lidar')
 
     def packet(self, stamp_ns: int) -> Any:
         """Make a packet of the last 30 ms."""
@@ -228,7 +247,7 @@ class Sensors:
         packet = encode_packet(
             events, 'evt3', seq=self.seq, end_ns=stamp_ns, frame_id='event_optical'
         )
-        return conversions.packet_to_message(self.types, packet)
+        return from_ros.packet_to_message(self.types, packet)
 
 
 class Vehicle(Sensors):
@@ -249,7 +268,7 @@ class Vehicle(Sensors):
     }
 
     def __init__(self, graph: Graph, outputs: dict[str, str] | None = None) -> None:
-        from sam_ad_perception.nodes.ros import LATCHED_QOS, message_type
+        from sam_ad_perception.nodes.ros.rclpy_helpers import LATCHED_QOS, message_type
 
         super().__init__(message_type)
         self.graph = graph
@@ -278,7 +297,7 @@ class Vehicle(Sensors):
 
     def listen(self, name: str, kind: str) -> None:
         """Subscribe to one more topic."""
-        from sam_ad_perception.nodes.ros import LATCHED_QOS
+        from sam_ad_perception.nodes.ros.rclpy_helpers import LATCHED_QOS
 
         self.heard[name] = []
         self.graph.node.create_subscription(
@@ -322,11 +341,11 @@ class Vehicle(Sensors):
 
     def stamps(self, topic: str) -> list[int]:
         """Stamps heard on a topic."""
-        return [conversions.stamp_of(message) for message in self.heard[topic]]
+        return [from_ros.stamp_of(message) for message in self.heard[topic]]
 
     def at(self, topic: str, stamp_ns: int) -> Any:
         """The message of a stamp, or None."""
-        found = (m for m in self.heard[topic] if conversions.stamp_of(m) == stamp_ns)
+        found = (m for m in self.heard[topic] if from_ros.stamp_of(m) == stamp_ns)
         return next(found, None)
 
     def wait_for_perception(self) -> None:
@@ -340,12 +359,14 @@ class Vehicle(Sensors):
 
         self.graph.until(ready, 'perception to be there', timeout=90.0)
 
-    def drive_until(self, done: Callable[[], bool], what: str, sensors: tuple[str, ...]) -> None:
+    def drive_until(
+        self, done: Callable[[], bool], what: str | Callable[[], str], sensors: tuple[str, ...]
+    ) -> None:
         """Publish rounds at 10 Hz until something is true."""
         end = time.monotonic() + 30.0
         while not done():
             if time.monotonic() > end:
-                pytest.fail(f'drove 30 s for {what}')
+                pytest.fail(f'drove 30 s for {what() if callable(what) else what}')
             self.drive(sensors)
             self.graph.spin(0.1)
 

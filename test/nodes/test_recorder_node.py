@@ -13,7 +13,7 @@ pytestmark = pytest.mark.ros
 
 PUBLISHER = """
 import sys, time
-from sam_ad_perception.nodes.environment import prepare_environment
+from sam_ad_perception.nodes.ros.environment import prepare_environment
 prepare_environment()
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -39,8 +39,15 @@ rclpy.shutdown()
 def test_every_message_is_in_the_bag_after_the_recorder_is_told_to_end(
     tmp_path, free_domain_id, end
 ):
-    module = 'sam_ad_perception.nodes.recorder_node'
-    command = [sys.executable, '-m', module, str(tmp_path / 'bag'), 'name', 'count']
+    command = [
+        sys.executable,
+        '-m',
+        'sam_ad_perception.nodes',
+        'recorder_node',
+        str(tmp_path / 'bag'),
+        'name',
+        'count',
+    ]
     recorder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     publisher = subprocess.Popen(
         [sys.executable, '-c', PUBLISHER],
@@ -71,8 +78,14 @@ def test_every_message_is_in_the_bag_after_the_recorder_is_told_to_end(
 
 def test_an_existing_bag_is_left_alone(tmp_path, free_domain_id):
     (tmp_path / 'bag').mkdir()
-    module = 'sam_ad_perception.nodes.recorder_node'
-    command = [sys.executable, '-m', module, str(tmp_path / 'bag'), 'name']
+    command = [
+        sys.executable,
+        '-m',
+        'sam_ad_perception.nodes',
+        'recorder_node',
+        str(tmp_path / 'bag'),
+        'name',
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 1
     assert 'exists already' in result.stderr

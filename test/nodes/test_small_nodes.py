@@ -11,9 +11,10 @@ import cv2
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
-from sam_ad_perception.core import conversions
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.nodes.ros import LATCHED_QOS
+from sam_ad_perception.core.messages import from_ros
+from sam_ad_perception.core.messages.labelled_cloud import read_labelled_points
+from sam_ad_perception.nodes.ros.rclpy_helpers import LATCHED_QOS
 
 pytestmark = pytest.mark.ros
 
@@ -73,10 +74,10 @@ def test_depth_has_the_stamp_of_the_sweep_and_the_pixels_of_opencv(depth_node, v
         vehicle.publish('points', vehicle.cloud(vehicle.stamp_ns, points))
 
     message = drive_until_heard(vehicle, 'depth_registered/image_rect', publish)
-    depth, encoding = conversions.image_to_array(message)
+    depth, encoding = from_ros.image_to_array(message)
     assert (encoding, depth.shape) == ('32FC1', vehicle.size)
     assert message.header.frame_id == 'camera_optical'
-    assert conversions.stamp_of(message) <= vehicle.stamp_ns
+    assert from_ros.stamp_of(message) <= vehicle.stamp_ns
     # The lidar sits 15 cm ahead of the camera; it looks along x, the camera along z.
     in_camera = np.stack([-points[:, 1], -points[:, 2], points[:, 0] + 0.15], axis=1)
     K = vehicle.camera('camera').K
@@ -92,7 +93,7 @@ def test_depth_has_the_stamp_of_the_sweep_and_the_pixels_of_opencv(depth_node, v
     heard = vehicle.heard['depth_registered/measured']
     same = lambda: [m for m in heard if m.header.stamp == message.header.stamp]  # noqa: E731
     vehicle.graph.until(same, 'what was measured')
-    pixels, encoding = conversions.image_to_array(same()[0])
+    pixels, encoding = from_ros.image_to_array(same()[0])
     assert encoding == 'mono8'
     np.testing.assert_array_equal(pixels, np.where(np.isfinite(depth), 255, 0))
     assert 'lidar: no field of time' in depth_node.output
@@ -113,16 +114,16 @@ def test_a_sweep_is_shown_as_of_the_exposure_that_camera_info_tells(depth_node, 
             T = np.eye(4)
             T[0, 3] = 20e-3 * age
             links.append(('odom', 'base_link', vehicle.stamp_ns + age * 1_000_000, T))
-        tf.publish(conversions.transforms_to_message(vehicle.types, links))
+        tf.publish(from_ros.transforms_to_message(vehicle.types, links))
         exposures.add(vehicle.stamp_ns + 50_000_000)
         vehicle.tell_geometry(vehicle.stamp_ns + 50_000_000, ('camera',))
         vehicle.graph.spin(0.1)
         vehicle.publish('points', vehicle.cloud(vehicle.stamp_ns, wall))
         vehicle.graph.spin(0.1)
         for message in vehicle.heard['depth_registered/image_rect'][-3:]:
-            depth, _ = conversions.image_to_array(message)
+            depth, _ = from_ros.image_to_array(message)
             middle = np.nanmedian(depth) if np.isfinite(depth).any() else 0.0
-            if conversions.stamp_of(message) in exposures and abs(middle - 19.15) < 0.01:
+            if from_ros.stamp_of(message) in exposures and abs(middle - 19.15) < 0.01:
                 return True
         return False
 
@@ -158,7 +159,7 @@ class Mask:
         image, info = 'sensor_msgs/msg/Image', 'vision_msgs/msg/LabelInfo'
         self.mask = node.create_publisher(vehicle.types(image), 'semantic/image', 10)
         self.info = node.create_publisher(vehicle.types(info), 'semantic/label_info', LATCHED_QOS)
-        self.info.publish(conversions.label_info_to_message(vehicle.types, SPACE, 0, ''))
+        self.info.publish(from_ros.label_info_to_message(vehicle.types, SPACE, 0, ''))
         self.pixels = np.full(vehicle.size, ROAD, np.uint8)
         self.pixels[:, vehicle.size[1] // 2 :] = CAR
         self.pixels[0] = 255
@@ -174,7 +175,7 @@ class Mask:
         self.image = vehicle.image('camera', stamp_ns)
         vehicle.publish('camera/image_rect', self.image)
         vehicle.graph.spin(0.05)
-        message = conversions.array_to_image(
+        message = from_ros.array_to_image(
             vehicle.types, self.pixels, 'mono8', stamp_ns, 'camera_optical'
         )
         self.mask.publish(message)
@@ -204,7 +205,7 @@ def test_nothing_is_subscribed_before_somebody_listens(visualization, vehicle, m
 
 def test_colour_is_the_palette(visualization, vehicle, mask):
     message = drive_until_heard(vehicle, 'semantic/color', mask.publish)
-    color, encoding = conversions.image_to_array(message)
+    color, encoding = from_ros.image_to_array(message)
     assert encoding == 'rgb8'
     np.testing.assert_array_equal(color, SPACE.palette[mask.pixels])
     assert message.header.frame_id == 'camera_optical'
@@ -217,10 +218,10 @@ def test_the_overlay_blends_and_its_alpha_changes_at_run_time(visualization, veh
 
     def overlay():
         message = drive_until_heard(vehicle, 'semantic/overlay', mask.publish)
-        blended = conversions.image_to_array(message)[0].astype(float)
-        stamp_ns = conversions.stamp_of(message)
-        assert stamp_ns == conversions.stamp_of(mask.image)
-        return blended, conversions.image_to_array(mask.image)[0].astype(float)
+        blended = from_ros.image_to_array(message)[0].astype(float)
+        stamp_ns = from_ros.stamp_of(message)
+        assert stamp_ns == from_ros.stamp_of(mask.image)
+        return blended, from_ros.image_to_array(mask.image)[0].astype(float)
 
     colors = SPACE.palette[mask.pixels].astype(float)
     client = vehicle.graph.node.create_client(SetParameters, '/visualization/set_parameters')
@@ -258,11 +259,13 @@ def test_points_are_painted_but_not_through_what_is_nearer(visualization, vehicl
     )
     message = drive_until_heard(vehicle, 'semantic/points', lambda: mask.publish(points=cloud))
     assert message.header.frame_id == 'lidar'
-    labels = np.frombuffer(message.data, conversions.LABELLED_POINT)
-    np.testing.assert_allclose(labels['x'], cloud[:, 0])
-    assert labels['label'].tolist() == [ROAD, CAR, 255, 255, 255]
+    points, labels = read_labelled_points(message)
+    np.testing.assert_allclose(points[:, 0], cloud[:, 0])
+    assert labels.tolist() == [ROAD, CAR, 255, 255, 255]
     red, green, blue = SPACE.palette[CAR].tolist()
-    assert labels['rgb'].view(np.uint32)[1] == red << 16 | green << 8 | blue
+    (at,) = (f.offset for f in message.fields if f.name == 'rgb')
+    rgb = bytes(message.data)[message.point_step + at :][:4]
+    assert int.from_bytes(rgb, 'little') == red << 16 | green << 8 | blue
 
 
 def test_visualization_leaves_on_sigterm(visualization):

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from sam_ad_perception.core import conversions
-from sam_ad_perception.core.conversions import stamp_of
-from sam_ad_perception.nodes import approximate_sync
-from sam_ad_perception.nodes.ros import message_type
+from sam_ad_perception.core.messages import from_ros
+from sam_ad_perception.core.messages.from_ros import stamp_of
+from sam_ad_perception.nodes.ros import message_filters
+from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
 pytestmark = pytest.mark.ros
 
@@ -111,7 +111,7 @@ def test_event_packets_are_refused_at_start_up(start) -> None:
     assert 'sync.event.enabled must be false' in process.output
 
 
-@pytest.mark.skipif(approximate_sync.message_filters is not None, reason='message_filters is here')
+@pytest.mark.skipif(message_filters.message_filters is not None, reason='message_filters is here')
 def test_approximate_says_what_it_needs(start) -> None:
     process = start('synchronizer_node', ros=['-p', 'policy:=approximate'])
     assert process.process.wait(20) == 1
@@ -123,7 +123,7 @@ def test_approximate_gives_complete_sets_only() -> None:
     pytest.importorskip('message_filters', reason='message_filters is not installed')
     from sam_ad_perception.core.sensors import Modality
 
-    made = approximate_sync.ApproximateSynchronizer((Modality.CAMERA, Modality.LIDAR), 10, 0.05)
+    made = message_filters.ApproximateSynchronizer((Modality.CAMERA, Modality.LIDAR), 10, 0.05)
     stamp_ns = 10**18
     assert made.add(Modality.CAMERA, stamp_ns, b'image', stamp_ns) == []
     (found,) = made.add(Modality.LIDAR, stamp_ns + 20 * MS, b'cloud', stamp_ns)
@@ -131,4 +131,4 @@ def test_approximate_gives_complete_sets_only() -> None:
     assert found.items[Modality.LIDAR] == (stamp_ns + 20 * MS, b'cloud')
     assert made.add(Modality.CAMERA, stamp_ns + 100 * MS, b'image', stamp_ns) == []
     assert made.add(Modality.LIDAR, stamp_ns + 200 * MS, b'cloud', stamp_ns) == []
-    assert conversions.ns_to_stamp(message_type, stamp_ns).sec == 10**9
+    assert from_ros.ns_to_stamp(message_type, stamp_ns).sec == 10**9
