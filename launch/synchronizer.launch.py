@@ -1,10 +1,8 @@
 """Starts the synchronizer node."""
 
-from sam_ad_perception.nodes.launch_description import describe_node
-
-INPUTS = ('camera_image', 'camera_info', 'thermal_image', 'thermal_info', 'points')
+from sam_ad_perception.nodes.ros.launch import describe_node
 
 
 def generate_launch_description():
     """Describe the node."""
-    return describe_node('synchronizer', INPUTS, ('synchronizer_policy',))
+    return describe_node('synchronizer')

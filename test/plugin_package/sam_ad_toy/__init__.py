@@ -1,0 +1,1 @@
+"""A sensor, a network and a dataset beside those of sam_ad_perception."""
