@@ -11,10 +11,10 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from sam_ad_perception.core.conversions import camera_to_message
-from sam_ad_perception.nodes import doctor_system
-from sam_ad_perception.nodes.doctor import FAIL, NOTE, OK, WARN, Finding, run_checks
-from sam_ad_perception.nodes.ros import message_type
+from sam_ad_perception.commands.doctor import machine
+from sam_ad_perception.commands.doctor.findings import FAIL, NOTE, OK, WARN, Finding, run_checks
+from sam_ad_perception.core.messages.from_ros import camera_to_message
+from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
 pytestmark = pytest.mark.ros
 
@@ -28,15 +28,15 @@ def states(findings: Iterator[Finding]) -> list[str]:
 def test_small_socket_buffer_is_told_with_its_mend(tmp_path: Path) -> None:
     (tmp_path / 'rmem_max').write_text('212992\n')
     (tmp_path / 'wmem_max').write_text(f'{8 << 20}\n')
-    low, high = doctor_system.check_socket_buffers(tmp_path)
+    low, high = machine.check_socket_buffers(tmp_path)
     assert (low.state, high.state) == (WARN, OK)
     assert low.text.startswith('rmem_max 0.2 MiB')
-    assert low.mend == 'sudo sysctl -w net.core.rmem_max=4194304'
-    assert states(doctor_system.check_socket_buffers(tmp_path / 'none')) == [NOTE, NOTE]
+    assert low.fix == 'sudo sysctl -w net.core.rmem_max=4194304'
+    assert states(machine.check_socket_buffers(tmp_path / 'none')) == [NOTE, NOTE]
 
 
 def test_dds_profile_must_be_there_and_give_room(tmp_path: Path) -> None:
-    name = doctor_system.PROFILE_VARIABLES[0]
+    name = machine.PROFILE_VARIABLES[0]
     small = tmp_path / 'small.xml'
     small.write_text('<dds/>')
     ours = Path(__file__).parents[2] / 'config' / 'fastdds.xml'
@@ -46,27 +46,27 @@ def test_dds_profile_must_be_there_and_give_room(tmp_path: Path) -> None:
         ({name: str(small)}, WARN),
         ({name: str(ours)}, OK),
     ):
-        assert states(doctor_system.check_dds_profile(environment)) == [state]
+        assert states(machine.check_dds_profile(environment)) == [state]
 
 
 def test_segment_litter_is_counted_only_where_no_ros_runs(tmp_path, monkeypatch) -> None:
     (tmp_path / 'fastrtps_0123456789abcdef').write_bytes(b'x' * 1000)
-    monkeypatch.setattr(doctor_system, '_ros_runs', lambda: False)
-    findings = list(doctor_system.check_shared_memory(tmp_path))
+    monkeypatch.setattr(machine, '_ros_runs', lambda: False)
+    findings = list(machine.check_shared_memory(tmp_path))
     assert findings[-1].text == '1 segments (0 MiB) of processes that were killed'
-    monkeypatch.setattr(doctor_system, '_ros_runs', lambda: True)
-    assert all('killed' not in f.text for f in doctor_system.check_shared_memory(tmp_path))
+    monkeypatch.setattr(machine, '_ros_runs', lambda: True)
+    assert all('killed' not in f.text for f in machine.check_shared_memory(tmp_path))
 
 
 def test_wrong_checkpoint_fails_and_an_absent_one_is_a_note(tmp_path: Path) -> None:
     (tmp_path / 'mle_sam_demo.safetensors').write_bytes(b'not the file')
-    found = list(doctor_system.look_at_weights(None, tmp_path))
+    found = list(machine.look_at_weights(None, tmp_path))
     (spoilt,) = (f for f in found if f.text.startswith('mle_sam_demo:'))
     assert spoilt.state == FAIL
     assert 'wrong sha256' in spoilt.text
     (absent,) = (f for f in found if ' ad_sam,' in f.text)
-    assert (absent.state, absent.mend) == (NOTE, 'no weights of this network are published')
-    here = {f.text.split(':')[0]: f.state for f in doctor_system.look_at_weights(None, None)}
+    assert (absent.state, absent.fix) == (NOTE, 'no weights of this network are published')
+    here = {f.text.split(':')[0]: f.state for f in machine.look_at_weights(None, None)}
     assert here['mle_sam_demo'] == OK
 
 
@@ -76,9 +76,9 @@ def test_broken_check_is_a_finding_and_the_others_still_run() -> None:
         raise RuntimeError('it fell')
 
     told: list[Finding] = []
-    assert run_checks([check_glass, doctor_system.check_python], told.append) == 1
+    assert run_checks([check_glass, machine.check_python], told.append) == 1
     assert [(f.what, f.state) for f in told] == [('glass', OK), ('glass', FAIL), ('Python', OK)]
-    assert run_checks([doctor_system.check_python], told.append) == 0
+    assert run_checks([machine.check_python], told.append) == 0
 
 
 @pytest.fixture(scope='module')
@@ -157,9 +157,9 @@ def test_volatile_static_transforms_are_told(told) -> None:
 
 def test_each_provider_of_onnx_runtime_has_a_line_with_its_reason():
     onnxruntime = pytest.importorskip('onnxruntime')
-    found = {finding.what: finding for finding in doctor_system.check_onnx_runtime()}
+    found = {finding.what: finding for finding in machine.check_onnx_runtime()}
     assert list(found) == [f'ONNX Runtime {name}' for name in ('cpu', 'cuda', 'tensorrt')]
     assert found['ONNX Runtime cpu'].state == OK
     if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
         assert 'is built without it' in found['ONNX Runtime cuda'].text
-        assert 'onnxruntime-gpu' in found['ONNX Runtime cuda'].mend
+        assert 'onnxruntime-gpu' in found['ONNX Runtime cuda'].fix

@@ -7,14 +7,15 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sam_ad_perception.nodes.configuration import ModelConfig
-from sam_ad_perception.nodes.doctor import FAIL, NOTE, OK, WARN, Check, Finding
-from sam_ad_perception.nodes.environment import PROFILE_VARIABLES
+from sam_ad_perception.commands.doctor.findings import FAIL, NOTE, OK, WARN, Check, Finding
+from sam_ad_perception.nodes.ros.configuration import ModelConfig
+from sam_ad_perception.nodes.ros.environment import PROFILE_VARIABLES
 
 NEEDED_BUFFER = 4 << 20
 """Bytes of a socket buffer that `config/fastdds.xml` asks for; the kernel grants its maximum."""
@@ -75,6 +76,7 @@ def system_checks(zoo: Path | None, checkpoint_dir: Path | None) -> list[Check]:
         check_torch,
         check_onnx_runtime,
         check_optional_parts,
+        check_cv_bridge,
         check_weights,
     ]
 
@@ -103,7 +105,8 @@ def check_ros() -> Iterator[Finding]:
             'ROS 2',
             FAIL,
             f'rclpy does not load: {err}',
-            'source a ROS 2 installation, or make setup',
+            'for nodes and replay: source a ROS 2 installation, or `make setup` in a checkout; '
+            'label, report, check, simulate and demo work without it',
         )
         return
     distribution = os.environ.get('ROS_DISTRO', 'none sourced, wheels')
@@ -122,7 +125,12 @@ def check_ros() -> Iterator[Finding]:
     yield Finding('discovery', OK, f'ROS_DOMAIN_ID {domain}, range {reach}; drivers need the same')
     absent = [name for name in INTERFACES if importlib.util.find_spec(name) is None]
     if absent:
-        yield Finding('messages', FAIL, f'missing: {", ".join(absent)}', 'make setup builds them')
+        yield Finding(
+            'messages',
+            FAIL,
+            f'missing: {", ".join(absent)}',
+            '`make setup` in a checkout builds them',
+        )
     else:
         yield Finding('messages', OK, ', '.join(INTERFACES))
 
@@ -212,7 +220,7 @@ def check_shared_memory(folder: Path = Path('/dev/shm')) -> Iterator[Finding]:
 def check_numba() -> Iterator[Finding]:
     """Look whether compiled kernels can be kept: else every start compiles for a minute."""
     named = os.environ.get('NUMBA_CACHE_DIR')
-    folder = Path(named) if named else Path(__file__).resolve().parents[1] / 'core'
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / 'core'
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -240,16 +248,14 @@ def check_torch() -> Iterator[Finding]:
     if not report.gpus:
         built = report.cuda and f'none that torch (CUDA {report.cuda}) can use'
         text = f'{built or "torch is built without CUDA"}: networks run on the CPU'
-        mend = (
-            'with an NVIDIA GPU: nvidia-smi shows whether its driver is installed and new enough'
-        )
-        yield Finding('GPU', NOTE, text, mend)
+        fix = 'with an NVIDIA GPU: nvidia-smi shows whether its driver is installed and new enough'
+        yield Finding('GPU', NOTE, text, fix)
 
 
 def check_onnx_runtime() -> Iterator[Finding]:
     """Look where the backend `onnx` could run the networks."""
     try:
-        from sam_ad_perception.modeling.onnx_providers import report_providers
+        from sam_ad_perception.modeling.runtimes.onnx_providers import report_providers
 
         reports = report_providers()
     except (ImportError, OSError, RuntimeError):
@@ -280,6 +286,28 @@ def check_optional_parts() -> Iterator[Finding]:
                 yield Finding(name, OK, use)
 
 
+def check_cv_bridge() -> Iterator[Finding]:
+    """Look whether a distribution's cv_bridge, which others may use, fits the NumPy here."""
+    if importlib.util.find_spec('cv_bridge') is None:
+        return
+    # In a process of its own: a module built for another NumPy may end it.
+    script = 'from cv_bridge import CvBridge; from cv_bridge.boost import cv_bridge_boost'
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    if done.returncode == 0:
+        yield Finding('cv_bridge', OK, 'loads; this package does not need it')
+        return
+    text = done.stderr.strip()
+    foreign = 'NumPy 1.x' in text or '_ARRAY_API' in text or 'multiarray' in text
+    why = 'it was built for NumPy 1, and NumPy 2 is installed here' if foreign else ''
+    yield Finding(
+        'cv_bridge',
+        WARN,
+        f'does not load: {why or text.splitlines()[-1]}',
+        'this package does not need it; for programs that do, use an environment without NumPy 2 '
+        'or build cv_bridge from source',
+    )
+
+
 def look_at_weights(zoo: Path | None, checkpoint_dir: Path | None) -> Iterator[Finding]:
     """Look which networks of the zoo can run.
 
@@ -290,9 +318,9 @@ def look_at_weights(zoo: Path | None, checkpoint_dir: Path | None) -> Iterator[F
     Yields:
         One finding per network that is here or spoilt, and one for all that are absent alike.
     """
-    from sam_ad_perception.modeling.model_table import checkpoint_state
-    from sam_ad_perception.modeling.zoo import load_zoo
-    from sam_ad_perception.nodes.model_loading import model_files
+    from sam_ad_perception.modeling.zoo.entries import load_zoo
+    from sam_ad_perception.modeling.zoo.model_table import checkpoint_state
+    from sam_ad_perception.nodes.segmentation.model_loading import model_files
 
     path, folder = model_files(
         ModelConfig(zoo=str(zoo or ''), checkpoint_dir=str(checkpoint_dir or ''))
@@ -303,14 +331,14 @@ def look_at_weights(zoo: Path | None, checkpoint_dir: Path | None) -> Iterator[F
         if state.startswith('here'):
             yield Finding('weights', OK, f'{key}: {spec.checkpoint.file}, {state}')
         elif state == 'wrong file':
-            mend = 'remove it and fetch it again'
+            fix = 'remove it and fetch it again'
             wrong = f'{key}: {folder / spec.checkpoint.file}: wrong sha256'
-            yield Finding('weights', FAIL, wrong, mend)
+            yield Finding('weights', FAIL, wrong, fix)
         else:
-            mend = spec.checkpoint.note or spec.backbone.note
-            absent.setdefault((state, mend), []).append(key)
-    for (state, mend), keys in absent.items():
-        yield Finding('weights', NOTE, f'{", ".join(keys)}: {state}', mend)
+            fix = spec.checkpoint.note or spec.backbone.note
+            absent.setdefault((state, fix), []).append(key)
+    for (state, fix), keys in absent.items():
+        yield Finding('weights', NOTE, f'{", ".join(keys)}: {state}', fix)
 
 
 def _ros_runs() -> bool:
