@@ -2,12 +2,14 @@ import argparse
 
 import pytest
 
+from sam_ad_perception.commands.demo.command import main
+from sam_ad_perception.commands.demo.nodes import OUTPUT_TOPICS
+from sam_ad_perception.commands.demo.plan import DemoPlan, measured_networks, routing_table
+from sam_ad_perception.commands.options.simulation import add_arguments, read_config
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.core.routing_table import load_routing_table
-from sam_ad_perception.demo import OUTPUT_TOPICS, DemoPlan, main, routing_table
-from sam_ad_perception.modeling.zoo import load_zoo
-from sam_ad_perception.simulation.command import add_arguments, read_config
-from sam_ad_perception.simulation.scene import TUNNEL, Scene
+from sam_ad_perception.core.routing.table import load_routing_table
+from sam_ad_perception.modeling.zoo.entries import load_zoo
+from sam_ad_perception.simulation.street.scene import TUNNEL, Scene
 
 
 def _drive(plan):
@@ -47,7 +49,9 @@ def test_the_routing_table_names_networks_of_the_zoo():
     table = load_routing_table(routing_table())
     assert {row.expert for row in table.rows} <= set(zoo)
     assert table.label_space in LABEL_SPACES
+    assert measured_networks() == list(dict.fromkeys(row.expert for row in table.rows))
     assert 'semantic/points' in OUTPUT_TOPICS
+    assert OUTPUT_TOPICS[0] == 'semantic/status'  # the only one that a live run records
 
 
 def test_a_drive_too_short_to_show_anything_is_refused_before_anything_is_written(tmp_path):
