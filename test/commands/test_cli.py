@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from sam_ad_perception import cli
 from sam_ad_perception.bags.reader import BagReader
+from sam_ad_perception.commands import cli
 
 
 def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(['--help'])
     assert ended.value.code == 0
-    words = capsys.readouterr().out
+    # a line may end at the hyphen of a name
+    words = ''.join(capsys.readouterr().out.split())
     for name in cli.COMMANDS:
         assert f'{name}:' in words
 
@@ -33,7 +35,7 @@ def test_nothing_heavy_is_imported_to_show_the_help():
     """torch takes seconds, and a laptop without ROS must still get its help."""
     script = (
         'import sys\n'
-        'from sam_ad_perception.cli import main\n'
+        'from sam_ad_perception.commands.cli import main\n'
         'for arguments in (["--help"], ["label", "--help"], ["simulate", "--help"]):\n'
         '    try:\n'
         '        main(arguments)\n'
@@ -65,6 +67,14 @@ def test_a_wrong_input_ends_in_one_sentence_and_code_2(tmp_path, capsys):
         assert captured.err.startswith(f'sam_ad label: {sentence}')
         assert captured.err.count('\n') == 1
         assert captured.out == ''
+
+
+def test_replay_without_ros_says_so_at_once(monkeypatch, capsys):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    assert cli.main(['replay', 'drive']) == 2
+    told = capsys.readouterr().err
+    assert 'this Python has no rclpy: source a ROS 2 installation' in told
+    assert told.count('\n') == 1
 
 
 def test_debug_shows_where_it_came_from(tmp_path):
@@ -109,3 +119,44 @@ def test_simulate_writes_a_bag_once(tmp_path, capsys):
     assert counts['/events'] >= 10
     assert cli.main(command) == 2
     assert f'sam_ad simulate: {out} exists already' in capsys.readouterr().err
+
+
+WAITING = """
+import signal, sys, time
+from sam_ad_perception.commands import cli
+
+def wait(argv):
+    try:
+        print('running', flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print('tidying up', flush=True)
+        if 'slowly' in argv:
+            time.sleep(60)
+        raise
+
+cli.COMMANDS['label'] = ('waits', wait)
+sys.exit(cli.main(['label', *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize('slowly', [False, True], ids=['once', 'twice'])
+def test_ctrl_c_ends_in_one_line_and_a_second_one_at_once(slowly):
+    process = subprocess.Popen(
+        [sys.executable, '-c', WAITING, *(['slowly'] if slowly else [])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # the shell that runs the tests may ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == 'running\n'
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == 'tidying up\n'
+    if slowly:
+        process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    if not slowly:
+        assert errors == f'sam_ad label: interrupted; {cli.KEPT["label"]}\n'

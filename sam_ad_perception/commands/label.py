@@ -4,48 +4,71 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam_ad_perception.label_display import (
+from sam_ad_perception.commands.brief_check import print_brief_check
+from sam_ad_perception.commands.display.labelling import (
     FleetProgress,
     LabelProgress,
     print_ends,
-    print_mapping,
+    print_episode,
     print_report,
+    print_views,
 )
+from sam_ad_perception.commands.display.progress import show_status
+from sam_ad_perception.commands.options.model import (
+    add_model_options,
+    add_params_option,
+    add_threads_option,
+    override_model,
+)
+from sam_ad_perception.commands.options.topics import check_bag
+from sam_ad_perception.core.console.command_line import CommandParser, whole_number
+from sam_ad_perception.core.console.install_advice import install_advice
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sam_ad_perception.bags.fleet import BagJob, BagOutcome, FleetTask
-    from sam_ad_perception.bags.labelling import LabelOptions
-    from sam_ad_perception.bags.ray_fleet import RayOptions
-    from sam_ad_perception.bags.topics import TopicMapping
-    from sam_ad_perception.modeling.segmenter import Segmenter
-    from sam_ad_perception.nodes.configuration import ModelConfig, SegmentationConfig
+    from sam_ad_perception.bags.camera_views import CameraViews
+    from sam_ad_perception.bags.labelling.fleet import BagJob, BagOutcome, FleetTask
+    from sam_ad_perception.bags.labelling.ray_fleet import RayOptions
+    from sam_ad_perception.bags.labelling.view_run import LabelOptions
+    from sam_ad_perception.core.sensors import Segmentation, SensorBundle
+    from sam_ad_perception.modeling.inference.segmenter import Segmenter
+    from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
-INSTALL_RAY = 'pip install sam_ad_perception[fleet]'
+INSTALL_RAY = install_advice('fleet')
 
 
 def main(argv: Sequence[str]) -> int:
     """Label a recording, or all recordings of a folder; see `sam_ad label --help`."""
     options = _parse_label(argv)
+    options.argv = list(argv)
+    check_bag(options.bag)
     from rich.console import Console
 
-    from sam_ad_perception.bags.fleet import find_bags, is_one_bag
+    from sam_ad_perception.bags.labelling.fleet import find_bags, is_one_bag
+    from sam_ad_perception.nodes.segmentation.model_loading import check_model
 
     console = Console(stderr=True)
-    work = _read_work(options)
     bags = find_bags(options.bag, options.out) if options.bag.is_dir() else []
-    if is_one_bag(options.bag, bags):
+    alone = is_one_bag(options.bag, bags)
+    if alone and options.out.exists() and not options.overwrite:
+        raise ValueError(f'{options.out} exists already (--overwrite replaces a bag)')
+    for name in ('report', 'rerun'):
+        if not alone and getattr(options, name):
+            raise ValueError(f'--{name} is of one recording, got the folder {options.bag}')
+    work = _read_work(options)
+    check_model(work.config.model)
+    if alone:
         return _label_bag(options, work, console)
-    if options.report:
-        raise ValueError(f'--report is of one recording, got the folder {options.bag}')
     return _label_fleet(options, work, bags, console)
 
 
@@ -57,23 +80,28 @@ class _Work:
         config: Parameters of the segmentation node.
         options: What is written, and how.
         files: Files that have a say beside the bag, by their purpose.
+        views: Cameras that are labelled, see `camera_views.choose_views`; None for all.
     """
 
     config: SegmentationConfig
     options: LabelOptions
     files: Mapping[str, Path]
+    views: Mapping[str, str] | None
 
 
 def _read_work(options: argparse.Namespace) -> _Work:
     """Read the files that the command line names, and put what it says over what they say."""
-    from sam_ad_perception.bags.labelling import LabelOptions
-    from sam_ad_perception.core.calibration import Calibration, load_calibration
-    from sam_ad_perception.core.parameters import load
-    from sam_ad_perception.nodes.configuration import SegmentationConfig
+    from sam_ad_perception.bags.labelling.view_run import LabelOptions
+    from sam_ad_perception.commands.options.topics import wanted_views
+    from sam_ad_perception.core.geometry.calibration import Calibration, load_calibration
+    from sam_ad_perception.core.settings.parameters import load
+    from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
     config = load(SegmentationConfig, options.params, 'segmentation') if options.params else None
     config = config or SegmentationConfig()
-    config = replace(config, model=_model(config.model, options))
+    from sam_ad_perception.nodes.segmentation.model_loading import locate_model
+
+    config = replace(config, model=locate_model(override_model(config.model, options)))
     named = options.calibration or (Path(config.calibration) if config.calibration else None)
     files = {'calibration': named} if named else {}
     if config.model.routing_table:
@@ -85,42 +113,66 @@ def _read_work(options: argparse.Namespace) -> _Work:
         color=options.color,
         points=options.points,
         own_centre=options.own_centre,
+        plausibility=config.plausibility,
+        selections=config.selections,
     )
-    return _Work(config, label_options, files)
+    single = any(role in ('camera', 'camera_info') for role, _ in options.topic)
+    views = None if single and not options.view else wanted_views(options.view, config.views)
+    return _Work(config, label_options, files, views)
 
 
 def _label_bag(options: argparse.Namespace, work: _Work, console: Console) -> int:
     """Label one recording."""
-    from sam_ad_perception.bags.labelling import check_sensors, label_bag
+    from sam_ad_perception.bags.camera_views import choose_views
+    from sam_ad_perception.bags.labelling.recording import check_sensors, label_bag
     from sam_ad_perception.bags.reader import BagReader
-    from sam_ad_perception.bags.topics import guess_topics
 
     with BagReader(options.bag) as reader:
-        mapping = guess_topics(reader.topics, dict(options.topic), dict(options.rectified))
-        print_mapping(console, options.bag, mapping)
-        check_sensors(reader, mapping, work.options.calibration)
-    if options.out.exists() and not options.overwrite:
-        raise ValueError(f'{options.out} exists already (--overwrite replaces a bag)')
+        rectified = dict(options.rectified)
+        views = choose_views(reader, dict(options.topic), rectified, work.views)
+        print_views(console, options.bag, views)
+        for mapping in views.mappings.values():
+            check_sensors(reader, mapping, work.options.calibration)
+    if options.check:
+        print_brief_check(console, options.bag, views, work.options)
 
-    with console.status('loading the network'):
-        from sam_ad_perception.nodes.model_loading import make_segmenter
+    if options.rerun:
+        from sam_ad_perception.reporting.rerun_file import require_rerun
+
+        require_rerun()
+    with show_status(console, 'loading the network'):
+        from sam_ad_perception.nodes.segmentation.model_loading import make_segmenter
 
         segmenter = make_segmenter(work.config)
-    with LabelProgress(console, 'labelling') as progress:
+    with ExitStack() as stack:
+        shown = None
+        if options.rerun:
+            from sam_ad_perception.reporting.rerun_file import RerunFile
+
+            shown = stack.enter_context(RerunFile(options.rerun, segmenter.labels))
+        progress = stack.enter_context(LabelProgress(console, 'labelling'))
+        stack.enter_context(progress.name_compiling())
+
+        def take(bundle: SensorBundle, result: Segmentation) -> None:
+            progress.count()
+            if shown is not None:
+                shown.add(bundle, result)
+
         report = label_bag(
             options.bag,
             options.out,
             segmenter,
             segmenter.labels,
-            mapping=mapping,
+            views=views.mappings,
             options=work.options,
             overwrite=options.overwrite,
             progress=progress.advance,
-            on_mask=lambda bundle, result: progress.count(),
+            on_mask=take,
         )
     print_report(console, report, options.out)
+    print_episode(console, options.bag)
     if options.report and report.frames:
-        _write_page(options, work, segmenter, mapping, console)
+        _write_page(options, work, segmenter, views, console)
     return 0 if report.frames else 1
 
 
@@ -128,17 +180,29 @@ def _write_page(
     options: argparse.Namespace,
     work: _Work,
     segmenter: Segmenter,
-    mapping: TopicMapping,
+    views: CameraViews,
     console: Console,
 ) -> None:
     """Write the report of one recording beside its labelled bag."""
+    import torch
+
     from sam_ad_perception.bags.bundles import BundleOptions
-    from sam_ad_perception.reporting.drive_page import PageText, write_drive_page
+    from sam_ad_perception.commands.report import about_machine, about_networks, about_topics
+    from sam_ad_perception.reporting.drive_page import PageText, write_views_page
 
     chosen = work.options
+    networks, warning = about_networks(
+        {key: expert.spec for key, expert in segmenter.experts.items()}, list(segmenter.experts)
+    )
+    facts = {'recording': str(options.bag), **networks}
+    facts |= about_topics(next(iter(views.mappings.values())))
+    facts |= about_machine('labelled on', work.config.model.threads or torch.get_num_threads())
+    facts['command'] = f'sam_ad label {shlex.join(options.argv)}'
     text = PageText(
         f'Masks of {options.bag.name}',
-        facts={'recording': str(options.bag), 'networks': ', '.join(segmenter.experts)},
+        facts=facts,
+        left_out=views.left_out,
+        warning=warning,
     )
     with LabelProgress(console, 'drawing') as progress:
 
@@ -146,15 +210,18 @@ def _write_page(
             progress.advance(done, total)
             progress.count()
 
-        page = write_drive_page(
+        page = write_views_page(
             options.bag,
             options.out,
             options.out,
             segmenter.labels,
             text,
-            mapping=mapping,
-            options=BundleOptions(chosen.bundler, chosen.calibration, chosen.own_centre),
+            views.mappings,
+            options=BundleOptions(
+                chosen.bundler, chosen.calibration, chosen.own_centre, chosen.plausibility
+            ),
             progress=show,
+            tell=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
         )
     console.print(f'report: {page}', markup=False, highlight=False, soft_wrap=True)
 
@@ -163,7 +230,7 @@ def _label_fleet(
     options: argparse.Namespace, work: _Work, bags: Sequence[Path], console: Console
 ) -> int:
     """Label all recordings of a folder."""
-    from sam_ad_perception.bags.fleet import (
+    from sam_ad_perception.bags.labelling.fleet import (
         BagOutcome,
         Fate,
         FleetTask,
@@ -171,8 +238,9 @@ def _label_fleet(
         lock_folder,
         plan_jobs,
     )
-    from sam_ad_perception.nodes.model_loading import make_segmenter
+    from sam_ad_perception.nodes.segmentation.model_loading import make_segmenter
 
+    ends: list[BagOutcome] = []
     with lock_folder(options.out):
         work = _name_files(work)
         jobs = plan_jobs(options.bag, bags, options.out, _settings(options, work))
@@ -184,32 +252,43 @@ def _label_fleet(
             model = replace(work.config.model, threads=parallel.cpus)
             work = replace(work, config=replace(work.config, model=model))
         load = partial(make_segmenter, work.config)
-        task = FleetTask(load, work.options, dict(options.topic), dict(options.rectified))
+        rectified = dict(options.rectified)
+        task = FleetTask(load, work.options, dict(options.topic), rectified, work.views)
         if left:
-            ends += _label_all(console, left, task, parallel)
+            _label_all(console, left, task, parallel, ends)
     print_ends(console, ends, options.out)
     return 1 if any(end.fate is Fate.FAILED for end in ends) else 0
 
 
 def _label_all(
-    console: Console, jobs: Sequence[BagJob], task: FleetTask, parallel: RayOptions | None
-) -> list[BagOutcome]:
-    """Label, and show how far it is."""
-    from sam_ad_perception.bags.fleet import label_serially
-    from sam_ad_perception.bags.ray_fleet import label_with_ray
+    console: Console,
+    jobs: Sequence[BagJob],
+    task: FleetTask,
+    parallel: RayOptions | None,
+    ends: list[BagOutcome],
+) -> None:
+    """Label, show how far it is, and add what became of each recording to `ends`."""
+    from sam_ad_perception.bags.labelling.fleet import label_serially
+    from sam_ad_perception.bags.labelling.ray_fleet import label_with_ray
 
-    with FleetProgress(console, jobs) as progress:
-        ends = (
+    with FleetProgress(console, jobs) as progress, progress.name_compiling():
+        made = (
             label_with_ray(jobs, task, parallel, progress.show)
             if parallel
             else label_serially(jobs, task, progress.show)
         )
-        return [progress.end(end) for end in ends]
+        try:
+            ends.extend(map(progress.end, made))
+        except KeyboardInterrupt:
+            done = sum(not end.reason for end in ends)
+            raise KeyboardInterrupt(
+                f'{done} labelled bags are kept, the same command goes on with the others'
+            ) from None
 
 
 def _ray_options(options: argparse.Namespace, work: _Work, jobs: int) -> RayOptions | None:
     """Say how Ray is used; None for one recording after the other in this process."""
-    from sam_ad_perception.bags.ray_fleet import RayOptions
+    from sam_ad_perception.bags.labelling.ray_fleet import RayOptions
 
     on_gpu = work.config.model.device.startswith('cuda')
     gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(on_gpu)
@@ -226,7 +305,7 @@ def _ray_options(options: argparse.Namespace, work: _Work, jobs: int) -> RayOpti
 
 def _name_files(work: _Work) -> _Work:
     """Name the zoo and the checkpoints as each worker will find them."""
-    from sam_ad_perception.nodes.model_loading import model_files
+    from sam_ad_perception.nodes.segmentation.model_loading import model_files
 
     zoo, checkpoints = (str(path.resolve()) for path in model_files(work.config.model))
     table = work.files.get('routing table')
@@ -241,24 +320,31 @@ def _name_files(work: _Work) -> _Work:
 
 def _settings(options: argparse.Namespace, work: _Work) -> dict[str, str]:
     """All that decides about the masks, to know results of the same settings again."""
-    from sam_ad_perception.bags.provenance import describe_settings
-    from sam_ad_perception.core.parameters import flatten
+    from sam_ad_perception.bags.labelling.provenance import describe_settings
+    from sam_ad_perception.core.settings.parameters import flatten
 
     model = work.config.model
     said = {name: getattr(options, name) for name in ('copy', 'color', 'points', 'own_centre')}
     said |= {'topics': sorted(options.topic), 'rectified': sorted(map(str, options.rectified))}
+    if work.views:
+        said['views'] = sorted(map(str, work.views.items()))
     zoo, checkpoints = Path(model.zoo), Path(model.checkpoint_dir)
     return describe_settings(flatten(work.config), said, zoo, checkpoints, work.files)
 
 
 def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line of `label`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog='sam_ad label',
-        description='Label a rosbag2 recording (MCAP or SQLite): masks, confidence, depth image, '
-        'labelled points. Needs no ROS. Which topic is which sensor is guessed and printed. '
-        'Of a folder of recordings all are labelled; the same command again does only what is '
-        'not done, and one that fails does not stop the others.',
+        description='Label a recording (rosbag2 or ROS 1): masks, confidence, depth image, '
+        'labelled points, of every camera. Needs no ROS. Which topic is which sensor is guessed '
+        'and printed. Of a folder of recordings all are labelled; the same command again does '
+        'only what is not done, and one that fails does not stop the others.',
+        examples=(
+            'sam_ad label drive --out labelled --report',
+            'sam_ad label drive --out labelled --topic thermal:=/flir/image_raw --device cuda',
+            'sam_ad label recordings --out all_labelled --workers 4',
+        ),
     )
     _add_recording(parser)
     _add_model(parser)
@@ -269,10 +355,13 @@ def _parse_label(argv: Sequence[str]) -> argparse.Namespace:
 
 def _add_recording(parser: argparse.ArgumentParser) -> None:
     """What is labelled, where the result goes, and what the recording does not tell itself."""
-    from sam_ad_perception.bags import topics
+    from sam_ad_perception.commands.options.topics import (
+        add_calibration_option,
+        add_topic_options,
+    )
 
     parser.add_argument(
-        'bag', type=Path, help='folder, or .mcap or .db3 file; or a folder of those'
+        'bag', type=Path, help='folder, or .mcap, .db3 or (ROS 1) .bag file; or a folder of those'
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder of the labelled bag, or of all of them'
@@ -282,40 +371,26 @@ def _add_recording(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='replace a bag at --out; of several, those labelled with other settings',
     )
-    parser.add_argument(
-        '--topic',
-        action='append',
-        default=[],
-        type=_assignment,
-        metavar='ROLE:=NAME',
-        help=f'take NAME as ROLE, one of {", ".join(topics.ROLES)}; without NAME: leave ROLE out',
-    )
-    parser.add_argument(
-        '--rectified',
-        action='append',
-        default=[],
-        type=_rectified,
-        metavar='SENSOR:=true|false',
-        help='whether images are rectified, where the topic name does not tell',
-    )
-    parser.add_argument('--params', type=Path, help='parameter file of the segmentation node')
-    parser.add_argument(
-        '--calibration', type=Path, help='file of transforms and geometry that the bag lacks'
-    )
+    add_topic_options(parser)
+    add_params_option(parser)
+    add_calibration_option(parser)
     parser.add_argument(
         '--own-centre',
         action='store_true',
         help='camera frames sit in their own centres although CameraInfo.P has an offset',
     )
+    parser.add_argument(
+        '--check',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='of one recording: tell first what sam_ad check finds in its first second of work',
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     """Which network, and what it runs on."""
-    parser.add_argument('--model', help='entry of the zoo')
-    parser.add_argument('--zoo', help='zoo file')
-    parser.add_argument('--checkpoints', help='folder of checkpoints')
-    parser.add_argument('--device', help='for example cpu or cuda:0')
-    parser.add_argument('--threads', type=int, help='of the network on a CPU')
+    add_model_options(parser)
+    add_threads_option(parser)
     parser.add_argument(
         '--backend', choices=('torch', 'compile', 'onnx'), help='what runs the network'
     )
@@ -324,16 +399,19 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _add_fleet(parser: argparse.ArgumentParser) -> None:
     """How a folder of recordings is shared out."""
     fleet = parser.add_argument_group(
-        'a folder of recordings', f'Several at a time need Ray: {INSTALL_RAY}.'
+        'a folder of recordings', f'Several at a time need Ray: {INSTALL_RAY}'
     )
     fleet.add_argument(
         '--workers',
-        type=int,
+        type=whole_number(0),
         default=0,
         help='how many at a time; default: what there is room for',
     )
     fleet.add_argument(
-        '--cpus-per-worker', type=int, default=1, help='and threads of its network, default: 1'
+        '--cpus-per-worker',
+        type=whole_number(1),
+        default=1,
+        help='and threads of its network, default: 1',
     )
     fleet.add_argument(
         '--gpus-per-worker', type=float, help='default: 1 with a --device cuda, else 0'
@@ -351,45 +429,19 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ('copy', 'copy the recorded messages too'),
         ('color', 'write semantic/color'),
-        ('points', 'write semantic/points'),
+        ('points', 'write semantic/points, its mask and its confidence'),
     ):
         switch = argparse.BooleanOptionalAction
         parser.add_argument(f'--{name}', action=switch, default=True, help=text)
+    parser.add_argument(
+        '--rerun',
+        type=Path,
+        metavar='FILE.rrd',
+        help='of one recording: also write masks, depth, points and status for the viewer rerun '
+        '(pip install rerun-sdk)',
+    )
     parser.add_argument(
         '--report',
         action='store_true',
         help='of one recording: also write report.html at --out, with video and timeline',
     )
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    """Read `ROLE:=NAME`."""
-    role, given, name = text.partition(':=')
-    if not given:
-        raise argparse.ArgumentTypeError(f'expected ROLE:=NAME, got {text!r}')
-    return role, name
-
-
-def _rectified(text: str) -> tuple[str, bool]:
-    """Read `SENSOR:=true|false`."""
-    from sam_ad_perception.core.sensors import Modality
-
-    sensor, value = _assignment(text)
-    if sensor not in tuple(Modality) or value not in ('true', 'false'):
-        raise argparse.ArgumentTypeError(
-            f'expected SENSOR:=true|false with one of {[m.value for m in Modality]}, got {text!r}'
-        )
-    return Modality(sensor), value == 'true'
-
-
-def _model(config: ModelConfig, options: argparse.Namespace) -> ModelConfig:
-    """Put what the command line says over what the parameter file says."""
-    said = {
-        'key': options.model,
-        'zoo': options.zoo,
-        'checkpoint_dir': options.checkpoints,
-        'device': options.device,
-        'threads': options.threads,
-        'backend': options.backend,
-    }
-    return replace(config, **{name: value for name, value in said.items() if value is not None})

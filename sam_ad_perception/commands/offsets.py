@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sam_ad_perception.bags.clock_offsets import OffsetOptions, SensorOffset, estimate_offsets
 from sam_ad_perception.bags.reader import BagReader
-from sam_ad_perception.bags.time_offsets import OffsetOptions, SensorOffset, estimate_offsets
-from sam_ad_perception.bags.topics import ROLES, guess_topics
+from sam_ad_perception.bags.topics import choose_topics
+from sam_ad_perception.commands.options.topics import add_topic_option, check_bag
+from sam_ad_perception.core.console.command_line import CommandParser
 from sam_ad_perception.core.sensors import Modality
 
 if TYPE_CHECKING:
@@ -29,13 +31,16 @@ def main(argv: Sequence[str]) -> int:
         BagError: The recording cannot be read, or has no camera images.
     """
     options = _parse(argv)
+    check_bag(options.bag)
     from rich.console import Console
-    from rich.progress import Progress
+
+    from sam_ad_perception.commands.display.progress import LineProgress
+    from sam_ad_perception.commands.display.tables import print_table
 
     console = Console(stderr=True)
     looked_at = OffsetOptions(options.start, options.duration, options.max_offset)
-    with BagReader(options.bag) as reader, Progress(console=console) as bar:
-        mapping = guess_topics(reader.topics, dict(options.topic))
+    with BagReader(options.bag) as reader, LineProgress(console=console) as bar:
+        mapping = choose_topics(reader, dict(options.topic))
         task = bar.add_task('watching the motion', total=None)
         found = estimate_offsets(
             reader,
@@ -43,9 +48,11 @@ def main(argv: Sequence[str]) -> int:
             looked_at,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
-    console.print(offset_table(found))
+    print_table(console, offset_table(found))
     for modality, each in found.items():
-        if notes := '; '.join(filter(None, (each.method and f'from {each.method}', each.remark))):
+        clock = each.clock.sentence if each.clock else ''
+        method = each.method and f'from {each.method}'
+        if notes := '; '.join(filter(None, (clock, method, each.remark))):
             console.print(f'{modality}: {notes}', markup=False, highlight=False, soft_wrap=True)
     print(offset_yaml(found), end='')
     return 0 if all(each.offset_s is not None for each in found.values()) else 1
@@ -107,8 +114,17 @@ def offset_yaml(found: Mapping[Modality, SensorOffset]) -> str:
     """
     lines = ['/**:', '  ros__parameters:', '    bundler:', '      sync:']
     for modality, each in found.items():
-        if modality is Modality.CAMERA:
+        if each.clock is not None and each.offset_s is None:
+            lines.append(f'        # {each.clock.text}')
+        if each.clock is not None and each.clock.code == 'clock.drift':
+            lines.append(f'        # {each.clock.remedy}')
+        elif modality is Modality.CAMERA and each.clock is None:
             lines.append('        # offset_s of the camera is 0.0: the others are told against it')
+        elif each.clock_offset_s is not None and each.offset_s in (None, 0.0):
+            lines += [
+                f'        {modality}:',
+                f'          offset_s: {each.clock_offset_s:.4f}  # by arrivals alone',
+            ]
         elif each.offset_s is None or each.standard_error_s is None:
             hint = f'{each.hint_s:.4f} by arrivals alone'
             lines.append(f'        # {modality}: cannot be told from its motion; {hint}')
@@ -122,21 +138,15 @@ def offset_yaml(found: Mapping[Modality, SensorOffset]) -> str:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog='sam_ad offsets',
         description='Estimate how far the clock of each sensor of a rosbag2 recording runs ahead '
         "of the camera's, from how both move; and its rate, jitter and delay. The recording needs "
         'motion that varies: bumps, turns, braking. YAML to paste goes to standard output.',
+        examples=('sam_ad offsets drive', 'sam_ad offsets drive --start 60 --duration 120'),
     )
-    parser.add_argument('bag', type=Path, help='folder, or .mcap or .db3 file')
-    parser.add_argument(
-        '--topic',
-        action='append',
-        default=[],
-        type=_assignment,
-        metavar='ROLE:=NAME',
-        help=f'take NAME as ROLE, one of {", ".join(ROLES)}; without NAME: leave ROLE out',
-    )
+    parser.add_argument('bag', type=Path, help='folder, or .mcap, .db3 or (ROS 1) .bag file')
+    add_topic_option(parser)
     standard = OffsetOptions()
     for name, value, text in (
         ('start', standard.start_s, 'seconds to pass over'),
@@ -147,11 +157,3 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             f'--{name}', type=float, default=value, help=f'{text}, default: %(default)s'
         )
     return parser.parse_args(argv)
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    """Read `ROLE:=NAME`."""
-    role, given, name = text.partition(':=')
-    if not given:
-        raise argparse.ArgumentTypeError(f'expected ROLE:=NAME, got {text!r}')
-    return role, name

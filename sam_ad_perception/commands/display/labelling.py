@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sam_ad_perception.commands.display.tables import print_table
+from sam_ad_perception.core.console.printable import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sam_ad_perception.bags.fleet import BagJob, BagOutcome, BagProgress
-    from sam_ad_perception.bags.labelling import LabelReport
-    from sam_ad_perception.bags.topics import TopicMapping
+    from sam_ad_perception.bags.camera_views import CameraViews
+    from sam_ad_perception.bags.labelling.fleet import BagJob, BagOutcome, BagProgress
+    from sam_ad_perception.bags.labelling.view_run import LabelReport
 
 _FATES = {
     'duplicate': 'another one with the same header.stamp came before',
@@ -27,10 +31,12 @@ class LabelProgress:
     """A progress bar with masks, masks per second and the time left, in a `with` block."""
 
     def __init__(self, console: Console, title: str) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
+
+        from sam_ad_perception.commands.display.progress import LineProgress
 
         text = '{task.fields[masks]} masks, {task.fields[rate]:.1f}/s'
-        self._bar = Progress(
+        self._bar = LineProgress(
             '{task.description}',
             BarColumn(),
             TaskProgressColumn(),
@@ -38,6 +44,7 @@ class LabelProgress:
             TimeRemainingColumn(),
             console=console,
         )
+        self._title = title
         self._task = self._bar.add_task(title, total=None, masks=0, rate=0.0)
         self._masks = 0
         self._start = time.monotonic()
@@ -61,7 +68,19 @@ class LabelProgress:
 
     def title(self, text: str) -> None:
         """Show what it is about."""
+        self._title = text
         self._bar.update(self._task, description=text)
+
+    @contextmanager
+    def name_compiling(self) -> Iterator[None]:
+        """Show it in place of the title while kernels are compiled."""
+        from sam_ad_perception.commands.display.progress import name_compiling
+
+        def show(text: str) -> None:
+            self._bar.update(self._task, description=text or self._title)
+
+        with name_compiling(show, ''):
+            yield
 
 
 class FleetProgress:
@@ -86,6 +105,12 @@ class FleetProgress:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.__exit__(*exception)
+
+    @contextmanager
+    def name_compiling(self) -> Iterator[None]:
+        """See `LabelProgress.name_compiling`."""
+        with self._bar.name_compiling():
+            yield
 
     def show(self, progress: BagProgress) -> None:
         """Show how far a recording is; news of one that ended come late, and are nothing."""
@@ -117,15 +142,41 @@ class FleetProgress:
         self._bar.advance(done, sum(self._sizes.values()))
 
 
-def print_mapping(console: Console, bag: Path, mapping: TopicMapping) -> None:
-    """Tell which topic was taken for which sensor."""
+def print_views(console: Console, bag: Path, views: CameraViews) -> None:
+    """Tell which topic was taken for which sensor, of every camera."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table('role', 'topic', 'remark', title=escape(str(bag)), title_justify='left')
-    for row in mapping.rows():
-        table.add_row(*(escape(text) for text in row))
-    console.print(table)
+    first, *others = views.mappings.values()
+    names = list(views.mappings)
+    table = Table(
+        'role', 'topic', 'remark', title=escape(escape_controls(str(bag))), title_justify='left'
+    )
+    told = set()
+    for name, mapping in views.mappings.items():
+        for role, topic, remark in mapping.rows():
+            if others and role in ('camera', 'camera_info'):
+                remark = remark.partition('; not taken')[0]  # the other views' cameras
+                table.add_row(f'{name}: {role}', escape(topic), escape(remark))
+                told.add(topic)
+    for row in first.rows():
+        if row[1] not in told:
+            table.add_row(*(escape(text) for text in row))
+    print_table(console, table)
+    if views.left_out:
+        table = Table('not read', 'messages', 'why')
+        for row in views.left_out:
+            table.add_row(*(escape(text) for text in row))
+        print_table(console, table)
+    doubts = dict.fromkeys(doubt for each in views.mappings.values() for doubt in each.doubts())
+    lines = [f'please check: {doubt}' for doubt in doubts]
+    if others:
+        lines.append(
+            f'{len(names)} cameras are labelled, each under its name: {", ".join(names)} '
+            '(--view NAME or --topic camera:=TOPIC for fewer)'
+        )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_report(console: Console, report: LabelReport, out: Path) -> None:
@@ -137,14 +188,22 @@ def print_report(console: Console, report: LabelReport, out: Path) -> None:
         values = (each.p50, each.p95, each.p99, each.max)
         table.add_row(stage, *(f'{value:.1f}' for value in values))
     if report.frames:
-        console.print(table)
-    lines = [f'{count} masks from {subset}' for subset, count in report.used.items()]
+        print_table(console, table)
+    lines = [f'{name}: {each.frames} masks' for name, each in report.views.items()]
+    lines += [f'{count} masks from {subset}' for subset, count in report.used.items()]
     lines += [f'{n} masks without {why}' for why, n in report.missing.items()]
     lines += [f'{n} frames dropped: {reason}' for reason, n in report.dropped.items()]
+    lines += [f'{f.finding.sensor}: {f.finding.sentence} ({f.count} times)' for f in
+              report.findings]  # fmt: skip
     lines += _lost_frames(report)
     lines += [
         f'{t}: {u.count} messages not used: {u.reason}' for t, u in report.unreadable.items()
     ]
+    lines += [
+        f'{u.name} ({u.type}): {u.count} messages not read: {u.reason}' for u in report.unread
+    ]
+    lines += [f'recording: {remark}' for remark in report.remarks]
+    lines += [f'{note} ({n} times)' for note, n in report.transform_notes.items()]
     lines += [f'{topic} not copied: nobody defines its type' for topic in report.not_copied]
     lines += [f'{report.frames} masks written to {out}']
     for line in lines:  # reasons may hold brackets, which are no markup
@@ -163,6 +222,25 @@ def _lost_frames(report: LabelReport) -> list[str]:
     return lines
 
 
+def print_episode(console: Console, bag: Path) -> None:
+    """Say of a recording of a black box why it was written, and what is missing of it.
+
+    Args:
+        console: Where.
+        bag: The recording; of another one nothing is said.
+    """
+    from sam_ad_perception.bags.black_box.episodes import read_episode
+
+    note = read_episode(bag)
+    if note is None:
+        return
+    why = '; '.join(f'{kind}: {reason}' for kind, reason, _ in note.triggers)
+    lines = [f'written by a black box ({why})']
+    lines += [f'{loss}: masks may differ from those of the vehicle' for loss in note.losses]
+    for line in lines:
+        console.print(escape_controls(line), markup=False, highlight=False, soft_wrap=True)
+
+
 def print_ends(console: Console, ends: Sequence[BagOutcome], out: Path) -> None:
     """Tell what became of all recordings: how many of each fate, and why some failed."""
     from rich.markup import escape
@@ -173,7 +251,7 @@ def print_ends(console: Console, ends: Sequence[BagOutcome], out: Path) -> None:
         table = Table('failed', 'reason')
         for end in failed:
             table.add_row(escape(end.name), escape(end.reason))
-        console.print(table)
+        print_table(console, table)
     counts = Counter(end.fate.value for end in ends)
     fates = ', '.join(f'{count} {fate}' for fate, count in counts.items())
     masks = sum(end.masks for end in ends)

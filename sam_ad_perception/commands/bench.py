@@ -17,11 +17,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_ad_perception.core.measurement import (
+from sam_ad_perception.commands.display.progress import show_status
+from sam_ad_perception.commands.display.tables import print_table
+from sam_ad_perception.commands.options.model import (
+    add_model_options,
+    add_params_option,
+    override_model,
+)
+from sam_ad_perception.core.benchmarking import (
     Spread,
     best_ms,
     describe_machine,
     write_results,
+)
+from sam_ad_perception.core.console.command_line import (
+    CommandParser,
+    existing_file,
+    names_of,
+    whole_number,
 )
 from sam_ad_perception.core.sensors import Modality, PointCloud, SensorBundle
 
@@ -31,8 +44,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from sam_ad_perception.modeling.segmenter import Segmenter
-    from sam_ad_perception.nodes.configuration import SegmentationConfig
+    from sam_ad_perception.modeling.inference.segmenter import Segmenter
+    from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
 WAYS = {
     'torch': ('torch', False),
@@ -79,13 +92,16 @@ def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     from rich.console import Console
 
+    from sam_ad_perception.nodes.segmentation.model_loading import check_model
+
     console = Console()
     config = _read_config(options)
-    with console.status('simulating frames'):
+    check_model(config.model)
+    with show_status(console, 'simulating frames'):
         bundles = simulate_frames(options)
     rows = list(measure(config, bundles, options, console))
     for table in make_tables(rows, f'{config.model.key}: {_describe(bundles[0])}'):
-        console.print(table)
+        print_table(console, table)
     for row in rows:
         if row.way == 'torch':
             mask, peer = row.stages['mask'].p50, row.torch_mask_ms
@@ -130,7 +146,7 @@ def measure(
         for way in dict.fromkeys(('torch', *options.backends)):
             backend, half = WAYS[way]
             model = replace(config.model, backend=backend, half=half, threads=threads)
-            with console.status(f'{way}, {threads} threads'):
+            with show_status(console, f'{way}, {threads} threads'):
                 yield measure_way(replace(config, model=model), bundles, way, expected)
 
 
@@ -151,10 +167,10 @@ def measure_way(
     Returns:
         Its row.
     """
-    from sam_ad_perception.core.thermal import ThermalRanges
-    from sam_ad_perception.modeling.backends import TorchBackend
-    from sam_ad_perception.modeling.hardware_limits import count_work, measure_rates
-    from sam_ad_perception.nodes.model_loading import make_segmenter
+    from sam_ad_perception.core.images.thermal import ThermalRanges
+    from sam_ad_perception.modeling.inference.hardware_limits import count_work, measure_rates
+    from sam_ad_perception.modeling.runtimes.backends import TorchBackend
+    from sam_ad_perception.nodes.segmentation.model_loading import make_segmenter
 
     begun = time.perf_counter()
     segmenter = make_segmenter(config)
@@ -231,9 +247,9 @@ def measure_torch_mask(logits: Tensor, bundle: SensorBundle) -> float:
 
 def simulate_frames(options: argparse.Namespace) -> list[SensorBundle]:
     """Simulate frames of sensors as the command line has them."""
-    from sam_ad_perception.simulation.drive import DriveConfig
-    from sam_ad_perception.simulation.rig import load_rig
-    from sam_ad_perception.simulation.sample_frames import sample_frames
+    from sam_ad_perception.simulation.drives.drive import DriveConfig
+    from sam_ad_perception.simulation.drives.sample_frames import sample_frames
+    from sam_ad_perception.simulation.sensors.rig import load_rig
 
     config = DriveConfig(
         duration_s=0.1 * options.frames + 1.0,
@@ -288,33 +304,34 @@ def make_tables(rows: Sequence[BenchRow], title: str) -> Iterator[Table]:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog='sam_ad bench',
         description='Measure on this machine, with simulated frames of sensors of your sizes, '
         'which backend, precision and number of threads runs the chosen network fastest: whole '
         'frames by stage, the masks held against float32 torch, and how near the network comes '
         'to what the machine could do (operations over the measured rate of matrix products, '
-        'bytes over the measured bandwidth).',
-        epilog='A busy machine gives other figures: look at the load in the title.',
+        'bytes over the measured bandwidth). A busy machine gives other figures: look at the load '
+        'in the title.',
+        examples=(
+            'sam_ad bench',
+            'sam_ad bench --model mle_sam_fast --sensors camera,lidar --backends torch onnx',
+        ),
     )
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument('--model', help='entry of the zoo')
-    parser.add_argument('--params', type=Path, help='parameter file of the segmentation node')
-    parser.add_argument('--zoo', help='zoo file')
-    parser.add_argument('--checkpoints', help='folder of checkpoints')
-    parser.add_argument('--device', help='for example cpu or cuda:0')
+    add_model_options(parser)
+    add_params_option(parser)
     parser.add_argument(
         '--threads',
-        type=int,
+        type=whole_number(1),
         nargs='+',
         default=sorted({1, (cores + 1) // 2, cores}),
         help='default: %(default)s',
     )
     parser.add_argument('--backends', nargs='+', choices=WAYS, default=('torch', 'half', 'onnx'))
-    parser.add_argument('--frames', type=int, default=20, help='default: %(default)s')
+    parser.add_argument('--frames', type=whole_number(1), default=20, help='default: %(default)s')
     parser.add_argument(
         '--sensors',
-        type=lambda text: tuple(Modality(name) for name in text.split(',')),
+        type=_sensors,
         default=(Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR),
         metavar='NAME,NAME',
         help='of camera, thermal, event and lidar; default: all',
@@ -322,14 +339,21 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     for name, default in (('size', '400x640'), ('thermal-size', '256x320')):
         parser.add_argument(f'--{name}', type=_size, default=default, metavar='HxW')
     parser.add_argument('--event-size', type=_size, default='200x320', metavar='HxW')
-    parser.add_argument('--points', type=int, default=0, help='of a sweep; default: as simulated')
-    parser.add_argument('--rig', type=Path, help='file of sensors, see config/rig.example.yaml')
+    parser.add_argument(
+        '--points', type=whole_number(0), default=0, help='of a sweep; default: as simulated'
+    )
+    parser.add_argument(
+        '--rig',
+        type=existing_file('config/rig.example.yaml is one'),
+        help='file of sensors, see config/rig.example.yaml',
+    )
     parser.add_argument('--json', type=Path, help='also write the figures here')
-    options = parser.parse_args(argv)
-    for name in ('frames', *(['points'] if options.points else [])):
-        if getattr(options, name) < 1:
-            raise ValueError(f'--{name} must be 1 or more, got {getattr(options, name)}')
-    return options
+    return parser.parse_args(argv)
+
+
+def _sensors(text: str) -> tuple[Modality, ...]:
+    """Read `NAME,NAME`."""
+    return tuple(Modality(name) for name in names_of(Modality)(text))
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -345,19 +369,13 @@ def _size(text: str) -> tuple[int, int]:
 
 def _read_config(options: argparse.Namespace) -> SegmentationConfig:
     """What the parameter file says, and over it what the command line says."""
-    from sam_ad_perception.core.parameters import load
-    from sam_ad_perception.nodes.configuration import SegmentationConfig
+    from sam_ad_perception.core.settings.parameters import load
+    from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
     config = load(SegmentationConfig, options.params, 'segmentation') if options.params else None
     config = config or SegmentationConfig()
-    said = {
-        'key': options.model,
-        'zoo': options.zoo,
-        'checkpoint_dir': options.checkpoints,
-        'device': options.device,
-    }
-    given = {name: value for name, value in said.items() if value is not None}
-    return replace(config, model=replace(config.model, **given))
+    chosen = argparse.Namespace(**{**vars(options), 'threads': None})  # it has several
+    return replace(config, model=override_model(config.model, chosen))
 
 
 def _describe(bundle: SensorBundle) -> str:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sam_ad_perception.commands.options.model import ZOO_ADVICE
+from sam_ad_perception.core.console.command_line import existing_file
+from sam_ad_perception.core.console.install_advice import install_advice
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `sam_ad export` to its parser."""
@@ -17,8 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME,NAME',
         help='only this set of sensors; may be given several times',
     )
-    parser.add_argument('--zoo', help='zoo file, default: the one of the package')
-    parser.add_argument('--checkpoints', help='folder of checkpoints')
+    parser.add_argument(
+        '--zoo', type=existing_file(ZOO_ADVICE), help='zoo file, default: the one of the package'
+    )
+    parser.add_argument('--checkpoints', type=Path, help='folder of checkpoints')
 
 
 def run(options: argparse.Namespace, zoo_path: Path, checkpoint_dir: Path) -> int:
@@ -37,13 +43,17 @@ def run(options: argparse.Namespace, zoo_path: Path, checkpoint_dir: Path) -> in
             does not take, or a library is not installed.
         OSError: A file cannot be read or written.
     """
-    from sam_ad_perception.modeling.checkpoints import load_checkpoint
-    from sam_ad_perception.modeling.onnx_export import export_sensor_sets
-    from sam_ad_perception.modeling.zoo import build_model, load_zoo, sensor_sets
+    from sam_ad_perception.modeling.runtimes.onnx_export import export_sensor_sets
+    from sam_ad_perception.modeling.zoo.checkpoints import load_checkpoint
+    from sam_ad_perception.modeling.zoo.entries import (
+        build_model,
+        check_key,
+        load_zoo,
+        sensor_sets,
+    )
 
     zoo = load_zoo(zoo_path)
-    if options.model not in zoo:
-        raise ValueError(f'{zoo_path} has no model {options.model!r}, expected one of {list(zoo)}')
+    check_key(zoo, options.model, zoo_path)
     spec = zoo[options.model]
     network = build_model(spec)
     load_checkpoint(network, spec.checkpoint, checkpoint_dir)
@@ -56,5 +66,5 @@ def run(options: argparse.Namespace, zoo_path: Path, checkpoint_dir: Path) -> in
                 flush=True,
             )
     except ImportError as error:
-        raise ValueError(f'{error}: install the extra `export` of this package') from error
+        raise ValueError(f'{error}: {install_advice("export")}') from error
     return 0

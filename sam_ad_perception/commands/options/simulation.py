@@ -6,13 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
-from sam_ad_perception.simulation.conditions import CONDITIONS, Schedule
-from sam_ad_perception.simulation.configuration import DriveConfig
-from sam_ad_perception.simulation.faults import KINDS, parse_fault
-from sam_ad_perception.simulation.gallery import check_suffix
-from sam_ad_perception.simulation.render_pool import EXTRA_TRUTH
-from sam_ad_perception.simulation.rig import load_rig
-from sam_ad_perception.simulation.scene import SCENES, STREET
+from sam_ad_perception.core.console.command_line import existing_file, whole_number
+from sam_ad_perception.simulation.drives.configuration import DriveConfig
+from sam_ad_perception.simulation.drives.gallery import check_suffix
+from sam_ad_perception.simulation.drives.render_pool import EXTRA_TRUTH
+from sam_ad_perception.simulation.faults.effects import KINDS, parse_fault
+from sam_ad_perception.simulation.sensors.rig import load_rig
+from sam_ad_perception.simulation.street.scene import SCENES, STREET
+from sam_ad_perception.simulation.weather.conditions import CONDITIONS, Schedule
 
 BAG, FOLDER = 'bag', 'folder'
 _WORTH_PROCESSES_S = 3.0
@@ -39,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--val', type=int, default=0, help='of a folder: the last ones go into val/, default: 0'
     )
-    parser.add_argument('--rig', type=Path, help='file of sensors, see config/rig.example.yaml')
+    parser.add_argument(
+        '--rig',
+        type=existing_file('config/rig.example.yaml is one'),
+        help='file of sensors, see config/rig.example.yaml',
+    )
     parser.add_argument(
         '--events', choices=('evt3', 'mono'), default='evt3', help='encoding of event packets'
     )
@@ -57,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='also draw this street in every condition and with every fault, as .png or .jpg',
     )
     parser.add_argument(
-        '--workers', type=int, help='processes that render; default: one per processor, at most 8'
+        '--workers',
+        type=whole_number(1),
+        help='processes that render; default: one per processor, at most 8',
     )
 
 

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from sam_ad_perception import cli
+from sam_ad_perception.commands import cli
 from sam_ad_perception.core.sensors import Modality, PointCloud
-from sam_ad_perception.simulation.drive import DriveConfig
-from sam_ad_perception.simulation.sample_frames import sample_frames, spread_points
+from sam_ad_perception.simulation.drives.drive import DriveConfig
+from sam_ad_perception.simulation.drives.sample_frames import sample_frames, spread_points
 
 
 def test_bench_measures_and_advises(tmp_path, capsys):
@@ -51,7 +51,10 @@ def test_points_are_spread_in_the_order_of_time():
 def test_threads_of_torch_wait_without_spinning_unless_the_user_says_so(given):
     environment = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
     environment |= {'OMP_WAIT_POLICY': given} if given else {}
-    script = 'import os, sam_ad_perception.modeling; print(os.environ["OMP_WAIT_POLICY"])'
+    script = (
+        'import os; from sam_ad_perception.modeling.openmp import wait_passively; '
+        'wait_passively(); print(os.environ["OMP_WAIT_POLICY"])'
+    )
     done = subprocess.run(
         [sys.executable, '-c', script], capture_output=True, text=True, env=environment, check=True
     )

@@ -11,20 +11,22 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.simulation.command import (
+from sam_ad_perception.commands.display.progress import LineProgress, name_compiling, show_status
+from sam_ad_perception.commands.options.simulation import (
     FOLDER,
     add_arguments,
     count_workers,
     read_config,
     read_folder,
 )
-from sam_ad_perception.simulation.configuration import DriveConfig
-from sam_ad_perception.simulation.drive import Drive
-from sam_ad_perception.simulation.gallery import write_gallery
-from sam_ad_perception.simulation.recording import record
+from sam_ad_perception.core.console.command_line import CommandParser
+from sam_ad_perception.simulation.drives.configuration import DriveConfig
+from sam_ad_perception.simulation.drives.drive import Drive
+from sam_ad_perception.simulation.drives.gallery import write_gallery
+from sam_ad_perception.simulation.drives.recording import record
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         console.print(f'{count:6d} {topic}', highlight=False)
     console.print(f'written to {options.out}', highlight=False, soft_wrap=True)
     if options.gallery:
-        with console.status('drawing the gallery'):
+        with show_status(console, 'drawing the gallery'):
             write_gallery(options.gallery, config)
         console.print(f'drawn in {options.gallery}', highlight=False, soft_wrap=True)
     return 0
@@ -69,14 +71,15 @@ def write_bag(
         _make_bar(console) as bar,
     ):
         task = bar.add_task('simulating', total=1.0)
-        return record(
-            Drive(config),
-            writer,
-            encoding=options.events,
-            workers=count_workers(options),
-            extra=options.truth,
-            progress=lambda share: bar.update(task, completed=share),
-        )
+        with name_compiling(lambda text: bar.update(task, description=text), 'simulating'):
+            return record(
+                Drive(config),
+                writer,
+                encoding=options.events,
+                workers=count_workers(options),
+                extra=options.truth,
+                progress=lambda share: bar.update(task, completed=share),
+            )
 
 
 def write_folder(
@@ -88,7 +91,7 @@ def write_folder(
 
     Args:
         options: Of the command line.
-        drives: See `simulation.command.read_folder`.
+        drives: See `commands.options.simulation.read_folder`.
         console: Where progress is shown.
 
     Returns:
@@ -127,18 +130,23 @@ def _record_drive(
         return record(drive, writer, encoding=options.events, extra=options.truth)
 
 
-def _make_bar(console: Console) -> Progress:
+def _make_bar(console: Console) -> LineProgress:
     columns = TextColumn('{task.description}'), BarColumn(), TaskProgressColumn()
-    return Progress(*columns, TimeRemainingColumn(), console=console)
+    return LineProgress(*columns, TimeRemainingColumn(), console=console)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog='sam_ad simulate',
         description='Write a simulated drive with camera, thermal, event and lidar topics, tf and '
         'ground truth as a rosbag2 recording (MCAP), or many of them as a folder to train on. The '
         'seed decides everything.',
+        examples=(
+            'sam_ad simulate drive --condition night+rain --fault camera:black:2.0:3.0',
+            'sam_ad simulate drives --format folder --drives 20 --val 4 --condition day '
+            '--condition fog',
+        ),
     )
     parser.add_argument('out', type=Path, help='folder of the bag, or of the drives')
     add_arguments(parser)
