@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 OPTIMIZERS = ('adamw', 'adam')
-DECAYS = ('cosine', 'poly', 'constant')
+DECAYS = ('cosine', 'poly', 'warmup_poly', 'constant')
+DISTANCES = ('l1', 'l2')
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,12 @@ class OptimizerConfig:
         betas: Decay of the moments.
         weight_decay: Of parameters with two or more dimensions.
         decay_vectors: Whether vectors (biases, norms) are decayed too.
-        decay: `cosine`, `poly` for (1 - progress) ** power, or `constant`.
+        decay: `cosine`, `poly` for (1 - progress) ** power, `constant`, or `warmup_poly`: the
+            same power, but of the progress since the end of the warm-up (`WarmupPolyLR` of the
+            code lineage of MLE-SAM), so that the warm-up ends at the full rate.
         power: See `decay`.
+        tail: Of `warmup_poly`: share of the run after its end at which the rate would be 0; the
+            lineage plans one epoch more than it runs.
         per_epoch: Whether the rate changes between epochs only.
         warmup_steps: Steps of the warm-up.
         warmup_epochs: Epochs of the warm-up; the longer of the two counts.
@@ -43,6 +48,7 @@ class OptimizerConfig:
     decay_vectors: bool = False
     decay: str = 'cosine'
     power: float = 0.9
+    tail: float = 0.0
     per_epoch: bool = False
     warmup_steps: int = 100
     warmup_epochs: float = 0.0
@@ -75,6 +81,7 @@ class LossConfig:
     Attributes:
         main: OHEM cross-entropy of the main head.
         aux: OHEM cross-entropy of the auxiliary head.
+        aux_stride: It is taken on every n-th of the pixels that the main head is taken on.
         dice: Dice of the main head over the classes present.
         dice_all: Whether it is the mean over all classes of each image instead, as in AD-SAM's
             code: whatever goes to a class that is absent is fully wrong then.
@@ -83,12 +90,18 @@ class LossConfig:
         surface: Its error weighed by the distance to the nearest border, label pixels.
         ohem_threshold: Pixels whose true class has at least this probability are easy.
         stride: The loss is taken on every n-th label pixel, at an offset drawn per step.
-        reconstruction: L1 of FusionSAM's reconstructions, where its autoencoders are trained.
+        reconstruction: Distance of FusionSAM's reconstructions, where its autoencoders are
+            trained.
+        distance: `l1` or `l2` of them; the paper's is `l2` (Eq. 5).
         commitment: Distance of features and codes, likewise.
+
+    Raises:
+        ValueError: A field is out of range.
     """
 
     main: float = 1.0
     aux: float = 1.0
+    aux_stride: int = 1
     dice: float = 0.0
     dice_all: bool = False
     focal: float = 0.0
@@ -97,7 +110,16 @@ class LossConfig:
     ohem_threshold: float = 0.7
     stride: int = 1
     reconstruction: float = 1.0
+    distance: str = 'l1'
     commitment: float = 0.25
+
+    def __post_init__(self) -> None:
+        if min(self.stride, self.aux_stride) < 1:
+            raise ValueError(
+                f'stride and aux_stride must be 1 or more, got {self.stride}, {self.aux_stride}'
+            )
+        if self.distance not in DISTANCES:
+            raise ValueError(f'distance must be one of {DISTANCES}, got {self.distance!r}')
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from sam_ad_perception.simulation.conditions import check_schedule
+from sam_ad_perception.simulation.weather.conditions import check_schedule
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class DataConfig:
         seeds: First seed, and the one after the last. Seeds 0-99 are held back for evaluation.
         frames_per_drive: Frames at random times of each drive.
         duration_s: Length of each drive, seconds.
-        conditions: Light and weather of simulated drives, in turn: see `simulation.conditions`.
+        conditions: Light and weather of simulated drives, in turn: see
+            `simulation.weather.conditions`.
         size: Size `(H, W)` at which inputs of simulated drives are kept, pixels, so that networks
             of several sizes share them; empty keeps them at the entry's own.
         workers: Processes that render; 0 where another process does.
@@ -25,10 +27,15 @@ class DataConfig:
         index: File of sound frames that `training.prepare` wrote; empty looks at the folder.
         limit: Only so many frames of a dataset on disk, the first in its order, to see how little
             data will do; 0 for all.
-        label_space: Of labelled recordings that do not say what their labels mean.
+        label_space: Of labelled recordings that do not say what their labels mean: a key of
+            `LABEL_SPACES`, or a YAML file of own classes.
         calibration: File of what labelled recordings lack: transforms, camera geometry.
-        skip_damaged: Whether a batch with a file that cannot be read is said and left out; else
-            the run ends there.
+        pseudo_labels: Whether recordings without truth are learned from by the masks that a
+            network gave them. Validation never is.
+        without: Sensors of the network that no frame needs to have; any other that none has ends
+            the run before it begins.
+        skip_damaged: Whether a frame that cannot be read is said and another one taken; else the
+            run ends there.
 
     Raises:
         ValueError: A field is out of range.
@@ -47,9 +54,15 @@ class DataConfig:
     limit: int = 0
     label_space: str = ''
     calibration: str = ''
+    pseudo_labels: bool = False
+    without: tuple[str, ...] = ()
     skip_damaged: bool = False
 
     def __post_init__(self) -> None:
+        for name in ('index', 'calibration', 'label_space'):
+            value = getattr(self, name)
+            if value.startswith('~'):
+                object.__setattr__(self, name, str(Path(value).expanduser()))
         if not 100 <= self.seeds[0] < self.seeds[1]:
             raise ValueError(
                 f'seeds must be a range from 100 on (0-99 are held back), got {self.seeds}'

@@ -48,6 +48,18 @@ class MachineConfig:
 
 
 @dataclass(frozen=True)
+class ResumeConfig:
+    """What may differ where a run goes on.
+
+    Attributes:
+        allow: Names of settings (such as `optimizer.name`) whose new value counts although a run
+            is refused where they change.
+    """
+
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ValidationConfig:
     """How often a run is measured and shown, on frames that it does not learn from.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -9,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from sam_ad_perception.core.records import build_record
-from training.augmentation_config import AugmentationConfig
-from training.data_config import DataConfig, SubsetConfig
-from training.latents_config import LatentStageConfig
-from training.optimization_config import LossConfig, OptimizerConfig, ScheduleConfig
-from training.run_config import MachineConfig, ValidationConfig
+from sam_ad_perception.core.settings.yaml_documents import parse_yaml, read_yaml
+from sam_ad_perception.core.settings.yaml_records import build_record
+from training.configuration.augmentation import AugmentationConfig
+from training.configuration.autoencoder import LatentStageConfig
+from training.configuration.data import DataConfig, SubsetConfig
+from training.configuration.optimization import LossConfig, OptimizerConfig, ScheduleConfig
+from training.configuration.place import MachineConfig, ResumeConfig, ValidationConfig
 
 SIMULATED = 'simulated'
 
@@ -35,8 +35,11 @@ class TrainConfig:
         zoo: Path of the zoo.
         checkpoints: Folder of the official weights that the entry starts from; empty takes
             $SAM_AD_CHECKPOINTS, else `models/checkpoints`.
-        start: Weights of the same network that the run goes on from, a safetensors file that an
-            earlier run wrote; empty starts from scratch, or from official weights.
+        start: Weights that the run goes on from: an entry of the zoo, or a file of weights (our
+            own, or a state of PyTorch or Lightning). What fits is kept; heads of other classes
+            are made anew. Empty starts from scratch, or from official weights.
+        classes: Own classes (`names`, `colours`, `ignore`, `aliases`) that the network gets in
+            place of its entry's; empty keeps those.
         half: Whether the weights are exported in half precision.
         seed: Of weights and batches.
         threads: Threads of torch; 0 keeps its own number.
@@ -53,6 +56,7 @@ class TrainConfig:
     zoo: str = 'models/zoo.yaml'
     checkpoints: str = ''
     start: str = ''
+    classes: Mapping[str, Any] = field(default_factory=dict)
     half: bool = True
     seed: int = 0
     threads: int = 0
@@ -64,9 +68,12 @@ class TrainConfig:
     latents: LatentStageConfig = field(default_factory=LatentStageConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
+    resume: ResumeConfig = field(default_factory=ResumeConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
+        for name in ('cache_dir', 'output_dir', 'root', 'zoo', 'checkpoints', 'start'):
+            object.__setattr__(self, name, expand_home(getattr(self, name), name))
         simulated = self.dataset == SIMULATED
         if simulated and self.root:
             raise ValueError(f'root is of a dataset on disk, got {self.root!r} for {SIMULATED}')
@@ -92,6 +99,27 @@ class TrainConfig:
         return Path(self.checkpoints or default)
 
 
+def expand_home(path: str, name: str) -> str:
+    """Put the home folder for `~` at the start of a path, as the shell does not behind a `=`.
+
+    Args:
+        path: The path; may be empty.
+        name: Of the setting, for the error.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: There is no such user.
+    """
+    if not path.startswith('~'):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise ValueError(f'{name} {path!r} starts with ~ of a user that is not here') from error
+
+
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a run's configuration.
 
@@ -106,21 +134,38 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         ValueError: An unknown or ill-typed field, or an override that is not `name=value`.
         OSError: The file cannot be read.
     """
-    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    content = read_yaml(path)
     if not isinstance(content, dict):
-        raise ValueError(f'{path} must hold a mapping, got {content!r}')
+        raise ValueError(f'{path} must hold a mapping, got {type(content).__name__}')
+    return build_record(TrainConfig, apply_overrides(content, overrides), path.name)
+
+
+def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Put settings of the command line over those of a file.
+
+    Args:
+        content: Nested settings.
+        overrides: `dotted.name=value` each; the value is read as YAML.
+
+    Returns:
+        New nested settings.
+
+    Raises:
+        ValueError: An override is not `name=value`, or its name leads through a value.
+    """
+    settings: dict[str, Any] = copy.deepcopy(dict(content))
     for override in overrides:
         name, separator, value = override.partition('=')
         if not separator or not name:
             raise ValueError(f'an override must be name=value, got {override!r}')
         *parents, leaf = name.split('.')
-        place = content
+        place = settings
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise ValueError(f'override {name!r}: {parent!r} is a value, not a section')
-        place[leaf] = yaml.safe_load(value)
-    return build_record(TrainConfig, content, path.name)
+        place[leaf] = parse_yaml(value, f'override {name}')
+    return settings
 
 
 def to_mapping(config: TrainConfig) -> Mapping[str, Any]:

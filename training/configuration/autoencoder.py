@@ -4,7 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.vqgan_losses import VqganWeights
+RECONSTRUCTIONS = ('l1', 'l2')
+
+
+@dataclass(frozen=True)
+class VqganWeights:
+    """Weights of the terms.
+
+    Attributes:
+        reconstruction: Of the distance between image and reconstruction.
+        distance: `l1`, or `l2` as the paper writes it.
+        perceptual: Of the distance in feature space (alpha); needs a feature network.
+        adversarial: Of the generator's hinge loss (beta); needs a discriminator.
+        commitment: Of the distance between features and codes (gamma times 0.25). The codes
+            follow by moving averages, which takes the place of the formula's first term.
+        adversarial_start: Share of the training after which the adversarial term counts.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    reconstruction: float = 1.0
+    distance: str = 'l1'
+    perceptual: float = 1.0
+    adversarial: float = 0.1
+    commitment: float = 0.25
+    adversarial_start: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.distance not in RECONSTRUCTIONS:
+            raise ValueError(f'distance must be one of {RECONSTRUCTIONS}, got {self.distance!r}')
+        weights = (self.reconstruction, self.perceptual, self.adversarial, self.commitment)
+        if min(weights) < 0:
+            raise ValueError(f'weights must be 0 or more, got {weights}')
+        if not 0 <= self.adversarial_start <= 1:
+            raise ValueError(f'adversarial_start must be in [0, 1], got {self.adversarial_start}')
 
 
 @dataclass(frozen=True)

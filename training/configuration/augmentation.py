@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from training.sensor_faults import fault_cases
+from training.configuration.fault_cases import fault_cases
+
+SCALE_DRAWS = ('log', 'uniform')
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class AugmentationConfig:
         scales: Least and greatest size of a frame before a piece of the network's input size is
             cut out of it, relative to that size; what is missing around a smaller frame is
             unlabeled.
+        scale_draw: `log` draws sizes below 1 as often as above, `uniform` evenly.
+        keep_aspect: Whether a frame keeps its proportions when it is scaled, with `scales`
+            relative to the shorter side; else it is stretched like the network's input.
         piece: Size `(H, W)` of that piece, pixels, where it is to be another one: a smaller piece
             takes less time. Empty for the network's input size.
         flip: Probability that a frame is mirrored.
@@ -81,7 +86,8 @@ class AugmentationConfig:
         saturation: Likewise of the saturation.
         hue: Likewise of the hue, as a share of the colour circle, at most 0.5.
         blur: Probability that the camera's picture is blurred.
-        faults: By modality, probability that one of the faults of `simulation.faults` befalls
+        faults: By modality, probability that one of the faults of `simulation.faults.effects`
+            befalls
             what the sensor measured, before anything is made of it; which one is drawn.
         corruption: Sensors that fail, of all frames.
 
@@ -91,6 +97,8 @@ class AugmentationConfig:
 
     vary: bool = True
     scales: tuple[float, float] = (1.0, 1.0)
+    scale_draw: str = 'log'
+    keep_aspect: bool = False
     piece: tuple[int, ...] = ()
     flip: float = 0.0
     colour: float = 0.0
@@ -105,6 +113,8 @@ class AugmentationConfig:
     def __post_init__(self) -> None:
         if not 0 < self.scales[0] <= self.scales[1]:
             raise ValueError(f'scales must be positive and rising, got {self.scales}')
+        if self.scale_draw not in SCALE_DRAWS:
+            raise ValueError(f'scale_draw must be one of {SCALE_DRAWS}, got {self.scale_draw!r}')
         if self.piece and (len(self.piece) != 2 or min(self.piece) < 1):
             raise ValueError(f'piece must be (H, W) in pixels or empty, got {self.piece}')
         for name in ('flip', 'colour', 'blur', 'brightness', 'contrast', 'saturation'):
@@ -133,10 +143,12 @@ class AugmentationConfig:
         shares = [self.colour, self.blur, *self.faults.values()]
         for kind in self.corruption.kinds:
             shares += kind.values()
-        return not (self.vary or self.piece or self.scales != (1.0, 1.0) or max(shares) > 0)
+        changed = bool(self.piece) or self.keep_aspect or self.scales != (1.0, 1.0)
+        return not (self.vary or changed or max(shares) > 0)
 
     @property
     def of_frames(self) -> bool:
         """Whether single frames are changed, which rendered ones cannot be."""
         shares = (self.flip, self.colour, self.blur, *self.faults.values())
-        return bool(self.piece) or self.scales != (1.0, 1.0) or max(shares) > 0
+        cut = bool(self.piece) or self.keep_aspect or self.scales != (1.0, 1.0)
+        return cut or max(shares) > 0
