@@ -12,15 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam_ad_perception.core.sensors import Modality
-from training.datasets.files import (
+from training.frames.frame import LabelledFrame, bundle_in_view
+from training.frames.image_files import read_rgb
+from training.frames.image_folders import (
     DatasetLayout,
     FrameFiles,
     first_existing,
-    read_labels,
-    read_rgb,
     sorted_files,
 )
-from training.datasets.frames import LabelledFrame, bundle_in_view
+from training.frames.label_images import read_ids
 
 _OLD_END = '_train_id.png'
 
@@ -39,7 +39,7 @@ def find_frames(root: Path, split: str) -> list[FrameFiles]:
 def read_frame(files: FrameFiles) -> LabelledFrame:
     """See `DatasetLayout.read`."""
     bundle = bundle_in_view({Modality.CAMERA: read_rgb(files.files['camera'])})
-    return LabelledFrame(files.name, bundle, read_labels(files.files['labels']))
+    return LabelledFrame(files.name, bundle, read_ids(files.files['labels']))
 
 
 LAYOUT = DatasetLayout(

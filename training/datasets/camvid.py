@@ -12,16 +12,16 @@ from pathlib import Path
 
 from sam_ad_perception.core.labels import apply_mapping
 from sam_ad_perception.core.sensors import Modality
-from training.datasets.files import (
+from training.frames.frame import LabelledFrame, bundle_in_view
+from training.frames.image_files import read_rgb
+from training.frames.image_folders import (
     DatasetError,
     DatasetLayout,
     FrameFiles,
     label_table,
-    read_labels,
-    read_rgb,
     sorted_files,
 )
-from training.datasets.frames import LabelledFrame, bundle_in_view
+from training.frames.label_images import read_ids
 
 _CLASSES = 11
 _TABLE = label_table({label: label for label in range(_CLASSES)})
@@ -39,7 +39,7 @@ def find_frames(root: Path, split: str) -> list[FrameFiles]:
 def read_frame(files: FrameFiles) -> LabelledFrame:
     """See `DatasetLayout.read`."""
     path = files.files['labels']
-    labels = read_labels(path)
+    labels = read_ids(path)
     if labels.max() > _CLASSES:
         raise DatasetError(f'{path} has label id {labels.max()}, expected 0 to {_CLASSES}')
     bundle = bundle_in_view({Modality.CAMERA: read_rgb(files.files['camera'])})

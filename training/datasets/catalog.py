@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
+from sam_ad_perception.core.registry import Registry
 from training.datasets import (
     bdd100k,
     camvid,
@@ -16,13 +16,18 @@ from training.datasets import (
     mfnet,
     muses,
 )
-from training.datasets.files import DatasetLayout, FileDataset, open_split
-from training.datasets.frames import Dataset, DatasetError
-from training.datasets.index import read_index
-from training.datasets.recordings import Recordings, find_bags
+from training.datasets.own import folders
+from training.datasets.own.folders import open_folders
+from training.datasets.own.recordings import Recordings, find_bags
+from training.frames.frame import Dataset, DatasetError
+from training.frames.image_folders import DatasetLayout, FileDataset, open_split
+from training.frames.index import read_index
 
-RECORDINGS = 'recordings'
-LAYOUTS: Mapping[str, DatasetLayout] = MappingProxyType(
+RECORDINGS, FOLDERS = 'recordings', folders.NAME
+LAYOUTS: Registry[DatasetLayout] = Registry(
+    'sam_ad_perception.datasets',
+    'dataset',
+    DatasetLayout,
     {
         layout.name: layout
         for layout in (
@@ -37,10 +42,15 @@ LAYOUTS: Mapping[str, DatasetLayout] = MappingProxyType(
             mcubes.LAYOUT,
             camvid.LAYOUT,
         )
-    }
+    },
 )
-"""The published datasets."""
-DATASETS = (*LAYOUTS, RECORDINGS)
+"""The published datasets, and those of installed packages: entry points of this group, each a
+`DatasetLayout`."""
+
+
+def dataset_names() -> list[str]:
+    """The names that a dataset may have on the command line."""
+    return [*LAYOUTS, RECORDINGS, FOLDERS]
 
 
 def layout_of(name: str) -> DatasetLayout:
@@ -56,7 +66,9 @@ def layout_of(name: str) -> DatasetLayout:
         DatasetError: There is none of this name.
     """
     if name not in LAYOUTS:
-        raise DatasetError(f'dataset must be one of {list(DATASETS)}, got {name!r}')
+        broken = LAYOUTS.broken.get(name)
+        why = f'; it cannot be used: {broken}' if broken else ''
+        raise DatasetError(f'dataset must be one of {dataset_names()}, got {name!r}{why}')
     return LAYOUTS[name]
 
 
@@ -70,13 +82,15 @@ def open_dataset(
     cache: Path = Path('runs/recordings'),
     label_space: str = '',
     calibration: Path | None = None,
+    pseudo_labels: bool = False,
+    skip_refused: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Open a split of a dataset.
 
     Args:
-        name: One of `DATASETS`.
-        root: Its folder.
+        name: One of `dataset_names`.
+        root: Its folder; of own folders the YAML file that tells them.
         split: One of its splits.
         partial: Whether less than the published number of frames will do.
         index: File that `training.prepare` wrote: its frames are taken, without looking at the
@@ -84,6 +98,8 @@ def open_dataset(
         cache: Where frames of recordings are kept.
         label_space: Of recordings that do not state it.
         calibration: File of transforms and camera geometry that recordings lack.
+        pseudo_labels: Whether predictions stand for truth in recordings that have none.
+        skip_refused: Whether labels of recordings that cannot be used are left out and counted.
         progress: Called with recordings done and in all.
 
     Returns:
@@ -92,9 +108,19 @@ def open_dataset(
     Raises:
         DatasetError: There is no such dataset or split, or it is not whole.
     """
+    if name == FOLDERS:
+        return open_folders(root, split, cache)
     if name == RECORDINGS:
         bags = find_bags(root, split)
-        return Recordings(bags, cache, label_space, calibration, progress)
+        return Recordings(
+            bags,
+            cache,
+            label_space,
+            calibration,
+            progress,
+            pseudo_labels=pseudo_labels,
+            skip_refused=skip_refused,
+        )
     layout = layout_of(name)
     if index is None:
         return open_split(layout, root, split, partial)

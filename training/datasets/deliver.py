@@ -18,14 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import Modality
-from training.datasets.files import (
-    DatasetLayout,
-    FrameFiles,
-    read_labels,
-    read_rgb,
-    sorted_files,
-)
-from training.datasets.frames import LabelledFrame, bundle_in_view
+from training.frames.frame import LabelledFrame, bundle_in_view
+from training.frames.image_files import read_rgb
+from training.frames.image_folders import DatasetLayout, FrameFiles, sorted_files
+from training.frames.label_images import read_ids
 
 CONDITIONS = ('cloud', 'fog', 'night', 'rain', 'sun')
 CASES = ('motionblur', 'overexposure', 'underexposure', 'lidarjitter', 'eventlowres')
@@ -71,7 +67,7 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
         images[Modality.EVENT] = np.asarray(
             cv2.resize(event, whole, interpolation=cv2.INTER_NEAREST), np.uint8
         )
-    labels = shift_ids(read_labels(files.files['labels']))
+    labels = shift_ids(read_ids(files.files['labels'], first_channel=True))
     return LabelledFrame(files.name, bundle_in_view(images), labels, files.condition, files.case)
 
 
@@ -94,4 +90,5 @@ LAYOUT = DatasetLayout(
     find_frames,
     read_frame,
     label_suffix='_semantic_front.png',
+    own_ids=False,
 )

@@ -13,17 +13,16 @@ from pathlib import Path
 
 from sam_ad_perception.core.labels import LABEL_SPACES, apply_mapping
 from sam_ad_perception.core.sensors import Modality
-from training.datasets.files import (
+from training.frames.frame import LabelledFrame, bundle_in_view
+from training.frames.image_files import read_grey, read_rgb
+from training.frames.image_folders import (
     DatasetLayout,
     FrameFiles,
     check_ids,
     label_table,
-    read_grey,
-    read_labels,
-    read_rgb,
     sorted_files,
 )
-from training.datasets.frames import LabelledFrame, bundle_in_view
+from training.frames.label_images import read_ids
 
 _WITHOUT_BACKGROUND = label_table({label: label - 1 for label in range(1, 15)})
 _SPLITS = {'train': 1220, 'test': 280}
@@ -50,7 +49,7 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
     """See `DatasetLayout.read`; with background as class 0."""
     colour, thermal = read_rgb(files.files['camera']), read_grey(files.files['thermal'])
     bundle = bundle_in_view({Modality.CAMERA: colour, Modality.THERMAL: thermal})
-    return LabelledFrame(files.name, bundle, read_labels(files.files['labels']))
+    return LabelledFrame(files.name, bundle, read_ids(files.files['labels']))
 
 
 def read_without_background(files: FrameFiles) -> LabelledFrame:
@@ -63,5 +62,5 @@ def read_without_background(files: FrameFiles) -> LabelledFrame:
 
 LAYOUT_15 = DatasetLayout('fmb15', 'fmb15', _SPLITS, find_frames, read_frame, _WITHHELD)
 LAYOUT_14 = DatasetLayout(
-    'fmb14', 'fmb14', _SPLITS, find_frames, read_without_background, _WITHHELD
+    'fmb14', 'fmb14', _SPLITS, find_frames, read_without_background, _WITHHELD, own_ids=False
 )

@@ -19,17 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import Modality
-from training.datasets.files import (
+from training.frames.frame import LabelledFrame, bundle_in_view
+from training.frames.image_files import read_grey, read_image
+from training.frames.image_folders import (
     DatasetError,
     DatasetLayout,
     FrameFiles,
     first_existing,
-    read_grey,
-    read_image,
-    read_labels,
     read_list,
 )
-from training.datasets.frames import LabelledFrame, bundle_in_view
+from training.frames.label_images import read_ids
 
 CUT = 192
 """Columns that are cut off at the left, pixels."""
@@ -81,7 +80,7 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
         'nir': np.repeat(infrared[:, :, None], 3, axis=2),
     }
     pictures = {name: np.ascontiguousarray(image[:, CUT:]) for name, image in pictures.items()}
-    labels = np.ascontiguousarray(read_labels(files.files['labels'])[:, CUT:])
+    labels = np.ascontiguousarray(read_ids(files.files['labels'])[:, CUT:])
     bundle = bundle_in_view({Modality.CAMERA: colour})
     return LabelledFrame(files.name, bundle, labels, pictures=pictures)
 

@@ -19,18 +19,16 @@ from pathlib import Path
 import numpy as np
 
 from sam_ad_perception.core.sensors import Modality
-from training.datasets.files import (
+from training.frames.frame import LabelledFrame, bundle_in_view
+from training.frames.image_files import read_grey, read_image, read_rgb
+from training.frames.image_folders import (
     DatasetError,
     DatasetLayout,
     FrameFiles,
     first_existing,
-    read_grey,
-    read_image,
-    read_labels,
     read_list,
-    read_rgb,
 )
-from training.datasets.frames import LabelledFrame, bundle_in_view
+from training.frames.label_images import read_ids
 
 _TIMES = {'D': 'day', 'N': 'night'}
 _PAIRS = (('rgb', 'ther'), ('visible', 'infrared'))
@@ -84,7 +82,7 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
         colour = np.ascontiguousarray(image[:, :, 2::-1])
         thermal = np.ascontiguousarray(image[:, :, 3])
     bundle = bundle_in_view({Modality.CAMERA: colour, Modality.THERMAL: thermal})
-    return LabelledFrame(files.name, bundle, read_labels(files.files['labels']), files.condition)
+    return LabelledFrame(files.name, bundle, read_ids(files.files['labels']), files.condition)
 
 
 LAYOUT = DatasetLayout(

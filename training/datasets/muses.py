@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.deskew import exp_twist
+from sam_ad_perception.core.lidar.deskew import exp_twist
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -33,18 +33,17 @@ from sam_ad_perception.core.sensors import (
     SensorBundle,
     SensorFrame,
 )
-from training.datasets.files import (
+from training.datasets.muses_radar import draw_radar, read_radar
+from training.frames.frame import LabelledFrame, bundle_in_view
+from training.frames.image_files import read_image, read_rgb
+from training.frames.image_folders import (
     DatasetError,
     DatasetLayout,
     FrameFiles,
     first_existing,
-    read_image,
-    read_labels,
-    read_rgb,
     sorted_files,
 )
-from training.datasets.frames import LabelledFrame, bundle_in_view
-from training.datasets.muses_radar import draw_radar, read_radar
+from training.frames.label_images import read_ids
 
 EVENT_SIZE = (720, 1280)
 WINDOW_US = 30_000
@@ -148,7 +147,7 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
         turned = _sweep_motion(echoes, stamp_ns, gnss, T_gnss.get('radar'))
         shown = SensorFrame(Modality.LIDAR, stamp_ns, 'radar', echoes, motion=turned)
         pictures['radar'] = draw_radar(shown, T_radar, camera)
-    labels = read_labels(files.files['labels'])
+    labels = read_ids(files.files['labels'])
     return LabelledFrame(files.name, bundle, labels, files.condition, pictures=pictures)
 
 
@@ -163,7 +162,7 @@ def read_projected(files: FrameFiles) -> LabelledFrame:
     )
     radar = files.files.get('radar')
     pictures = {'radar': _projection(radar, shifted=True)} if radar else {}
-    labels = read_labels(files.files['labels'])
+    labels = read_ids(files.files['labels'])
     return LabelledFrame(files.name, bundle, labels, files.condition, pictures=pictures)
 
 

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.depth import rasterize
-from sam_ad_perception.core.deskew import place_points
+from sam_ad_perception.core.lidar.depth_image import rasterize
+from sam_ad_perception.core.lidar.deskew import deskew_points
 from sam_ad_perception.core.sensors import CameraModel, PointCloud, SensorFrame
-from training.datasets.files import read_image
-from training.datasets.frames import DatasetError
+from training.frames.frame import DatasetError
+from training.frames.image_files import read_grey
 
 AZIMUTHS = 400
 HEADER = 11
@@ -45,8 +45,7 @@ def read_radar(path: Path, stamp_ns: int) -> PointCloud:
     Raises:
         DatasetError: It is not such a picture.
     """
-    polar = read_image(path)
-    polar = polar if polar.ndim == 2 else polar[:, :, 0]
+    polar = read_grey(path)
     if polar.dtype != np.uint8 or polar.shape[1] != AZIMUTHS or polar.shape[0] <= HEADER:
         raise DatasetError(
             f'{path} is {polar.shape} {polar.dtype}, expected {AZIMUTHS} columns of 8 bits with '
@@ -95,7 +94,7 @@ def draw_radar(
     assert cloud.intensity is not None
     distance = np.linalg.norm(cloud.points[:, :2], axis=1)
     values = np.stack([distance, cloud.intensity, np.zeros_like(distance)], axis=1)
-    image, _ = rasterize(place_points(frame, T_camera_radar), values, camera, camera.size)
+    image, _ = rasterize(deskew_points(frame, T_camera_radar), values, camera, camera.size)
     side = max(1, round(_ENLARGED * camera.width))
     picture = np.ascontiguousarray(np.nan_to_num(image).transpose(1, 2, 0))
     return np.asarray(cv2.dilate(picture, np.ones((side, side), np.uint8)), np.float32)

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam_ad_perception.core.deskew import place_points
+from sam_ad_perception.core.lidar.deskew import deskew_points
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.modeling.event_representations import EventCounts
-from sam_ad_perception.modeling.picture_representation import Picture
-from sam_ad_perception.modeling.representations import LidarImage
+from sam_ad_perception.modeling.inputs.events import EventCounts
+from sam_ad_perception.modeling.inputs.published_pictures import PrerenderedImage
+from sam_ad_perception.modeling.inputs.representations import LidarImage
 from training.datasets import muses
 from training.datasets.catalog import open_dataset
-from training.datasets.files import FrameFiles
-from training.datasets.frames import DatasetError, prepare_frame
 from training.datasets.muses_radar import read_radar
+from training.frames.frame import DatasetError, prepare_frame
+from training.frames.image_folders import FrameFiles
 
 SIZE = (54, 96)
 SCENE, PLACE = 'REC0006_frame_041442', 'train/fog/night'
@@ -112,7 +112,7 @@ def test_sweeps_are_deskewed_by_the_speed_over_ground(tree, events):
     assert frame.bundle.stamp_ns == middle_ns
     sweep = frame.bundle.frames[Modality.LIDAR]
     rows = np.fromfile(tree / f'lidar/{PLACE}/{SCENE}_lidar.bin').reshape(-1, 6)[2:]
-    placed = place_points(sweep, np.eye(4))
+    placed = deskew_points(sweep, np.eye(4))
     # straight ahead: a point seen dt before the exposure is nearer by v * dt at the exposure
     expected = rows[:, 0] + SPEED * (rows[:, 5] - middle_ns * 1e-9)
     np.testing.assert_allclose(placed[:, 0], expected, atol=1e-3)
@@ -179,7 +179,7 @@ def test_radar_is_drawn_where_its_echoes_lie_on_the_ground(tree, events, late_ms
     u, v = np.rint(cv2.projectPoints(seen, np.zeros(3), np.zeros(3), K, None)[0].ravel()).astype(
         int
     )
-    picture = prepare_frame(frame, {'radar': Picture(nearest=True)}, SIZE).inputs['radar']
+    picture = prepare_frame(frame, {'radar': PrerenderedImage(nearest=True)}, SIZE).inputs['radar']
     assert np.argwhere(picture[1] > 0).tolist() == [[v, u]]
     np.testing.assert_allclose(picture[:, v, u], [distance, 77, 0], atol=1e-3)
     assert 'radar' in frame.pictures
@@ -210,8 +210,11 @@ def test_projected_pictures_are_those_of_the_tool(tree, rng, end):
         else:
             np.savez_compressed(path, image)
     mean, std = (4.917, 6.149, 0.27), (13.347, 17.638, 1.232)
-    forms = {'lidar': Picture(mean, std, nearest=True), 'event': Picture(nearest=True)}
-    forms['radar'] = Picture(mean, std)
+    forms = {
+        'lidar': PrerenderedImage(mean, std, nearest=True),
+        'event': PrerenderedImage(nearest=True),
+    }
+    forms['radar'] = PrerenderedImage(mean, std)
     prepared = prepare_frame(read(tree, 'muses_projected'), forms, SIZE).inputs
     expected = (lidar - np.float32(mean)) / np.float32(std)
     for name in ('lidar', 'radar'):

@@ -19,16 +19,16 @@ import torch
 from PIL import Image
 
 from sam_ad_perception.core.labels import LABEL_SPACES, mapping
-from sam_ad_perception.modeling.zoo import load_zoo
-from training.batches import BatchReader, ReadAhead, open_frames
-from training.checkpoint import load_run
-from training.config import TrainConfig, load_config
-from training.data_config import SubsetConfig
-from training.datasets.frames import DatasetError
-from training.networks import find_entry
-from training.validation import validation_data
+from sam_ad_perception.modeling.zoo.entries import load_zoo
+from training.configuration.data import SubsetConfig
+from training.configuration.run import TrainConfig, load_config
+from training.frames.frame import DatasetError
+from training.networks.checkpoint import load_run
+from training.networks.start import find_entry
+from training.runs.batches import BatchReader, ReadAhead, open_frames
+from training.runs.validation import validation_data
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / 'training/configs/debug_camvid.yaml'
 SIZE = (72, 96)
 
@@ -94,7 +94,7 @@ def test_batches_are_the_same_for_the_same_number(tree, tmp_path):
 
 
 def test_validation_reads_the_other_split_unchanged_at_its_own_size(tree, tmp_path):
-    from training.validation import validation_data
+    from training.runs.validation import validation_data
 
     config = configure(tree, tmp_path)
     spec = load_zoo(Path(config.zoo))[config.model]
@@ -237,3 +237,23 @@ def test_a_run_on_few_frames_takes_the_first_and_is_measured_on_all(damaged, tmp
     assert validation_data(config).limit == 0
     with pytest.raises(ValueError, match=r'data\.limit is of a dataset on disk, got 3'):
         load_config(ROOT / 'training/configs/debug.yaml', ['data.limit=3'])
+
+
+def test_a_sensor_that_no_frame_has_ends_the_run_unless_that_is_asked_for(tree, tmp_path):
+    """DELIVER's pictures once trained the camera of a vehicle's entry alone, without a word."""
+    zoo = ROOT / 'training/configs/debug_zoo.yaml'
+    settings = [
+        f'root={tree}', f'zoo={zoo}', 'model=debug_mle_sam_copies', 'data.partial=true',
+        f'cache_dir={tmp_path}', f'output_dir={tmp_path}/out',
+    ]  # fmt: skip
+    config = load_config(CONFIG, settings)
+    spec = find_entry(config)
+    spec = dataclasses.replace(spec, space=LABEL_SPACES['camvid'], label_space='camvid')
+    with pytest.raises(DatasetError, match=r'without lidar \(lidar: no frame has it\)'):
+        open_frames(spec, config, config.data)
+    allowed = dataclasses.replace(config.data, without=('lidar',))
+    frames = open_frames(spec, config, allowed).source
+    assert list(frames.read([0]).inputs) == ['camera']
+    strange = dataclasses.replace(config.data, without=('radar',))
+    with pytest.raises(DatasetError, match=r"data.without names \['radar'\]"):
+        open_frames(spec, config, strange)

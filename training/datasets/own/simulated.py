@@ -10,7 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
-from sam_ad_perception.modeling.zoo import ModelSpec
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from training.data_config import DataConfig
-from training.datasets.frames import Batch, LabelledFrame, prepare_frame
+from sam_ad_perception.modeling.zoo.entries import ModelSpec
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from training.configuration.data import DataConfig
+from training.frames.code_digest import code_digest
+from training.frames.frame import Batch, DatasetError, LabelledFrame, prepare_frame
 
 LABEL_SIZE = (400, 640)
 LABEL_SPACE = 'cityscapes'
@@ -88,7 +89,8 @@ def frame_times(config: DataConfig, seed: int) -> list[int]:
 class FrameCache:
     """Rendered frames on disk: one array file per input, one for labels.
 
-    The folder's name holds a fingerprint of which frames they are, the file's name one of how the
+    The folder's name holds a fingerprint of which frames they are and of the code that renders
+    them, the file's name one of how the
     input is made, so that a change of representation never meets old frames, and networks that
     take the same input share it.
 
@@ -105,7 +107,8 @@ class FrameCache:
         self.dataset = SimulatedDrives(config)
         self.drives = config.seeds[1] - config.seeds[0]
         self.length = len(self.dataset)
-        facts = (config.seeds, config.frames_per_drive, config.duration_s, config.conditions)
+        code = code_digest('core', 'simulation', 'modeling/inputs')
+        facts = (config.seeds, config.frames_per_drive, config.duration_s, config.conditions, code)
         self.folder = folder / _fingerprint(facts)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.inputs: dict[str, NDArray[np.generic]] = {}
@@ -151,23 +154,51 @@ class FrameCache:
                     self.inputs[name][index] = prepared.inputs[name]
                 state[index] = _PRESENT if name in prepared.inputs else _ABSENT
 
-    def read(self, indices: Sequence[int], rng: np.random.Generator | None = None) -> Batch:
-        """Read frames; only modalities that all of them have are returned.
+    def read(
+        self,
+        indices: Sequence[int],
+        rng: np.random.Generator | None = None,
+        kept: Sequence[Collection[str]] | None = None,
+    ) -> Batch:
+        """Read frames; of a sensor that some of them lack, the batch says which have it.
 
         Args:
             indices: Rendered frames.
             rng: Not used: what is rendered varies as a batch only.
+            kept: None: frames are rendered with all their sensors.
 
         Returns:
             The batch.
+
+        Raises:
+            DatasetError: `kept` is given.
         """
+        if kept is not None:
+            raise DatasetError(
+                f'{self.spec.key} places sensors by the lidar (alignment: depth): drives '
+                'that were rendered with it cannot be read without; train on bags '
+                '(sam_ad simulate), or drop no sensors'
+            )
         picked = np.asarray(indices)
         inputs = {
             name: torch.from_numpy(self.inputs[name][picked].astype(np.float32))
             for name, state in self.states.items()
-            if np.all(state[picked] == _PRESENT)
+            if np.any(state[picked] == _PRESENT)
         }
-        return Batch(inputs, torch.from_numpy(self.labels[picked].astype(np.int64)))
+        there = {name: torch.from_numpy(self.states[name][picked] == _PRESENT) for name in inputs}
+        present = {name: each for name, each in there.items() if not each.all()}
+        return Batch(inputs, torch.from_numpy(self.labels[picked].astype(np.int64)), present)
+
+    def name_of(self, index: int) -> str:
+        """What a frame is called.
+
+        Args:
+            index: Which frame.
+
+        Returns:
+            Drive and frame of it.
+        """
+        return f'frame {index}'
 
 
 def _fingerprint(facts: object) -> str:
@@ -187,7 +218,7 @@ def render_share(
         share: Number of this process, from 0.
         shares: Number of processes.
     """
-    from sam_ad_perception.modeling.zoo import load_zoo
+    from sam_ad_perception.modeling.zoo.entries import load_zoo
 
     os.nice(5)
     cache = FrameCache(folder, load_zoo(zoo_path)[model], config)

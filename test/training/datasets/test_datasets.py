@@ -11,13 +11,13 @@ from PIL import Image
 
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.modeling.picture_representation import Picture
-from sam_ad_perception.modeling.representations import Rgb
-from sam_ad_perception.modeling.thermal_representations import ThermalPercentile
+from sam_ad_perception.modeling.inputs.published_pictures import PrerenderedImage
+from sam_ad_perception.modeling.inputs.representations import Rgb
+from sam_ad_perception.modeling.inputs.thermal import ThermalPercentile
 from training.datasets.catalog import LAYOUTS, layout_of, open_dataset
 from training.datasets.cityscapes import LABEL_IDS
 from training.datasets.deliver import CASES, CONDITIONS
-from training.datasets.frames import DatasetError, LabelledFrame, prepare_frame
+from training.frames.frame import DatasetError, LabelledFrame, prepare_frame
 
 SIZE = (24, 32)
 
@@ -236,7 +236,7 @@ def test_deliver_names_condition_and_case_by_the_path(tmp_path, rng, condition):
 
 def test_pictures_of_deliver_enter_a_network_as_its_loader_scales_them(tmp_path, rng):
     made = deliver_frame(tmp_path, rng, 'sun/train/MAP_1_point1')
-    forms = {'camera': Rgb(), 'depth': Picture(), 'lidar': Picture(nearest=True)}
+    forms = {'camera': Rgb(), 'depth': PrerenderedImage(), 'lidar': PrerenderedImage(nearest=True)}
     prepared = prepare_frame(read('deliver', tmp_path), forms, SIZE)
     for name, folder in (('depth', 'hha'), ('lidar', 'lidar')):
         expected = made[folder][:, :, :3].transpose(2, 0, 1) / 255
@@ -268,7 +268,12 @@ def test_mcubes_is_cut_and_scaled(tmp_path, rng, dtype):
     np.testing.assert_array_equal(frame.labels, labels[:, 192:])
     expected = np.rint(colour[:, 192:] / top * 255)
     np.testing.assert_allclose(camera_of(frame), expected, atol=1)
-    forms = {'camera': Rgb(), 'aolp': Picture(), 'dolp': Picture(), 'nir': Picture()}
+    forms = {
+        'camera': Rgb(),
+        'aolp': PrerenderedImage(),
+        'dolp': PrerenderedImage(),
+        'nir': PrerenderedImage(),
+    }
     prepared = prepare_frame(frame, forms, (16, 40))
     sine, cosine, degree = (arrays[r][:, 192:] for r in ('aolp_sin', 'aolp_cos', 'dolp'))
     np.testing.assert_allclose(prepared.inputs['aolp'], [sine, cosine, sine], atol=1e-6)

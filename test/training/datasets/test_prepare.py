@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 from training.datasets.catalog import open_dataset
-from training.datasets.contact_sheet import TILE_WIDTH, draw_sheet
-from training.datasets.frames import DatasetError, LabelledFrame
-from training.datasets.inspection import inspect_dataset
+from training.frames.contact_sheet import TILE_WIDTH, draw_sheet
+from training.frames.frame import DatasetError, LabelledFrame
+from training.frames.inspection import inspect_dataset
 from training.prepare import main
 
 SIZE = (36, 48)
