@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sam_ad_perception.core.labels import LABEL_SPACES, UNLABELED, LabelSpace
-from training.datasets.frames import DatasetError, LabelledFrame
+from training.frames.frame import DatasetError, LabelledFrame
+from training.frames.image_files import count_ids
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ class DatasetLayout:
         read: Reads one frame.
         withheld: For each split that has no labels or does not exist, a sentence that says so.
         label_suffix: How the names of label files end.
+        own_ids: Whether its files hold the ids of the label space, so that colours of a palette
+            that belong to other ids contradict them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class DatasetLayout:
     read: Callable[[FrameFiles], LabelledFrame]
     withheld: Mapping[str, str] = field(default_factory=dict)
     label_suffix: str = '.png'
+    own_ids: bool = True
 
     def check_split(self, split: str) -> None:
         """Refuse a split that was not published with labels.
@@ -79,11 +81,18 @@ class FileDataset:
     Args:
         layout: The dataset.
         frames: Its frames.
+        incomplete: Frames that lack a file, which are not among them.
     """
 
-    def __init__(self, layout: DatasetLayout, frames: Sequence[FrameFiles]) -> None:
+    def __init__(
+        self,
+        layout: DatasetLayout,
+        frames: Sequence[FrameFiles],
+        incomplete: Sequence[FrameFiles] = (),
+    ) -> None:
         self.layout = layout
         self.frames = tuple(frames)
+        self.incomplete = tuple(incomplete)
 
     @property
     def space(self) -> LabelSpace:
@@ -108,6 +117,8 @@ class FileDataset:
         """
         files = self.frames[index]
         try:
+            if self.layout.own_ids:
+                check_palette(files.files['labels'], self.space)
             frame = self.layout.read(files)
         except DatasetError:
             raise
@@ -143,10 +154,15 @@ def open_split(layout: DatasetLayout, root: Path, split: str, partial: bool) -> 
     missing = [path for each in frames for path in each.missing()]
     wanted = layout.published[split]
     if partial:
-        frames = [each for each in frames if not each.missing()]
-        if len(frames) > wanted:
-            raise DatasetError(_count_text(layout, split, len(frames)))
-        return FileDataset(layout, frames)
+        whole = [each for each in frames if not each.missing()]
+        if len(whole) > wanted:
+            raise DatasetError(_count_text(layout, split, len(whole)))
+        if not whole:
+            raise DatasetError(
+                f'{root}: none of the {len(frames)} frames of {layout.name} {split} has all its '
+                f'files, first missing {missing[0]}{_list_hint(frames[0])}'
+            )
+        return FileDataset(layout, whole, [each for each in frames if each.missing()])
     hint = f'see python -m training.prepare {layout.name} {root}; partial=true takes what is there'
     if missing:
         raise DatasetError(
@@ -155,6 +171,14 @@ def open_split(layout: DatasetLayout, root: Path, split: str, partial: bool) -> 
     if len(frames) != wanted:
         raise DatasetError(f'{_count_text(layout, split, len(frames))}; {hint}')
     return FileDataset(layout, frames)
+
+
+def _list_hint(frame: FrameFiles) -> str:
+    """What is odd about a name that a list gives."""
+    ending = Path(frame.name).suffix.lower()
+    if ending not in ('.png', '.jpg', '.jpeg', '.npy', '.bin'):
+        return ''
+    return f'; the list of the split names {frame.name!r}, expected names without {ending!r}'
 
 
 def _count_text(layout: DatasetLayout, split: str, count: int) -> str:
@@ -174,7 +198,8 @@ def read_list(path: Path) -> list[str]:
         DatasetError: It cannot be read, or names a frame twice.
     """
     try:
-        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines()]
+        # some editors put a byte order mark before the first name
+        names = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f'{path} cannot be read: {error}') from error
     names = [name for name in names if name]
@@ -184,83 +209,37 @@ def read_list(path: Path) -> list[str]:
     return names
 
 
-def read_image(path: Path) -> NDArray[Any]:
-    """Read an image as it was written.
+def check_palette(path: Path, space: LabelSpace) -> None:
+    """Refuse a label file whose palette gives the colours of classes to other ids.
+
+    Files that VOC tools write have a background before the first class, so that all ids are one
+    too high.
 
     Args:
-        path: PNG or JPEG.
-
-    Returns:
-        (H, W) or (H, W, C), uint8 or uint16, channels in the order of OpenCV: blue first.
+        path: The file; only its header is read.
+        space: The classes that its ids should be of.
 
     Raises:
-        DatasetError: It is absent or damaged.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise DatasetError(f'{path} is {"damaged" if path.is_file() else "missing"}')
-    return np.asarray(image)
-
-
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read a colour picture; an alpha channel is dropped, one channel is repeated.
-
-    Args:
-        path: PNG or JPEG of 8 bits.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        DatasetError: It is absent, damaged, or has other than 8 bits.
-    """
-    image = read_image(path)
-    if image.dtype != np.uint8:
-        raise DatasetError(f'{path} has {image.dtype} pixels, expected uint8')
-    if image.ndim == 2:
-        return np.ascontiguousarray(np.repeat(image[:, :, None], 3, axis=2))
-    return np.ascontiguousarray(image[:, :, 2::-1])
-
-
-def read_grey(path: Path) -> NDArray[Any]:
-    """Read a picture of one channel, also where it was stored as three equal ones.
-
-    Args:
-        path: PNG or JPEG.
-
-    Returns:
-        (H, W) uint8 or uint16.
-
-    Raises:
-        DatasetError: It is absent or damaged.
-    """
-    image = read_image(path)
-    return image if image.ndim == 2 else np.ascontiguousarray(image[:, :, 0])
-
-
-def read_labels(path: Path) -> NDArray[np.uint8]:
-    """Read label ids; of a file with palette the ids, not the colours; of several the first.
-
-    Args:
-        path: PNG of 8 bits.
-
-    Returns:
-        (H, W) uint8.
-
-    Raises:
-        DatasetError: It is absent, damaged, or has other than 8 bits.
+        DatasetError: The palette is of other ids.
     """
     try:
         with Image.open(path) as image:
-            labels = np.array(image)
-    except FileNotFoundError as error:
-        raise DatasetError(f'{path} is missing') from error
-    except (OSError, UnidentifiedImageError) as error:
-        raise DatasetError(f'{path} is damaged: {error}') from error
-    labels = labels if labels.ndim == 2 else labels[:, :, 0]
-    if labels.dtype != np.uint8:
-        raise DatasetError(f'{path} has {labels.dtype} labels, expected uint8')
-    return np.ascontiguousarray(labels)
+            flat = image.getpalette('RGB') if image.mode == 'P' else None
+    except (OSError, ValueError, SyntaxError):
+        return  # whoever reads it says more
+    if not flat:
+        return
+    colours = [(flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]) for i in range(len(flat) // 3)]
+    known = {c.color: c.id for c in space.classes}
+    moved = [i for i, c in enumerate(colours) if any(c) and known.get(c, i) != i]
+    right = sum(known.get(c) == i for i, c in enumerate(colours) if any(c))
+    if len(moved) >= max(2, right):
+        first = moved[0]
+        name = space.names[known[colours[first]]]
+        raise DatasetError(
+            f'{path} has a palette in which {first} is the colour of {name!r}, whose id in '
+            f'{space.name} is {known[colours[first]]}: its ids are of another list of classes'
+        )
 
 
 def check_ids(labels: NDArray[np.uint8], space: LabelSpace, path: Path) -> None:
@@ -274,7 +253,7 @@ def check_ids(labels: NDArray[np.uint8], space: LabelSpace, path: Path) -> None:
     Raises:
         DatasetError: There is such an id.
     """
-    counts = np.bincount(labels.reshape(-1), minlength=256)
+    counts = count_ids(labels)
     counts[[*range(len(space)), UNLABELED]] = 0
     strange = np.flatnonzero(counts).tolist()
     if strange:
@@ -303,12 +282,15 @@ def sorted_files(folder: Path, pattern: str) -> list[Path]:
 
     Args:
         folder: Where; may be absent.
-        pattern: As of `Path.glob`.
+        pattern: As of `Path.glob`; its last part matches `.JPG` for `.jpg` too.
 
     Returns:
         The files.
     """
-    return [path for path in sorted(folder.glob(pattern)) if not path.name.startswith('.')]
+    *above, name = pattern.split('/')
+    any_case = ''.join(f'[{c.lower()}{c.upper()}]' if c.isalpha() else c for c in name)
+    found = sorted(folder.glob('/'.join([*above, any_case])))
+    return [path for path in found if not path.name.startswith('.')]
 
 
 def first_existing(paths: Iterable[Path]) -> Path:

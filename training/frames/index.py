@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sam_ad_perception.core.records import build_record
-from training.datasets.files import DatasetLayout, FrameFiles
-from training.datasets.frames import DatasetError
+from sam_ad_perception.core.settings.yaml_records import build_record
+from training.frames.frame import DatasetError
+from training.frames.image_folders import DatasetLayout, FrameFiles
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.modeling.zoo import load_zoo
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from training.augmentation import corrupt_batch
-from training.augmentation_config import AugmentationConfig, CorruptionConfig
-from training.datasets.frames import Batch, LabelledFrame, bundle_in_view
-from training.datasets.prepared import PreparedFrames
-from training.frame_augmentation import Cut, draw_cut, spoil_sensors, take_cut, vary_camera
+from sam_ad_perception.modeling.zoo.entries import load_zoo
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from training.augmentation.batches import corrupt_batch, drop_sensors
+from training.augmentation.frames import spoil_sensors, vary_camera
+from training.configuration.augmentation import AugmentationConfig, CorruptionConfig
+from training.frames.frame import Batch, LabelledFrame, bundle_in_view
+from training.runs.prepared_batches import PreparedFrames
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SIZE = (16, 24)
 
 
@@ -28,58 +26,6 @@ def frame_of(rng: np.random.Generator, size: tuple[int, int] = (32, 48)) -> Labe
     colour = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     bundle = bundle_in_view({Modality.CAMERA: colour})
     return LabelledFrame('one', bundle, rng.integers(0, 19, size, dtype=np.uint8))
-
-
-@given(
-    seed=st.integers(0, 10_000),
-    low=st.floats(0.3, 1.0),
-    high=st.floats(1.0, 2.5),
-)
-def test_sensors_and_labels_stay_together(seed, low, high):
-    rng = np.random.default_rng(seed)
-    config = AugmentationConfig(scales=(low, high), flip=0.5)
-    cut = draw_cut(config, SIZE, rng)
-    assert low * SIZE[0] - 1 <= cut.size[0] <= high * SIZE[0] + 1
-    # every pixel carries its own number, starting with 1, so that 0 is what came from outside
-    numbers = torch.arange(1, 1 + cut.size[0] * cut.size[1]).reshape(cut.size)
-    inputs = {'camera': numbers.float().expand(3, -1, -1), 'event': -numbers.float()[None]}
-    labels = (numbers % 251).to(torch.uint8)
-    pieces, mask = take_cut(inputs, labels, cut, SIZE)
-    assert mask.shape == SIZE
-    assert pieces['camera'].shape == (3, *SIZE)
-    got = pieces['camera'][0].long()
-    assert torch.equal(got, -pieces['event'][0].long())
-    inside = got > 0
-    assert torch.equal(mask[inside].long(), got[inside] % 251)
-    assert bool((mask[~inside] == 255).all())
-    # by hand: row and column of each pixel of the piece in the scaled frame
-    rows, columns = torch.meshgrid(*(torch.arange(n) for n in SIZE), indexing='ij')
-    columns = SIZE[1] - 1 - columns if cut.flip else columns
-    rows, columns = rows + cut.top, columns + cut.left
-    there = (rows >= 0) & (rows < cut.size[0]) & (columns >= 0) & (columns < cut.size[1])
-    assert torch.equal(there, inside)
-    assert torch.equal(got[there], numbers[rows[there], columns[there]])
-
-
-def test_all_of_a_smaller_frame_is_kept_and_none_of_a_larger_is_missing(rng):
-    small = AugmentationConfig(scales=(0.5, 0.5))
-    large = AugmentationConfig(scales=(2.0, 2.0))
-    for _ in range(20):
-        cut = draw_cut(small, SIZE, rng)
-        assert cut.size == (8, 12)
-        assert -8 <= cut.top <= 0
-        assert -12 <= cut.left <= 0
-        cut = draw_cut(large, SIZE, rng)
-        assert cut.size == (32, 48)
-        assert 0 <= cut.top <= 16
-        assert 0 <= cut.left <= 24
-    scales = [
-        draw_cut(AugmentationConfig(scales=(0.5, 2.0)), (1000, 1000), rng).size[0] / 1000
-        for _ in range(500)
-    ]
-    assert min(scales) < 0.6
-    assert max(scales) > 1.8
-    assert np.median(scales) == pytest.approx(1.0, abs=0.12)
 
 
 def test_without_options_a_frame_is_what_the_vehicle_prepares(rng):
@@ -255,11 +201,11 @@ def test_jitter_shifts_whole_frames(rng):
 def test_dropped_sensors_leave_one_and_those_that_are_required(rng):
     batch = batch_of(rng, 1)
     always = CorruptionConfig(drop=dict.fromkeys(batch.inputs, 1.0))
-    left = {tuple(corrupt_batch(batch, always, rng).inputs) for _ in range(50)}
+    left = {tuple(drop_sensors(batch, always, rng).inputs) for _ in range(50)}
     assert left == {('camera',), ('thermal',), ('lidar',)}
-    assert list(corrupt_batch(batch, always, rng, ['camera']).inputs) == ['camera']
+    assert list(drop_sensors(batch, always, rng, ['camera']).inputs) == ['camera']
     half = CorruptionConfig(drop={'thermal': 0.5})
-    kept = [tuple(corrupt_batch(batch, half, rng).inputs) for _ in range(200)]
+    kept = [tuple(drop_sensors(batch, half, rng).inputs) for _ in range(200)]
     assert set(kept) == {('camera', 'thermal', 'lidar'), ('camera', 'lidar')}
     assert 60 < kept.count(('camera', 'lidar')) < 140
 
@@ -281,12 +227,3 @@ def test_dropped_sensors_leave_one_and_those_that_are_required(rng):
 def test_options_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_a_cut_of_the_whole_frame_changes_nothing(rng):
-    image = torch.from_numpy(rng.standard_normal((2, *SIZE), dtype=np.float32))
-    labels = torch.from_numpy(rng.integers(0, 19, SIZE, dtype=np.uint8))
-    pieces, mask = take_cut({'event': image}, labels, Cut(SIZE), SIZE)
-    assert type(pieces['event']) is torch.Tensor
-    assert torch.equal(pieces['event'], image)
-    assert torch.equal(mask, labels)

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.labels import UNLABELED
-from training.datasets.files import DatasetLayout, FileDataset, FrameFiles, sorted_files
-from training.datasets.frames import Dataset, DatasetError
+from sam_ad_perception.core.sensors import Events, LazyImage, PointCloud
+from training.frames.frame import Dataset, DatasetError, LabelledFrame
+from training.frames.image_folders import DatasetLayout, FileDataset, FrameFiles, sorted_files
 
+_NEVER_BLANK = ('camera', 'thermal', 'depth', 'nir')
 _COMMON = 0.9
 """A size that so many frames have makes the others odd."""
 
@@ -35,6 +37,10 @@ class Findings:
         cases: Number of frames of each sensor failure.
         sound: Indices of the frames that can be used.
         digests: Fingerprint of each frame's camera file to the frame's name.
+        sensors: Number of frames in which each sensor shows something.
+        incomplete: Names of frames that lack a file.
+        read: Number of frames that were read, sound or not.
+        notes: What is worth knowing and hurts nobody, one sentence each.
     """
 
     split: str
@@ -47,6 +53,10 @@ class Findings:
     cases: Counter[str] = field(default_factory=Counter)
     sound: list[int] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
+    sensors: Counter[str] = field(default_factory=Counter)
+    incomplete: list[str] = field(default_factory=list)
+    read: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +69,8 @@ class _Look:
     condition: str = ''
     case: str = ''
     problem: str = ''
+    sensors: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
 
 
 def inspect_dataset(
@@ -69,8 +81,9 @@ def inspect_dataset(
     published: int,
     workers: int = 2,
     advance: Callable[[], None] = lambda: None,
+    indices: Sequence[int] | None = None,
 ) -> Findings:
-    """Read every frame of a split once.
+    """Read every frame of a split once, or some of them.
 
     Args:
         dataset: The frames of the split of which no file is missing.
@@ -79,6 +92,7 @@ def inspect_dataset(
         published: Number of frames that were published; 0 where nobody published it.
         workers: Threads that read.
         advance: Called for each frame.
+        indices: Of the frames that are read; None for all.
 
     Returns:
         What was found.
@@ -94,13 +108,24 @@ def inspect_dataset(
             return _Look('', problem=str(error))
         height, width = frame.labels.shape
         pixels = np.bincount(frame.labels.reshape(-1), minlength=256)
-        return _Look(frame.name, f'{width}x{height}', pixels, frame.condition, frame.case)
+        blank = tuple(name for name, data in _measurements(frame) if _is_blank(data))
+        return _Look(
+            frame.name,
+            f'{width}x{height}',
+            pixels,
+            frame.condition,
+            frame.case,
+            sensors=tuple(name for name in frame.inputs if name not in blank),
+            blank=blank,
+        )
 
+    picked = range(len(dataset)) if indices is None else indices
     sizes: dict[str, str] = {}
     refused: Counter[str] = Counter()
     with ThreadPoolExecutor(workers) as pool:
-        for index, seen in enumerate(pool.map(look, range(len(dataset)))):
+        for index, seen in zip(picked, pool.map(look, picked), strict=True):
             advance()
+            findings.read += 1
             if seen.pixels is None:
                 refused[seen.problem] += 1
                 continue
@@ -109,12 +134,34 @@ def inspect_dataset(
             findings.sizes[seen.size] += 1
             findings.conditions[seen.condition] += bool(seen.condition)
             findings.cases[seen.case] += bool(seen.case)
+            findings.sensors.update(seen.sensors)
             sizes[seen.name] = seen.size
+            findings.problems += [
+                f'{seen.name}: {name} has one value everywhere, so it shows nothing'
+                for name in seen.blank
+                if name in _NEVER_BLANK
+            ]
             if seen.pixels[UNLABELED] == seen.pixels.sum():
                 findings.problems.append(f'{seen.name} has no labelled pixel')
     findings.problems += [t if n == 1 else f'{t} ({n} frames)' for t, n in refused.items()]
     findings.problems += _odd_sizes(sizes)
     return findings
+
+
+def _measurements(frame: LabelledFrame) -> list[tuple[str, object]]:
+    sensed = [(str(modality), each.data) for modality, each in frame.bundle.frames.items()]
+    return [*sensed, *frame.pictures.items()]
+
+
+def _is_blank(data: object) -> bool:
+    """Whether an image has one value everywhere, or a sweep or a stream is empty."""
+    if isinstance(data, LazyImage):
+        data = data.get()
+    if isinstance(data, PointCloud):
+        return len(data.points) == 0
+    if isinstance(data, Events):
+        return len(data.x) == 0
+    return isinstance(data, np.ndarray) and bool((data == data.reshape(-1)[:1]).all())
 
 
 def _odd_sizes(sizes: Mapping[str, str]) -> list[str]:
@@ -154,9 +201,10 @@ def whole_frames(layout: DatasetLayout, frames: Sequence[FrameFiles]) -> FileDat
         frames: Frames of a split.
 
     Returns:
-        Those that can be read.
+        Those that can be read; the others are its `incomplete` ones.
     """
-    return FileDataset(layout, [each for each in frames if not each.missing()])
+    whole = [each for each in frames if not each.missing()]
+    return FileDataset(layout, whole, [each for each in frames if each.missing()])
 
 
 def digest_pictures(frames: Iterable[FrameFiles]) -> dict[str, str]:

@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.rendering import (
+from sam_ad_perception.core.images.rendering import (
     colorize,
     picture_depth,
     picture_events,
     picture_thermal,
 )
+from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.sensors import Events, Modality, PointCloud
-from sam_ad_perception.modeling.preprocessing import lidar_depth
-from training.datasets.frames import LabelledFrame
+from sam_ad_perception.modeling.inputs.preparation import lidar_depth
+from training.frames.frame import LabelledFrame
 
 TILE_WIDTH = 240
 SHEET_WIDTH = 4 * TILE_WIDTH

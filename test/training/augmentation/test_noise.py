@@ -5,13 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.modeling.representations import LidarImage, Rgb
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from sam_ad_perception.simulation.faults import Fault
-from training.evaluation_data import HeldBackDrives
-from training.noise import GAUSSIAN, KINDS, UNIFORM, add_noise
-from training.sensor_faults import DELIVER_CASES, fault_cases, spoil_bundle
+from sam_ad_perception.core.sensors import Modality, SensorFrame
+from sam_ad_perception.modeling.inputs.events import EventImage
+from sam_ad_perception.modeling.inputs.published_pictures import PrerenderedImage
+from sam_ad_perception.modeling.inputs.representations import LidarImage, Rgb
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.faults.effects import Fault
+from training.augmentation.sensor_faults import spoil_bundle
+from training.configuration.fault_cases import DELIVER_CASES, fault_cases
+from training.evaluation.data import HeldBackDrives
+from training.evaluation.noise import GAUSSIAN, KINDS, UNIFORM, add_noise
+from training.frames.frame import nominal_camera
 
 SENSORS = ('camera', 'thermal', 'event', 'lidar')
 
@@ -33,6 +37,34 @@ def test_noise_on_colours_is_the_papers_on_their_bytes(kind):
     assert (noisy == again).all()
     black = add_noise((0 / 255 - mean) / std + 0 * image, form, kind, np.random.default_rng(0))
     assert ((black * std + mean) * 255 < 1e-3).mean() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    'form',
+    [PrerenderedImage(), PrerenderedImage((0.4, 0.5, 0.6), (0.2, 0.3, 0.1)), EventImage()],
+    ids=['picture', 'normalised', 'event_image'],
+)
+def test_noise_on_published_pictures_is_the_papers_on_their_bytes(form, kind):
+    """HHA uses a small part of 0..255: the noise is 50 levels of a byte, not of that part."""
+    picture = np.random.default_rng(3).integers(100, 145, (200, 300, 3)).astype(np.uint8)
+    view = nominal_camera((200, 300))
+    frame = SensorFrame(Modality.EVENT, 0, view.frame_id, picture, view)
+    image = form.render(frame, view, np.eye(4))
+    rng = np.random.default_rng(0)
+    noisy = add_noise(image, form, kind, np.random.default_rng(0))
+    mean = np.float32(getattr(form, 'mean', (0, 0, 0)))[:, None, None]
+    std = np.float32(getattr(form, 'std', (1, 1, 1)))[:, None, None]
+    if kind == GAUSSIAN:
+        noise = 50.0 * rng.standard_normal(image.shape, dtype=np.float32)
+    else:
+        noise = rng.uniform(-100, 100, image.shape).astype(np.float32)
+    inside = (slice(None), slice(20, -20), slice(20, -20))  # an event picture is warped
+    expected = np.clip(picture.transpose(2, 0, 1) + noise, 0, 255)
+    got = (noisy * std + mean) * 255
+    np.testing.assert_allclose(got[inside], expected[inside], atol=0.02)
+    spread = (got - (image * std + mean) * 255)[inside].std()
+    assert spread == pytest.approx({GAUSSIAN: 49.0, UNIFORM: 57.7}[kind], abs=1.0)
 
 
 def test_noise_on_other_pictures_keeps_their_range():

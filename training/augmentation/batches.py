@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.augmentation_config import CorruptionConfig
-from training.data_config import SubsetConfig
-from training.datasets.frames import Batch
+from training.configuration.augmentation import CorruptionConfig
+from training.configuration.data import SubsetConfig
+from training.frames.frame import Batch
 
 
 def augment_batch(batch: Batch, rng: np.random.Generator) -> Batch:
@@ -35,16 +35,16 @@ def augment_batch(batch: Batch, rng: np.random.Generator) -> Batch:
     if 'lidar' in inputs:
         keep = _uniform(rng, 0, 1, (count, 1, *inputs['lidar'].shape[-2:])) > 0.05
         inputs['lidar'] = inputs['lidar'] * keep
-    return Batch(inputs, _mirror(batch.labels, flip))
+    return Batch(inputs, _mirror(batch.labels, flip), batch.present, batch.refusals)
 
 
-def corrupt_batch(
+def drop_sensors(
     batch: Batch,
     config: CorruptionConfig,
     rng: np.random.Generator,
     required: Sequence[str] = (),
 ) -> Batch:
-    """Let sensors fail: without the sensor, or with frames that are spoilt.
+    """Let sensors fail altogether.
 
     Args:
         batch: A batch of any sensors.
@@ -60,7 +60,25 @@ def corrupt_batch(
     for place in rng.permutation(len(failing)) if failing else ():  # so that any may be the last
         name = failing[place]
         if rng.random() < config.drop[name] and len(inputs) > 1:
-            del inputs[name]
+            others = [n for n in inputs if n != name]
+            if all(set(others) & set(batch.sensors_of(p)) for p in range(len(batch.labels))):
+                del inputs[name]
+    present = {name: there for name, there in batch.present.items() if name in inputs}
+    return Batch(inputs, batch.labels, present, batch.refusals)
+
+
+def corrupt_batch(batch: Batch, config: CorruptionConfig, rng: np.random.Generator) -> Batch:
+    """Spoil frames of sensors.
+
+    Args:
+        batch: A batch of any sensors.
+        config: How often; nothing is drawn for what is never to happen.
+        rng: Source of randomness.
+
+    Returns:
+        A new batch.
+    """
+    inputs = dict(batch.inputs)
     for name, image in inputs.items():
         for kind, change in (
             (config.exposure, _expose),
@@ -74,7 +92,7 @@ def corrupt_batch(
                 chosen = torch.from_numpy(rng.random(len(image)) < share).view(-1, 1, 1, 1)
                 image = torch.where(chosen, change(image, config, rng), image)
         inputs[name] = image
-    return Batch(inputs, batch.labels)
+    return Batch(inputs, batch.labels, batch.present, batch.refusals)
 
 
 def choose_subset(
