@@ -9,31 +9,31 @@ import torch
 from rich.console import Console
 
 from sam_ad_perception.core.sensors import Events, PointCloud, SensorFrame
-from sam_ad_perception.modeling.checkpoints import (
+from sam_ad_perception.modeling.zoo.checkpoints import (
     CheckpointError,
     CheckpointSpec,
     load_checkpoint,
 )
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
-from training.augmentation import augment_batch, choose_subset
-from training.batches import OpenFrames, resize_inputs
-from training.checkpoint import load_run
-from training.config import TrainConfig, load_config, to_mapping
-from training.data_config import SubsetConfig
-from training.datasets.frames import Batch
-from training.datasets.simulated import (
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
+from training.augmentation.batches import augment_batch, choose_subset
+from training.configuration.data import SubsetConfig
+from training.configuration.optimization import ScheduleConfig
+from training.configuration.run import TrainConfig, load_config, to_mapping
+from training.datasets.own.simulated import (
     FrameCache,
     SimulatedDrives,
     frame_times,
     start_rendering,
 )
-from training.losses import total_loss
-from training.optimization import WeightAverage, learning_rate
-from training.optimization_config import ScheduleConfig
+from training.frames.frame import Batch
+from training.networks.checkpoint import load_run
+from training.optimization.losses import total_loss
+from training.optimization.optimizer import WeightAverage, learning_rate
+from training.runs.batches import OpenFrames, resize_inputs
+from training.runs.trainer import Trainer
 from training.train import Run
-from training.trainer import Trainer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIGS = sorted(
     p.name for p in (ROOT / 'training/configs').glob('*.yaml') if not p.stem.endswith('_zoo')
 )
@@ -77,8 +77,8 @@ def frames(tmp_path_factory) -> tuple[Path, Path]:
 
 
 def test_a_spawned_worker_renders_what_the_simulator_shows(frames, config):
-    from sam_ad_perception.modeling.preprocessing import prepare_bundle
-    from sam_ad_perception.simulation.drive import Drive, DriveConfig
+    from sam_ad_perception.modeling.inputs.preparation import prepare_bundle
+    from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
     folder, zoo = frames
     spec = load_zoo(zoo)['debug']
@@ -95,7 +95,7 @@ def test_a_spawned_worker_renders_what_the_simulator_shows(frames, config):
 
 
 def test_conditions_take_turns_drive_by_drive(config):
-    from sam_ad_perception.simulation.drive import Drive, DriveConfig
+    from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
     data = dataclasses.replace(config.data, conditions=('day', 'night'))
     frame = SimulatedDrives(data).read(data.frames_per_drive)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from training.datasets.frames import DatasetError
+from training.frames.frame import DatasetError
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.losses import (
+from training.optimization.losses import (
     dice_loss,
     focal_loss,
     lovasz_loss,

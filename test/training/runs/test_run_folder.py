@@ -12,11 +12,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from training.checkpoint import BestWeights, load_run, save_run
-from training.config import TrainConfig
-from training.run_folder import RunFolder, code_version
+from training.configuration.run import TrainConfig
+from training.networks.checkpoint import BestWeights, load_run, save_run
+from training.runs.folder import RunFolder, code_version
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_figures_after_the_last_state_go_when_a_run_goes_on(tmp_path):

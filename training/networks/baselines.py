@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
-from sam_ad_perception.modeling.efficientnet import EfficientNetLite0
-from sam_ad_perception.modeling.networks import SegmentationNetwork
+from sam_ad_perception.modeling.encoders.efficientnet import EfficientNetLite0
+from sam_ad_perception.modeling.network import SegmentationNetwork
 
 DILATIONS = (1, 2, 4, 8, 16)
 """Of the branches of ESPNet's block."""

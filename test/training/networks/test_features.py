@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam_ad_perception.modeling.ad_sam import AdSam
-from sam_ad_perception.modeling.architectures import AdSamArguments
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
-from training.augmentation_config import AugmentationConfig, CorruptionConfig
-from training.features import remember_features
+from sam_ad_perception.modeling.encoders.specs import AdSamArguments
+from sam_ad_perception.modeling.networks.ad_sam import AdSam
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
+from training.configuration.augmentation import AugmentationConfig, CorruptionConfig
+from training.networks.encoder_features import remember_features
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAIN = AugmentationConfig(vary=False, flip=0.5)
 
 

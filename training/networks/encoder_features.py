@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.networks import SegmentationNetwork
-from training.augmentation_config import AugmentationConfig
-from training.checkpoint import save_atomically
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from training.configuration.augmentation import AugmentationConfig
+from training.networks.checkpoint import save_atomically
 
 _KEY = 'features'
 

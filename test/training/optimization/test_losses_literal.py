@@ -12,14 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
-from training.losses import (
+from sam_ad_perception.modeling.networks.mle_sam import MleSamOutput
+from training.configuration.optimization import LossConfig
+from training.optimization.losses import (
     dice_loss,
     dice_loss_of_all_classes,
     focal_loss,
     lovasz_loss,
     ohem_cross_entropy,
     surface_loss,
+    total_loss,
 )
 
 CLASSES = 4
@@ -175,3 +179,24 @@ def test_gradient_is_that_of_the_differences(loss, _formula):
     assert torch.autograd.gradcheck(
         lambda x: loss(x, labels), logits.requires_grad_(), eps=1e-6, atol=1e-3
     )
+
+
+def test_equation_14_looks_at_every_pixel_of_both_heads():
+    """lambda_1 OHEM(main) + lambda_2 OHEM(aux) at stride 1: each label pixel counts in both."""
+    rng = np.random.default_rng(5)
+    main, aux = (rng.normal(0, 2, (2, CLASSES, 6, 9)) for _ in range(2))
+    labels = rng.integers(0, CLASSES, (2, 6, 9))
+    labels[0, 1:3] = VOID
+    output = MleSamOutput(torch.tensor(main), torch.tensor(aux), torch.ones(3, 2, 1), ('camera',))
+    config = LossConfig(main=0.7, aux=0.4)
+    for offset in ((0, 0), (1, 0), (1, 1)):
+        loss = total_loss(output, torch.tensor(labels), config, np.array(offset))
+        assert float(loss) == pytest.approx(0.7 * ohem(main, labels) + 0.4 * ohem(aux, labels))
+    coarse = total_loss(
+        output, torch.tensor(labels), LossConfig(main=0.7, aux=0.4, aux_stride=2), np.array((1, 0))
+    )
+    halved = ohem(np.asarray(F.interpolate(torch.tensor(aux), (3, 5), mode='bilinear')),
+                  labels[:, 1::2, ::2])  # fmt: skip
+    assert float(coarse) == pytest.approx(0.7 * ohem(main, labels) + 0.4 * halved)
+    with pytest.raises(ValueError, match='aux_stride must be 1 or more'):
+        LossConfig(aux_stride=0)

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sam_ad_perception.core.labels import LABEL_SPACES
+from sam_ad_perception.core.images.rendering import colorize
 from sam_ad_perception.core.metrics import ConfusionMatrix
-from sam_ad_perception.core.rendering import colorize
-from training.checkpoint import BestWeights
-from training.config import SIMULATED, TrainConfig
-from training.data_config import DataConfig
-from training.datasets.frames import Batch, FrameSource
-from training.run_folder import RunFolder
-from training.trainer import Trainer
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.runtimes.backends import ExportWrapper
+from training.configuration.data import DataConfig
+from training.configuration.run import SIMULATED, TrainConfig
+from training.frames.frame import Batch, DatasetError, FrameSource
+from training.networks.checkpoint import BestWeights
+from training.runs.folder import RunFolder
+from training.runs.trainer import Trainer
 
 
 def validation_data(config: TrainConfig) -> DataConfig:
@@ -36,7 +37,8 @@ def validation_data(config: TrainConfig) -> DataConfig:
         ValueError: Some of the drives are trained on too.
     """
     if config.dataset != SIMULATED:
-        return replace(config.data, split=config.validation.split, limit=0)
+        split = config.validation.split
+        return replace(config.data, split=split, limit=0, pseudo_labels=False)
     held, used = config.validation.seeds, config.data.seeds
     if held[0] < used[1] and used[0] < held[1]:
         raise ValueError(f'validation.seeds {held} and data.seeds {used} have drives in common')
@@ -56,7 +58,8 @@ class Validator:
         self.trainer = trainer
         self.source = source
         self.folder = folder
-        self.space = LABEL_SPACES[trainer.spec.label_space]
+        self._damaged: set[str] = set()
+        self.space = trainer.spec.labels
         self.best = BestWeights(trainer.output / 'best', trainer.config.validation.best)
 
     def measure(self) -> float:
@@ -83,14 +86,25 @@ class Validator:
         classes = dict(zip(self.space.names, matrix.iou().tolist(), strict=True))
         self.folder.log('validation', {'miou': miou, **classes}, step)
         state = self.trainer.average.network.state_dict()
-        self.best.offer(state, miou, step, half=config.half)
+        self.best.offer(state, miou, step, half=config.half, metadata=self.trainer.metadata)
         return miou
 
     def _frames(self) -> Iterator[Batch]:
         there = self.source.rendered()
         picks = np.linspace(0, len(there) - 1, min(len(there), self._most), dtype=np.int64)
         for index in np.unique(picks):
-            batch = self.source.read([int(there[index])])
+            try:
+                batch = self.source.read([int(there[index])])
+            except DatasetError as error:
+                if not self.trainer.config.data.skip_damaged:
+                    raise
+                if str(error) not in self._damaged:
+                    self._damaged.add(str(error))
+                    self.trainer.console.print(
+                        f'validation: left out: {error}', markup=False, soft_wrap=True
+                    )
+                continue
+            batch = batch.keep(batch.sensors_of(0))
             if batch.inputs and all(n in batch.inputs for n in self.source.spec.required):
                 yield batch
 
@@ -101,9 +115,12 @@ class Validator:
     @torch.no_grad()
     def _predict(self, batch: Batch) -> NDArray[np.uint8]:
         fabric, network = self.trainer.fabric, self.trainer.average.network.eval()
+        assert isinstance(network, SegmentationNetwork)
         batch = batch.to(str(fabric.device))
+        mean = self.trainer.spec.mean_of_heads  # what drives is what is measured
+        form = ExportWrapper(network, tuple(batch.inputs), mean=mean)
         with fabric.autocast():
-            logits: Tensor = network(batch.inputs, with_aux=False).logits
+            logits: Tensor = form(*batch.inputs.values())[0]
         size = (batch.labels.shape[-2], batch.labels.shape[-1])
         logits = F.interpolate(logits.float(), size=size, mode='bilinear', align_corners=False)
         return logits.argmax(dim=1)[0].cpu().numpy().astype(np.uint8)

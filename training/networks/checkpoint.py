@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
+
+from sam_ad_perception.core.transaction import write_file
 
 
 def save_atomically(content: bytes, path: Path) -> None:
@@ -25,36 +24,8 @@ def save_atomically(content: bytes, path: Path) -> None:
     Raises:
         OSError: It cannot be written; what was there before is still there.
     """
-    with _replacing(path) as file:
+    with write_file(path) as file:
         file.write(content)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place once all of it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    try:
-        with part.open('wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let a new name in a folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Surely:
@@ -87,7 +58,7 @@ def save_run(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         OSError: It cannot be written; what was there before is still there.
     """
-    with _replacing(path) as file:
+    with write_file(path) as file:
         target = _Surely(file)
         try:
             torch.save(dict(state), target)  # type: ignore[arg-type]  # write and flush will do
@@ -96,7 +67,7 @@ def save_run(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_run(path: Path) -> dict[str, Any]:
-    """Read a run's state; nothing but tensors and plain values is unpickled.
+    """Read a run's state; nothing but tensors and plain values is read from it.
 
     Args:
         path: The file.
@@ -111,7 +82,7 @@ def load_run(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise
-    except (RuntimeError, UnpicklingError, OSError, EOFError) as error:
+    except Exception as error:  # on garbage the restricted reader fails in any way
         raise ValueError(f'{path} is damaged or no state of a run: {error}') from error
     return state
 
@@ -133,7 +104,15 @@ class BestWeights:
         files = self.folder.glob('miou_*_step_*.safetensors')
         return sorted(files, key=lambda path: path.name, reverse=True)
 
-    def offer(self, state: Mapping[str, Tensor], miou: float, step: int, *, half: bool) -> bool:
+    def offer(
+        self,
+        state: Mapping[str, Tensor],
+        miou: float,
+        step: int,
+        *,
+        half: bool,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
         """Keep weights where they are among the best.
 
         Args:
@@ -141,6 +120,7 @@ class BestWeights:
             miou: How good they are, in [0, 1].
             step: Optimizer steps made.
             half: See `export_weights`.
+            metadata: Likewise.
 
         Returns:
             Whether they were kept.
@@ -152,25 +132,33 @@ class BestWeights:
         before = self.kept()
         if len(before) >= self.count and path.name < before[self.count - 1].name:
             return False
-        export_weights(state, path, half=half)
+        export_weights(state, path, half=half, metadata=metadata)
         for worse in self.kept()[self.count :]:
             worse.unlink()
         return True
 
 
-def export_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = True) -> str:
+def export_weights(
+    state: Mapping[str, Tensor],
+    path: Path,
+    *,
+    half: bool = True,
+    metadata: Mapping[str, str] | None = None,
+) -> str:
     """Write a network's state as safetensors.
 
     Args:
         state: Names to tensors, as `state_dict` gives them.
         path: The file.
         half: Write fp32 tensors in half precision, but for those with values beyond its range.
+        metadata: What the file carries beside, see `modeling.zoo.packed.pack_entry`.
 
     Returns:
         Its sha256, hexadecimal.
     """
     tensors = {name: _stored(tensor, half=half) for name, tensor in state.items()}
-    content = save_safetensors(tensors, metadata={'format': 'pt'})
+    # one key alone: of several, safetensors writes the order of a hash table, and the bytes differ
+    content = save_safetensors(tensors, metadata=dict(metadata or {'format': 'pt'}))
     save_atomically(content, path)
     return hashlib.sha256(content).hexdigest()
 

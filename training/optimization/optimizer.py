@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.optimization_config import OptimizerConfig
+from training.configuration.optimization import OptimizerConfig
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -96,6 +96,8 @@ def learning_rate(
         The rate.
     """
     highest = config.lr * scale
+    if config.decay == 'warmup_poly':
+        return highest * _warmup_poly(config, step, progress)
     low = config.final_lr_ratio
     done = min(progress, 1.0)
     share = 1.0
@@ -107,6 +109,16 @@ def learning_rate(
     warm = start + (1 - start) * (step + 1) / max(config.warmup_steps, 1)
     lowest = min(config.lowest_lr, highest)
     return lowest + (highest - lowest) * share * min(1.0, warm)
+
+
+def _warmup_poly(config: OptimizerConfig, step: int, progress: float) -> float:
+    """Share of the rate as in the code lineage of MLE-SAM: the decay begins after the warm-up."""
+    warm = config.warmup_steps
+    if step < warm:
+        return config.warmup_start + (1 - config.warmup_start) * step / warm
+    steps = step / progress if progress > 0 else math.inf  # at the pace so far
+    left = 1 - (step - warm) / (steps * (1 + config.tail) - warm) if steps > warm else 1.0
+    return float(max(left, 0.0) ** config.power)
 
 
 class SeededDropout(nn.Module):

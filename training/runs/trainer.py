@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.zoo import ModelSpec
-from training.batches import resize_inputs
-from training.checkpoint import export_weights, load_run, save_run
-from training.config import TrainConfig
-from training.datasets.frames import Batch
-from training.failures import TrainingError
-from training.features import remember_features
-from training.losses import total_loss
-from training.machine import checkpoint_blocks, open_fabric
-from training.networks import build_network, find_entry, learns_codes
-from training.optimization import (
+from sam_ad_perception.modeling.zoo.entries import ModelSpec
+from training.configuration.run import TrainConfig
+from training.frames.frame import Batch
+from training.networks.checkpoint import export_weights, load_run, save_run
+from training.networks.encoder_features import remember_features
+from training.networks.start import (
+    build_network,
+    entry_metadata,
+    find_entry,
+    learns_codes,
+)
+from training.optimization.losses import total_loss
+from training.optimization.optimizer import (
     WeightAverage,
     add_gradients,
     learning_rate,
@@ -34,6 +36,15 @@ from training.optimization import (
     seed_draws,
     seed_dropout,
     share_weights,
+)
+from training.runs.batches import resize_inputs
+from training.runs.failures import TrainingError
+from training.runs.machine import checkpoint_blocks, open_fabric
+from training.runs.resume import (
+    compare_settings,
+    flatten,
+    load_optimizer,
+    parameter_names,
 )
 
 
@@ -61,6 +72,7 @@ class Trainer:
         build: Callable[[ModelSpec, TrainConfig, Console], nn.Module] = build_network,
     ) -> None:
         self.spec = find_entry(config)
+        self.metadata = entry_metadata(self.spec)
         self.fabric = open_fabric(config.machine)
         torch.manual_seed(config.seed)
         if config.threads:
@@ -86,8 +98,13 @@ class Trainer:
         self.step = 0
         self.number = 0
         self.elapsed_s = 0.0
+        self.seen = 0
+        self.frames = 0
         self.epoch_steps = math.inf
         self.output = Path(config.output_dir)
+        self._data = ''
+        self._saved_per_step = 0
+        self._base = (0, 0.0)
         self._resume()
 
     def _check_processes(self, network: nn.Module) -> None:
@@ -123,6 +140,11 @@ class Trainer:
         return self.share * int(self.fabric.world_size)
 
     @property
+    def frames_per_step(self) -> int:
+        """Frames that all processes see per step."""
+        return self.config.schedule.batch_size * self.batches_per_step
+
+    @property
     def state_path(self) -> Path:
         """File of the run's state."""
         return self.output / 'run.pt'
@@ -133,12 +155,22 @@ class Trainer:
         Args:
             frames: Frames that one epoch sees.
         """
-        config = self.config
-        per_step = config.schedule.batch_size * self.batches_per_step
+        config, per_step = self.config, self.frames_per_step
+        self.frames = frames
         self.epoch_steps = frames / per_step
         steps = config.schedule.steps
         if config.schedule.epochs:
             steps = max(1, round(config.schedule.epochs * self.epoch_steps))
+        if self.step and self._saved_per_step not in (0, per_step):
+            if config.schedule.epochs:  # as many frames are seen as were announced
+                total = config.schedule.epochs * frames
+                steps = self.step + max(0, round((total - self.seen) / per_step))
+                self._base = (self.step, min(self.seen / total, 1.0))
+            self.console.print(
+                f'{self.seen} frames were seen, {self._saved_per_step} a step; '
+                f'{max(0, steps - self.step)} steps of {per_step} follow',
+                soft_wrap=True,
+            )
         warm = max(
             config.optimizer.warmup_steps,
             round(config.optimizer.warmup_epochs * self.epoch_steps),
@@ -163,7 +195,10 @@ class Trainer:
     def progress(self) -> float:
         """Share of the run that is over: by steps or by time, whichever is further."""
         schedule = self.config.schedule
-        done = self.step / self.steps
+        step, share = self._base
+        done = share + (1 - share) * (self.step - step) / max(self.steps - step, 1)
+        if self.step >= self.steps:
+            done = 1.0
         if schedule.max_minutes > 0:
             done = max(done, self.elapsed_s / (60 * schedule.max_minutes))
         return min(done, 1.0)
@@ -171,7 +206,7 @@ class Trainer:
     @property
     def epoch(self) -> float:
         """Passes over the frames so far."""
-        return self.step / self.epoch_steps
+        return self.seen / self.frames if self.frames else 0.0
 
     def train_step(self, batches: Sequence[Batch], names: Sequence[str] = ()) -> float:
         """Make one optimizer step.
@@ -193,18 +228,24 @@ class Trainer:
 
         alone = len(self.replicas) == 1
 
-        def differentiate(replica: nn.Module, batch: Batch, number: int) -> float:
+        def differentiate(replica: nn.Module, batch: Batch, number: int, waits: bool) -> float:
             seed_draws(replica, (self.config.seed, number), alone=alone)
-            batch = batch.to(str(self.fabric.device))
-            inputs = resize_inputs(batch.inputs, size)
-            output = self._module(inputs) if alone else self._run_beside(replica, inputs)
-            loss = total_loss(output, batch.labels, self.config.loss, self.offset(number))
-            share = loss / len(batches)
-            if alone:
-                self.fabric.backward(share)
-            else:
-                share.backward()
-            return float(loss.detach())
+            groups, total = batch.groups(), 0.0
+            for group in groups:
+                part = group.to(str(self.fabric.device))
+                last = group is groups[-1]  # processes wait for each other once a batch
+                with self.fabric.no_backward_sync(self._module, enabled=waits or not last):
+                    inputs = resize_inputs(part.inputs, size)
+                    output = self._module(inputs) if alone else self._run_beside(replica, inputs)
+                    loss = total_loss(output, part.labels, self.config.loss, self.offset(number))
+                    weight = len(part.labels) / len(batch.labels)
+                    share = loss * weight / len(batches)
+                    if alone:
+                        self.fabric.backward(share)
+                    else:
+                        share.backward()
+                total += weight * float(loss.detach())
+            return total
 
         for replica in self.replicas:
             replica.zero_grad(set_to_none=True)
@@ -214,8 +255,8 @@ class Trainer:
         for start in range(0, len(batches), width):
             waits = start + width < len(batches)
             group = slice(start, start + width)
-            with self.fabric.no_backward_sync(self._module, enabled=waits):
-                losses += run(differentiate, self.replicas, batches[group], numbers[group])
+            held = [waits] * len(batches[group])
+            losses += run(differentiate, self.replicas, batches[group], numbers[group], held)
         for other in self.replicas[1:]:
             add_gradients(self.network, other)
         self._check_losses(losses, names)
@@ -227,6 +268,7 @@ class Trainer:
         self.average.update(self.network, self.step)
         self.step += 1
         self.number += self.batches_per_step
+        self.seen += self.frames_per_step
         return loss
 
     def _run_beside(self, replica: nn.Module, inputs: dict[str, Tensor]) -> Any:
@@ -264,9 +306,7 @@ class Trainer:
             )
 
     def _clip(self, names: Sequence[str]) -> None:
-        most = self.config.optimizer.clip
-        if not most:
-            return
+        most = self.config.optimizer.clip or math.inf  # the norm is looked at in any case
         norm = self.fabric.clip_gradients(
             self._module, self._stepper, max_norm=most, error_if_nonfinite=False
         )
@@ -304,36 +344,100 @@ class Trainer:
 
         Raises:
             OSError: The disk is full, or the like; the files before are still there.
+            TrainingError: A weight is not finite; likewise.
         """
         if not self.leads:
             return ''
-        state = {
+        state: dict[str, Any] = {
             'network': self.network.state_dict(),
             'average': self.average.network.state_dict(),
             'optimizer': self.optimizer.state_dict(),
+            'parameters': parameter_names(self.network, self.optimizer),
             'precision': self.fabric.strategy.precision.state_dict(),
             'step': self.step,
             'number': self.number,
+            'seen': self.seen,
+            'per_step': self.frames_per_step,
             'elapsed_s': self.elapsed_s,
+            'finished': self.progress >= 1.0,
+            'configuration': flatten(self.config),
+            'data': self._data,
+            'labels': repr(self.spec.labels),
         }
+        for part in ('network', 'average'):
+            bad = [name for name, tensor in state[part].items() if not tensor.isfinite().all()]
+            if bad:
+                raise TrainingError(
+                    f'{len(bad)} tensors of the {part} hold numbers that are not finite at step '
+                    f'{self.step}, first {bad[0]}; nothing is saved, what was saved before stays'
+                )
         save_run(self.state_path, state)
         weights = self.output / f'{self.spec.key}.safetensors'
-        return export_weights(self.average.network.state_dict(), weights, half=self.config.half)
+        average = self.average.network.state_dict()
+        return export_weights(average, weights, half=self.config.half, metadata=self.metadata)
 
     def _resume(self) -> None:
         path = self.state_path
         if not path.exists():
             return
         state = load_run(path)
+        told: list[str] = []
+        if 'configuration' in state:
+            told = compare_settings(
+                state['configuration'], self.config, str(path), finished=self._is_over(state)
+            )
+        if state.get('labels', repr(self.spec.labels)) != repr(self.spec.labels):
+            raise ValueError(
+                f'{path} is of another experiment; choose another output_dir: the classes were '
+                f'{state["labels"]}, are {self.spec.labels}'
+            )
         try:
             self.network.load_state_dict(state['network'])
             self.average.network.load_state_dict(state['average'])
-            self.optimizer.load_state_dict(state['optimizer'])
-            self.fabric.strategy.precision.load_state_dict(state['precision'])
+            load_optimizer(
+                self.network, self.optimizer, state['optimizer'], state.get('parameters', ())
+            )
+            if not told or not any(text.startswith('machine.precision') for text in told):
+                self.fabric.strategy.precision.load_state_dict(state['precision'])
             self.step, self.number = state['step'], state['number']
             self.elapsed_s = state['elapsed_s']
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, ValueError) as error:
             raise ValueError(
                 f'{path} is of another experiment; choose another output_dir ({error})'
             ) from error
-        self.console.print(f'resuming {path} at step {self.step}, {self.elapsed_s / 60:.1f} min')
+        per_step = self.frames_per_step
+        self._saved_per_step = state.get('per_step', per_step)
+        self.seen = state.get('seen', self.step * self._saved_per_step)
+        self._data = state.get('data', '')
+        minutes = self.elapsed_s / 60
+        self.console.print(f'resuming {path} at step {self.step}, {minutes:.1f} min')
+        for text in told:
+            self.console.print(f'from here on: {text}', markup=False, soft_wrap=True)
+
+    def _is_over(self, state: Mapping[str, Any]) -> bool:
+        """Whether a run that was finished is asked for no more than it has."""
+        before, now = state['configuration'], flatten(self.config)
+        lengths = ('schedule.steps', 'schedule.epochs', 'schedule.max_minutes')
+        same = all(
+            before.get(n) == now[n] or (n == 'schedule.steps' and now['schedule.epochs'])
+            for n in lengths
+        )
+        return bool(state.get('finished')) and same
+
+    def check_data(self, fingerprint: str) -> None:
+        """Refuse to go on with other frames than those that the run has learned from.
+
+        Args:
+            fingerprint: See `resume.data_fingerprint`; empty where there is none.
+
+        Raises:
+            ValueError: The frames are others, and `resume.allow` does not name `data`.
+        """
+        if self._data and fingerprint != self._data and 'data' not in self.config.resume.allow:
+            kind = 'a finished run of another configuration' if self.progress >= 1 else 'a run'
+            raise ValueError(
+                f'{self.state_path} holds {kind}: it has learned from other frames (fingerprint '
+                f'{self._data}, now {fingerprint}); choose another output_dir, or take the new '
+                'frames with resume.allow=[data]'
+            )
+        self._data = fingerprint

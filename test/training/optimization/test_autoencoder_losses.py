@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from sam_ad_perception.modeling.latent_autoencoder import (
+from sam_ad_perception.modeling.networks.latent_autoencoder import (
     LatentAutoencoder,
     LatentOutput,
     LatentSpec,
 )
-from sam_ad_perception.modeling.vector_quantizer import Quantized
-from training.vqgan_losses import (
+from sam_ad_perception.modeling.networks.vector_quantizer import Quantized
+from training.configuration.autoencoder import VqganWeights
+from training.optimization.autoencoder_losses import (
     PatchDiscriminator,
     VqganLoss,
-    VqganWeights,
     hinge_loss,
     perceptual_distance,
 )

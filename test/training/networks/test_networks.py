@@ -11,29 +11,34 @@ import torch
 import yaml
 from rich.console import Console
 
-from sam_ad_perception.modeling.ad_sam import ResNet
-from sam_ad_perception.modeling.architectures import LatentSpec, ResNetSpec
-from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_checkpoint
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.fusion_sam import PIXEL_MEAN, PIXEL_STD
-from sam_ad_perception.modeling.latent_autoencoder import LatentAutoencoder
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.vector_quantizer import VectorQuantizer
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.modeling.encoders.specs import LatentSpec, ResNetSpec
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.networks.ad_sam import ResNet
+from sam_ad_perception.modeling.networks.fusion_sam import PIXEL_MEAN, PIXEL_STD
+from sam_ad_perception.modeling.networks.latent_autoencoder import LatentAutoencoder
+from sam_ad_perception.modeling.networks.vector_quantizer import VectorQuantizer
+from sam_ad_perception.modeling.zoo.checkpoints import (
+    CheckpointError,
+    CheckpointSpec,
+    load_checkpoint,
+)
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 from training import latents, train
-from training.checkpoint import export_weights
-from training.config import TrainConfig, load_config
-from training.datasets.frames import Batch
-from training.datasets.simulated import FrameCache
+from training.configuration.autoencoder import LatentStageConfig, VqganWeights
+from training.configuration.place import MachineConfig
+from training.configuration.run import TrainConfig, load_config
+from training.datasets.own.simulated import FrameCache
+from training.evaluation.selection import load_network
+from training.frames.frame import Batch
 from training.latents import LatentTrainer
-from training.latents_config import LatentStageConfig
-from training.networks import build_network
-from training.selection import load_network
-from training.trainer import Trainer
-from training.vqgan_losses import VqganLoss, VqganWeights
+from training.networks.checkpoint import export_weights
+from training.networks.start import build_network
+from training.optimization.autoencoder_losses import VqganLoss
+from training.runs.trainer import Trainer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHIPPED, DEBUG = ROOT / 'models/zoo.yaml', ROOT / 'training/configs/debug_zoo.yaml'
 SMALL = [
     *[(SHIPPED, key) for key in load_zoo(SHIPPED) if key.endswith(('_small', '_demo'))],
@@ -191,8 +196,10 @@ def test_frozen_weights_are_not_copied(tmp_path):
         assert shared == (not parameter.requires_grad), name
 
 
-def test_first_stage_reaches_every_part_and_its_result_is_taken(tmp_path):
-    config = with_latents(config_of(tmp_path, DEBUG, 'debug_fusion_sam'))
+@pytest.mark.parametrize('precision', ['32', 'bf16-mixed'])
+def test_first_stage_reaches_every_part_and_its_result_is_taken(tmp_path, precision):
+    machine = MachineConfig(precision=precision)
+    config = with_latents(config_of(tmp_path, DEBUG, 'debug_fusion_sam', machine=machine))
     Path(config.latents.file + '.run').unlink()
     trainer = LatentTrainer(config, quiet())
     before = {name: p.detach().clone() for name, p in trainer.discriminators.named_parameters()}

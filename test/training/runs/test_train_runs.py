@@ -21,20 +21,20 @@ import pytest
 import torch
 from rich.console import Console
 
-from sam_ad_perception.modeling.zoo import load_zoo
-from training.batches import BatchReader, OpenFrames, ReadAhead
-from training.checkpoint import BestWeights, load_run
-from training.config import load_config
-from training.data_config import DataConfig, SubsetConfig
-from training.datasets.simulated import FrameCache
-from training.failures import TrainingError
+from sam_ad_perception.modeling.zoo.entries import load_zoo
+from training.configuration.data import DataConfig, SubsetConfig
+from training.configuration.run import load_config
+from training.datasets.own.simulated import FrameCache
 from training.latents import LatentTrainer
-from training.machine import checkpoint_blocks
+from training.networks.checkpoint import BestWeights, load_run
+from training.runs.batches import BatchReader, OpenFrames, ReadAhead
+from training.runs.failures import TrainingError
+from training.runs.machine import checkpoint_blocks
+from training.runs.trainer import Trainer
+from training.runs.validation import validation_data
 from training.train import Run
-from training.trainer import Trainer
-from training.validation import validation_data
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEBUG = ROOT / 'training/configs/debug.yaml'
 ZOO = ROOT / 'training/configs/debug_zoo.yaml'
 

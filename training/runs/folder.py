@@ -18,10 +18,10 @@ import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 
-from training.checkpoint import save_atomically
-from training.config import TrainConfig, to_mapping
+from training.configuration.run import TrainConfig, to_mapping
+from training.networks.checkpoint import save_atomically
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def code_version(root: Path = ROOT) -> str:

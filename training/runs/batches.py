@@ -10,11 +10,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +27,22 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from sam_ad_perception.modeling.zoo import ModelSpec
-from training.augmentation import augment_batch, choose_subset, corrupt_batch
-from training.augmentation_config import AugmentationConfig
-from training.config import SIMULATED, TrainConfig
-from training.data_config import DataConfig, SubsetConfig
-from training.datasets.catalog import open_dataset
-from training.datasets.frames import Batch, DatasetError, FrameSource
-from training.datasets.prepared import PreparedFrames
-from training.datasets.simulated import FrameCache, start_rendering
-from training.failures import TrainingError
+from sam_ad_perception.modeling.inputs.camera_view import looks_at_others
+from sam_ad_perception.modeling.zoo.entries import ModelSpec
+from training.augmentation.batches import (
+    augment_batch,
+    choose_subset,
+    corrupt_batch,
+    drop_sensors,
+)
+from training.configuration.augmentation import AugmentationConfig
+from training.configuration.data import DataConfig, SubsetConfig
+from training.configuration.run import SIMULATED, TrainConfig
+from training.datasets.catalog import FOLDERS, open_dataset
+from training.datasets.own.simulated import FrameCache, start_rendering
+from training.frames.frame import Batch, DatasetError, FrameSource
+from training.runs.failures import TrainingError
+from training.runs.prepared_batches import PreparedFrames
 
 ATTEMPTS = 50
 
@@ -73,7 +80,8 @@ class BatchReader:
         subsets: How often sensors are left out; those that the entry requires never are.
         seed: Of order, subsets and augmentation.
         augmentation: How batches are changed.
-        skip_damaged: Whether other frames take the place of a batch that cannot be read.
+        skip_damaged: Whether other frames take the place of those that cannot be read.
+        start: Number of the first batch of this size, and of frames that were seen before it.
     """
 
     def __init__(
@@ -85,6 +93,7 @@ class BatchReader:
         *,
         augmentation: AugmentationConfig | None = None,
         skip_damaged: bool = False,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         self.source = source
         self.batch_size = batch_size
@@ -92,6 +101,7 @@ class BatchReader:
         self.seed = seed
         self.augmentation = augmentation or AugmentationConfig()
         self.skip_damaged = skip_damaged
+        self.start = start
 
     def read(self, number: int) -> DrawnBatch:
         """Read a batch.
@@ -110,36 +120,89 @@ class BatchReader:
         frames = self._frames(number, rng)
         notes: list[str] = []
         for _ in range(ATTEMPTS):
-            try:
-                batch = self.source.read(frames, rng)
-            except DatasetError as error:
-                if not self.skip_damaged:
-                    raise
-                notes.append(f'left out: {error}')
-                batch = Batch({}, torch.empty(0))
-            if batch.inputs and all(name in batch.inputs for name in required):
+            before = rng.bit_generator.state
+            batch, faults = self._try(frames, rng)
+            if not faults:
                 break
-            frames = self._any_frames(rng)
+            notes += faults.values()
+            others = self._any_frames(rng)
+            frames = [others[p] if p in faults else index for p, index in enumerate(frames)]
         else:
             raise DatasetError(
                 f'{ATTEMPTS} draws of {self.batch_size} frames gave none that all have '
-                f'{", ".join(required) or "a sensor in common"}; {" ".join(notes)}'
+                f'{", ".join(required) or "a sensor"}; {" ".join(dict.fromkeys(notes))}'
             )
-        kept = choose_subset(list(batch.inputs), self.subsets, rng, required)
-        batch = Batch({name: batch.inputs[name] for name in kept}, batch.labels)
+        for name, refusals in batch.refusals.items():
+            notes += [
+                f'{self.source.name_of(frames[place])} is taken without {name}: {why}'
+                for place, why in refusals.items()
+            ]
+        whole = batch
+        batch = batch.keep(choose_subset(list(batch.inputs), self.subsets, rng, required))
+        batch = drop_sensors(batch, self.augmentation.corruption, rng, required)
+        if any(map(looks_at_others, self.source.spec.inputs.values())):
+            batch = self._read_without(frames, before, whole, batch)
         if self.augmentation.vary:
             batch = augment_batch(batch, rng)
-        batch = corrupt_batch(batch, self.augmentation.corruption, rng, required)
+        batch = corrupt_batch(batch, self.augmentation.corruption, rng)
         return DrawnBatch(batch, number, tuple(frames), tuple(notes))
 
+    def _read_without(
+        self, frames: Sequence[int], state: Mapping[str, Any], whole: Batch, batch: Batch
+    ) -> Batch:
+        """Read frames again where a sensor was dropped that helped to place the others."""
+        kept = [batch.sensors_of(place) for place in range(len(frames))]
+        if kept == [whole.sensors_of(place) for place in range(len(frames))]:
+            return batch
+        again = np.random.default_rng()
+        again.bit_generator.state = dict(state)  # the same cut, the same colours
+        return self.source.read(frames, again, kept)
+
+    def _try(
+        self, frames: Sequence[int], rng: np.random.Generator
+    ) -> tuple[Batch, dict[int, str]]:
+        """Read frames; those that cannot be used are named by their place in the batch."""
+        try:
+            batch = self.source.read(frames, rng)
+        except DatasetError:
+            if not self.skip_damaged:
+                raise
+            faults = self._find_damaged(frames)
+            if not faults:
+                raise  # they do not go together, though each is sound
+            return Batch({}, torch.empty(0)), faults
+        faults = {}
+        for place, index in enumerate(frames):
+            own = batch.sensors_of(place)
+            lacking = [name for name in self.source.spec.required if name not in own]
+            if own and not lacking:
+                continue
+            why = '; '.join(
+                f'{name}: {each[place]}' for name, each in batch.refusals.items() if place in each
+            )
+            lacks = ', '.join(lacking) or 'every sensor'
+            faults[place] = f'left out: {self.source.name_of(index)} lacks {lacks}; {why}'
+        return batch, faults
+
+    def _find_damaged(self, frames: Sequence[int]) -> dict[int, str]:
+        faults = {}
+        for place, index in enumerate(frames):
+            try:
+                self.source.read([index])
+            except DatasetError as error:
+                faults[place] = f'left out: {error}'
+        return faults
+
     def _any_frames(self, rng: np.random.Generator) -> list[int]:
-        return [int(i) for i in rng.choice(self.source.rendered(), self.batch_size, replace=False)]
+        there = self.source.rendered()
+        few = len(there) < self.batch_size  # then frames come more than once
+        return [int(i) for i in rng.choice(there, self.batch_size, replace=few)]
 
     def _frames(self, number: int, rng: np.random.Generator) -> list[int]:
         there = self.source.rendered()
         if len(there) < self.source.length:
             return self._any_frames(rng)
-        first = number * self.batch_size
+        first = self.start[1] + (number - self.start[0]) * self.batch_size
         frames = []
         for position in range(first, first + self.batch_size):
             epoch, place = divmod(position, len(there))
@@ -328,8 +391,13 @@ def open_frames(
             cache=folder,
             label_space=data.label_space,
             calibration=Path(data.calibration) if data.calibration else None,
+            pseudo_labels=data.pseudo_labels,
+            skip_refused=data.skip_damaged,
         )
-        return OpenFrames(PreparedFrames(dataset, spec, config.augmentation, data.limit))
+        frames = PreparedFrames(dataset, spec, config.augmentation, data.limit)
+        if config.dataset != FOLDERS:  # their file says which sensors there are
+            frames.check_sensors(data.without)
+        return OpenFrames(frames)
     cache = FrameCache(folder, spec, data)
     makers: Sequence[BaseProcess] = ()
     if first and data.workers and len(cache.rendered()) < cache.length:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sam_ad_perception.modeling.fusion_sam import FusionSamOutput
-from sam_ad_perception.modeling.networks import NetworkOutput
-from training.optimization_config import LossConfig
+from sam_ad_perception.modeling.network import NetworkOutput, OwnLoss
+from sam_ad_perception.modeling.networks.fusion_sam import FusionSamOutput
+from training.configuration.optimization import LossConfig
 
 
 def ohem_cross_entropy(
@@ -224,7 +224,8 @@ def total_loss(
         if weight > 0:
             loss = loss + weight * term(logits, labels)
     if config.aux > 0 and output.aux_logits is not None:
-        labels = labels[:, row::2, column::2]  # a guide, not the result: half as fine will do
+        step = config.aux_stride
+        labels = labels[:, row % step :: step, column % step :: step]
         size = (labels.shape[-2], labels.shape[-1])
         aux = F.interpolate(output.aux_logits, size=size, mode='bilinear', align_corners=False)
         hard = ohem_cross_entropy(aux, labels, threshold=config.ohem_threshold)
@@ -232,8 +233,11 @@ def total_loss(
     if isinstance(output, FusionSamOutput):
         for name, image in output.reconstructions.items():
             if image.requires_grad:
-                distance = F.l1_loss(image, output.normalized[name])
+                compare = F.mse_loss if config.distance == 'l2' else F.l1_loss
+                distance = compare(image, output.normalized[name])
                 loss = loss + config.reconstruction * distance
         if output.commitment.requires_grad:
             loss = loss + config.commitment * output.commitment
+    elif isinstance(output, OwnLoss):
+        loss = loss + output.own_loss()
     return loss

@@ -8,53 +8,17 @@ commitment and the hinge form, which are those of the code family that its scrip
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.latent_autoencoder import LatentOutput
+from sam_ad_perception.modeling.networks.latent_autoencoder import LatentOutput
+from training.configuration.autoencoder import VqganWeights
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 """Maps images (B, C, H, W) in [-1, 1] to feature maps of any number and size."""
-
-RECONSTRUCTIONS = ('l1', 'l2')
-
-
-@dataclass(frozen=True)
-class VqganWeights:
-    """Weights of the terms.
-
-    Attributes:
-        reconstruction: Of the distance between image and reconstruction.
-        distance: `l1`, or `l2` as the paper writes it.
-        perceptual: Of the distance in feature space (alpha); needs a feature network.
-        adversarial: Of the generator's hinge loss (beta); needs a discriminator.
-        commitment: Of the distance between features and codes (gamma times 0.25). The codes
-            follow by moving averages, which takes the place of the formula's first term.
-        adversarial_start: Share of the training after which the adversarial term counts.
-
-    Raises:
-        ValueError: A field is out of range.
-    """
-
-    reconstruction: float = 1.0
-    distance: str = 'l1'
-    perceptual: float = 1.0
-    adversarial: float = 0.1
-    commitment: float = 0.25
-    adversarial_start: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.distance not in RECONSTRUCTIONS:
-            raise ValueError(f'distance must be one of {RECONSTRUCTIONS}, got {self.distance!r}')
-        weights = (self.reconstruction, self.perceptual, self.adversarial, self.commitment)
-        if min(weights) < 0:
-            raise ValueError(f'weights must be 0 or more, got {weights}')
-        if not 0 <= self.adversarial_start <= 1:
-            raise ValueError(f'adversarial_start must be in [0, 1], got {self.adversarial_start}')
 
 
 class GeneratorLoss(NamedTuple):
@@ -117,7 +81,8 @@ def perceptual_distance(features: Features, first: Tensor, second: Tensor) -> Te
     Returns:
         Scalar, the sum over the network's feature maps.
     """
-    distances = [F.mse_loss(a, b) for a, b in zip(features(first), features(second), strict=True)]
+    pairs = zip(features(first), features(second), strict=True)
+    distances = [F.mse_loss(a.float(), b.float()) for a, b in pairs]
     return torch.stack(distances).sum()
 
 
@@ -131,7 +96,7 @@ def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
     Returns:
         Scalar.
     """
-    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+    return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
 
 
 class VqganLoss:
@@ -185,7 +150,7 @@ class VqganLoss:
         """
         w = self.weights
         distance = F.l1_loss if w.distance == 'l1' else F.mse_loss
-        reconstruction = distance(output.reconstruction, image)
+        reconstruction = distance(output.reconstruction.float(), image.float())
         zero = reconstruction.new_zeros(())
         perceptual = adversarial = zero
         if w.perceptual > 0:
@@ -193,7 +158,7 @@ class VqganLoss:
             perceptual = perceptual_distance(self.features, image, output.reconstruction)
         if self.adversary_counts(progress):
             assert self.discriminator is not None
-            adversarial = -self.discriminator(output.reconstruction).mean()
+            adversarial = -self.discriminator(output.reconstruction).float().mean()
         commitment = output.tokens.commitment
         total = (
             w.reconstruction * reconstruction

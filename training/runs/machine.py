@@ -11,7 +11,7 @@ from sam2.modeling.backbones.hieradet import MultiScaleBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from training.run_config import MachineConfig
+from training.configuration.place import MachineConfig
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

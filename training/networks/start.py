@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from rich.console import Console
 from torch import nn
 
-from sam_ad_perception.modeling.architectures import FusionSamArguments
-from sam_ad_perception.modeling.backbones import load_backbone
-from sam_ad_perception.modeling.checkpoints import CheckpointError, CheckpointSpec, load_checkpoint
-from sam_ad_perception.modeling.fusion_sam import FusionSam
-from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.vector_quantizer import VectorQuantizer
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
-from training.config import SIMULATED, TrainConfig
-from training.datasets.simulated import LABEL_SPACE
+from sam_ad_perception.core.label_files import label_space_from
+from sam_ad_perception.modeling.encoders.specs import FusionSamArguments
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.networks.fusion_sam import FusionSam
+from sam_ad_perception.modeling.networks.vector_quantizer import VectorQuantizer
+from sam_ad_perception.modeling.zoo.checkpoints import (
+    CheckpointError,
+    CheckpointSpec,
+    check_digest,
+    load_checkpoint,
+)
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
+from sam_ad_perception.modeling.zoo.packed import (
+    SUFFIX,
+    carries_entry,
+    pack_entry,
+    read_entries,
+)
+from sam_ad_perception.modeling.zoo.pretrained import load_backbone
+from training.configuration.run import SIMULATED, TrainConfig
+from training.datasets.own.simulated import LABEL_SPACE
+from training.networks.transfer import fit_state, read_state
 
 
 def find_entry(config: TrainConfig) -> ModelSpec:
@@ -35,6 +49,9 @@ def find_entry(config: TrainConfig) -> ModelSpec:
     if config.model not in zoo:
         raise ValueError(f'model must be one of {list(zoo)}, got {config.model!r}')
     spec = zoo[config.model]
+    if config.classes:
+        space = label_space_from(config.classes, config.model, 'classes')
+        spec = dataclasses.replace(spec, label_space=space.name, space=space)
     if config.dataset == SIMULATED and spec.label_space != LABEL_SPACE:
         raise ValueError(
             f'simulated drives are labelled as {LABEL_SPACE}, but {config.model} has the '
@@ -68,9 +85,7 @@ def build_network(spec: ModelSpec, config: TrainConfig, console: Console) -> Seg
         console.print(f'{spec.key} starts from {config.checkpoint_folder / name}')
     load_latents(network, spec, config, console)
     if config.start:
-        path = Path(config.start)
-        load_checkpoint(network, CheckpointSpec(path.name), path.parent)
-        console.print(f'{spec.key} goes on from {path}')
+        start_from(network, spec, config, console)
     network = network.train()
     if config.schedule.replicas > 1 and learns_codes(network):
         raise ValueError(
@@ -78,6 +93,52 @@ def build_network(spec: ModelSpec, config: TrainConfig, console: Console) -> Seg
             f'{spec.key} follow every forward pass'
         )
     return network
+
+
+def start_from(network: nn.Module, spec: ModelSpec, config: TrainConfig, console: Console) -> None:
+    """Load what fits of the weights that a run starts from, and name what is new.
+
+    Args:
+        network: The entry's network.
+        spec: The entry.
+        config: The experiment.
+        console: Where it is said.
+
+    Raises:
+        CheckpointError: The file is absent, no weights, or of another network.
+    """
+    zoo = load_zoo(Path(config.zoo))
+    path, space = Path(config.start), None
+    if config.start in zoo and not path.is_file():
+        checkpoint, space = zoo[config.start].checkpoint, zoo[config.start].labels
+        path = config.checkpoint_folder / checkpoint.file
+        beside = Path(config.zoo).parent / 'checkpoints' / checkpoint.file
+        path = path if path.is_file() else beside
+        if checkpoint.sha256 and path.is_file():
+            check_digest(path, checkpoint.sha256)
+    elif not path.is_file():
+        raise CheckpointError(
+            f'start: {path} is not there, expected a file of weights or one of {list(zoo)}'
+        )
+    elif path.suffix == SUFFIX and carries_entry(path):
+        space = next(iter(load_zoo(path).values())).labels
+    same = space is None or space.names == spec.labels.names
+    report = fit_state(network, read_state(path), str(path), same_classes=same)
+    console.print(f'{spec.key} starts from {path}: {report}', markup=False, soft_wrap=True)
+
+
+def entry_metadata(spec: ModelSpec) -> dict[str, str]:
+    """What a file of weights carries so that it can be loaded by itself.
+
+    Args:
+        spec: The entry, with the classes that are trained.
+
+    Returns:
+        Metadata; none where the entry was made without a file.
+    """
+    if not spec.source.is_file():
+        return {}
+    return pack_entry(read_entries(spec.source)[spec.key], spec.key, spec.labels)
 
 
 def load_latents(
