@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
 from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix
-from training.datasets.frames import LabelledFrame
-from training.sensor_faults import spoil_bundle
+from sam_ad_perception.core.mask_stability import MaskStability, Motion
+from sam_ad_perception.core.metrics import ConfusionMatrix
+from training.augmentation.sensor_faults import spoil_bundle
+from training.evaluation.confidence import ConfidenceHistogram
+from training.evaluation.sequence import SequenceFollower
+from training.frames.frame import LabelledFrame
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Setting:
 
     Attributes:
         subset: Sensors that are kept.
-        fault: `sensor:kind` as of `simulation.faults`; empty for none.
-        noise: `sensor:kind` as of `training.noise`; empty for none.
+        fault: `sensor:kind` as of `simulation.faults.effects`; empty for none.
+        noise: `sensor:kind` as of `training.evaluation.noise`; empty for none.
         checked: Whether the vehicle's health checks come before the network.
     """
 
@@ -82,20 +85,26 @@ class Score:
         small: Pixels at the network's input size.
         conditions: Pixels at the camera's size, by condition.
         cases: The same by the data set's sensor-failure case.
-        calibration: Of the confidence.
+        confidence: Of the pixels with a mask, how sure it was and whether it was right.
+        condition_confidence: The same by condition.
         seconds: Time of the network for each frame where it was taken.
         frames: Frames shown.
         masks: Frames with a mask.
+        stability: Of masks that follow each other; None until two did.
+        last: Mask of the frame before; None where it had none.
     """
 
     native: ConfusionMatrix
     small: ConfusionMatrix
     conditions: dict[str, ConfusionMatrix] = field(default_factory=dict)
     cases: dict[str, ConfusionMatrix] = field(default_factory=dict)
-    calibration: Calibration = field(default_factory=Calibration)
+    confidence: ConfidenceHistogram = field(default_factory=ConfidenceHistogram)
+    condition_confidence: dict[str, ConfidenceHistogram] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     frames: int = 0
     masks: int = 0
+    stability: MaskStability | None = None
+    last: NDArray[np.uint8] | None = None
 
     @property
     def miou(self) -> float:
@@ -120,17 +129,25 @@ class Score:
             for name, matrix in more.items():
                 fresh = ConfusionMatrix(self.native.num_classes, self.native.ignore_id)
                 groups.setdefault(name, fresh).merge(matrix)
-        self.calibration.merge(other.calibration)
+        self.confidence.merge(other.confidence)
+        for name, histogram in other.condition_confidence.items():
+            self.condition_confidence.setdefault(name, ConfidenceHistogram()).merge(histogram)
         self.seconds += other.seconds
         self.frames += other.frames
         self.masks += other.masks
+        if other.stability is not None:
+            self._steady().merge(other.stability)
 
-    def add(self, sample: LabelledFrame, answer: Answer | None) -> None:
+    def add(
+        self, sample: LabelledFrame, answer: Answer | None, motion: Motion | None = None
+    ) -> None:
         """Count one frame.
 
         Args:
             sample: The frame and its truth.
             answer: What the system made of it; None for no mask.
+            motion: Of the picture since the frame that was added before; None where they do not
+                follow each other.
         """
         ignore = self.native.ignore_id
         self.frames += 1
@@ -142,16 +159,29 @@ class Score:
             if name:
                 fresh = ConfusionMatrix(self.native.num_classes, ignore)
                 groups.setdefault(name, fresh).merge(frame)
+        before, self.last = self.last, None if answer is None else answer.mask
         if answer is None:
             return
+        if motion is not None and before is not None:
+            self._steady().update(before, answer.mask, motion)
         self.masks += 1
         if answer.seconds is not None:
             self.seconds.append(answer.seconds)
         known = sample.labels != ignore
         right = answer.mask == sample.labels
-        self.calibration.update(answer.confidence[known], right[known])
+        sure = ConfidenceHistogram()
+        sure.update(answer.confidence[known], right[known])
+        self.confidence.merge(sure)
+        if sample.condition:
+            group = self.condition_confidence.setdefault(sample.condition, ConfidenceHistogram())
+            group.merge(sure)
         if answer.small is not None:
             self.small.update(answer.small, shrink_labels(sample.labels, answer.small.shape))
+
+    def _steady(self) -> MaskStability:
+        if self.stability is None:
+            self.stability = MaskStability(self.native.num_classes, self.native.ignore_id)
+        return self.stability
 
 
 def shrink_labels(labels: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -177,6 +207,7 @@ def measure(
     space: LabelSpace,
     bar: Progress,
     task: TaskID,
+    follower: SequenceFollower | None = None,
 ) -> list[dict[Setting, Score]]:
     """Show every frame to every system in each of its settings.
 
@@ -186,13 +217,15 @@ def measure(
         space: The data set's classes.
         bar: Where progress is shown.
         task: Its row there, advanced by one per frame.
+        follower: Where given, the frames follow each other, and masks are compared in time.
 
     Returns:
         For each system of the plan, what it reached in each setting.
     """
     scores = empty_scores(plan, space)
     for number, sample in enumerate(samples):
-        measure_frame(sample, number, plan, scores)
+        motion = follower.follow(sample) if follower is not None else None
+        measure_frame(sample, number, plan, scores, motion)
         bar.advance(task)
     return scores
 
@@ -202,6 +235,7 @@ def measure_frame(
     number: int,
     plan: Sequence[tuple[System, Sequence[Setting]]],
     scores: Sequence[dict[Setting, Score]],
+    motion: Motion | None = None,
 ) -> None:
     """Show one frame to every system in each of its settings.
 
@@ -210,6 +244,7 @@ def measure_frame(
         number: Its number, which seeds noise and faults; the first ones are timed.
         plan: What is measured, and in which settings.
         scores: See `empty_scores`; the frame is added.
+        motion: Since the frame that was shown before, see `Score.add`.
     """
     spoilt = {'': sample}
     for (system, _), reached in zip(plan, scores, strict=True):
@@ -218,7 +253,7 @@ def measure_frame(
                 rng = np.random.default_rng([number, zlib.crc32(setting.fault.encode())])
                 bundle = spoil_bundle(sample.bundle, setting.fault, rng)
                 spoilt[setting.fault] = dataclasses.replace(sample, bundle=bundle)
-            score.add(sample, system.answer(spoilt[setting.fault], setting, number))
+            score.add(sample, system.answer(spoilt[setting.fault], setting, number), motion)
 
 
 def empty_scores(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sam_ad_perception.core.labels import LabelSpace
-from training.measurement import Score, Setting, mean_miou
-from training.published import PublishedResult
-from training.routing_rows import SystemResult
+from sam_ad_perception.core.mask_stability import MaskStability
+from training.evaluation.confidence import ConfidenceHistogram
+from training.evaluation.measurement import Score, Setting, mean_miou
+from training.evaluation.presentation.published import PublishedResult
+from training.evaluation.routing_rows import SystemResult
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def subset_table(result: SystemResult) -> TextTable | None:
             cells.append(_starred(100 * score.conditions[name].miou(), limit))
         cells.append(str(int(np.isfinite(score.native.iou()).sum())))
         cells.append(_percent(score.small.miou()))
-        cells.append(f'{100 * score.calibration.error():.1f}' if score.masks else '-')
+        cells.append(f'{100 * score.confidence.error():.1f}' if score.masks else '-')
         cells.append(f'{score.latency_ms:.0f}' if score.latency_ms is not None else '-')
         rows.append((subset_name(subset, everything), *cells))
     if len(scores) > 1:
@@ -141,6 +144,90 @@ def noise_table(result: SystemResult) -> TextTable | None:
     )
 
 
+def trust_table(result: SystemResult) -> TextTable | None:
+    """What the confidence is worth: by sensors, by condition, with noise and with faults.
+
+    Args:
+        result: What a system reached.
+
+    Returns:
+        The table; None where no setting gave a mask.
+    """
+    everything = _everything(result.scores)
+    rows = []
+    for setting, score in result.scores.items():
+        if not score.masks:
+            continue
+        name = subset_name(setting.subset, everything)
+        spoilt = setting.fault or setting.noise
+        if spoilt:
+            rows.append((_spoilt_name(spoilt), *_trust_cells(score.confidence)))
+            continue
+        rows.append((name, *_trust_cells(score.confidence)))
+        if setting.subset == everything:
+            rows += [
+                (f'{name}, {condition}', *_trust_cells(histogram))
+                for condition, histogram in score.condition_confidence.items()
+            ]
+    if not rows:
+        return None
+    return TextTable(
+        f'{result.key}: what its confidence is worth, percent',
+        ('pixels of', 'right', 'confidence', 'ECE', 'AUROC', 'FPR95', 'AUPR-S', 'AUPR-E'),
+        tuple(rows),
+        'ECE: expected calibration error. AUROC: that a right pixel has more confidence than a '
+        'wrong one. FPR95: wrong pixels that stay where 95 % of the right ones are kept. AUPR-S, '
+        'AUPR-E: precision over recall of the right and of the wrong pixels. As in the BRAVO '
+        'benchmark.',
+    )
+
+
+def stability_table(results: Sequence[SystemResult], truth: MaskStability) -> TextTable | None:
+    """How steady masks of frames are that follow each other.
+
+    Args:
+        results: What was measured.
+        truth: Of the labels.
+
+    Returns:
+        The table, the labels last; None where no two frames were compared.
+    """
+    rows = []
+    for result in results:
+        everything = _everything(result.scores)
+        for setting, score in result.scores.items():
+            if score.stability is None:
+                continue
+            name = _spoilt_name(setting.fault or setting.noise)
+            name = name or subset_name(setting.subset, everything)
+            rows.append((f'{result.key}, {name}', *_stability_cells(score.stability)))
+    if not rows:
+        return None
+    rows.append(('the labels themselves', *_stability_cells(truth)))
+    return TextTable(
+        'How steady masks are from frame to frame',
+        ('masks of', 'changed', 'mTC', 'pairs'),
+        tuple(rows),
+        'changed: pixels that have another class than the mask before, carried along the optical '
+        'flow, percent of those that both frames see. mTC: mean over the pairs of the mean IoU of '
+        'both masks, percent.',
+    )
+
+
+def _stability_cells(stability: MaskStability) -> tuple[str, str, str]:
+    return _percent(stability.changed), _percent(stability.consistency), str(stability.pairs)
+
+
+def _trust_cells(histogram: ConfidenceHistogram) -> list[str]:
+    trust = histogram.trust()
+    shares = (histogram.accuracy(), histogram.mean(), *dataclasses.astuple(trust))
+    return [_percent(share) for share in shares]
+
+
+def _spoilt_name(case: str) -> str:
+    return case.replace(':', ': ').replace('_', ' ')
+
+
 def fault_table(results: Sequence[SystemResult]) -> TextTable | None:
     """All sensors, with a fault on one of them: each network alone and each vehicle.
 
@@ -159,7 +246,7 @@ def fault_table(results: Sequence[SystemResult]) -> TextTable | None:
     if not faults:
         return None
     rows = [
-        (fault.replace(':', ': ').replace('_', ' '),
+        (_spoilt_name(fault),
          *(f'{s[fault].miou:.1f}' if fault in s else '-' for s in found.values()))
         for fault in faults
     ]  # fmt: skip

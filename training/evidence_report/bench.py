@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sam_ad_perception.core.health_config import HealthConfig
-from sam_ad_perception.core.routing_table import RoutingTable
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.preprocessing import PreparedBundle
-from sam_ad_perception.modeling.segmenter import Segmenter
-from training.evaluation_data import HeldBackDrives
-from training.evaluation_plan import ROUTED, Extent, network_settings, vehicle_settings
-from training.measurement import Score, Setting, System, empty_scores, measure_frame
-from training.selection import load_network
-from training.systems import GridCeiling, NetworkSystem, VehicleSystem
+from sam_ad_perception.core.health.config import HealthConfig
+from sam_ad_perception.core.routing.table import RoutingTable
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.inputs.preparation import PreparedBundle
+from training.evaluation.data import HeldBackDrives
+from training.evaluation.measurement import Score, Setting, System, empty_scores, measure_frame
+from training.evaluation.plan import ROUTED, Extent, network_settings, vehicle_settings
+from training.evaluation.selection import load_network
+from training.evaluation.systems import GridUpperBound, NetworkSystem, VehicleSystem
 
 SUBSETS, DRIVEN, FAULTS = 'subsets', 'driven', 'faults'
 """Parts of the evidence: networks on every set of sensors; the routed vehicle with all sensors and
@@ -129,7 +129,7 @@ class Bench:
         self.space = space
         self._networks = [NetworkSystem(expert, space) for expert in self.experts]
         grids = dict.fromkeys(facts.grid for facts in self.facts)
-        self._ceilings = [GridCeiling(ceiling_name(g), g, len(space)) for g in grids]
+        self._ceilings = [GridUpperBound(ceiling_name(g), g, len(space)) for g in grids]
         self._checked = [
             VehicleSystem(
                 checked_name(expert.spec.key), Segmenter([expert], health=HealthConfig()), space

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sam_ad_perception.core.health_config import HealthConfig
-from sam_ad_perception.core.routing_table import RoutingTable
-from sam_ad_perception.modeling.backends import BackendConfig
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import ModelSpec, sensor_sets
-from training.evaluation_data import EvaluationData, standard_subsets
-from training.measurement import Setting, System
-from training.noise import KINDS
-from training.selection import TrainedNetwork
-from training.sensor_faults import fault_cases
-from training.systems import NetworkSystem, VehicleSystem
+from sam_ad_perception.core.health.config import HealthConfig
+from sam_ad_perception.core.routing.table import RoutingTable
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.runtimes.backends import BackendConfig
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, sensor_sets
+from training.configuration.fault_cases import fault_cases
+from training.evaluation.data import EvaluationData, standard_subsets
+from training.evaluation.measurement import Setting, System
+from training.evaluation.noise import KINDS
+from training.evaluation.selection import TrainedNetwork
+from training.evaluation.systems import NetworkSystem, VehicleSystem
 
 SUBSETS = ('all', 'standard', 'full')
 ROUTED = 'routed vehicle'

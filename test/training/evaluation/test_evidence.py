@@ -10,14 +10,14 @@ import torch
 from rich.console import Console
 
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.core.routing_table import load_routing_table
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from sam_ad_perception.core.routing.table import load_routing_table
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 from training import ablation
 from training import evidence as command
-from training.checkpoint import export_weights
-from training.evaluation_data import HeldBackDrives
-from training.evaluation_plan import ROUTED
-from training.evidence_bench import (
+from training.evaluation.data import HeldBackDrives
+from training.evaluation.measurement import Score, Setting, total_matrix
+from training.evaluation.plan import ROUTED
+from training.evidence_report.bench import (
     DRIVEN,
     FAULTS,
     JUDGED,
@@ -27,7 +27,8 @@ from training.evidence_bench import (
     Task,
     open_bench,
 )
-from training.evidence_figures import (
+from training.evidence_report.tables import driven_table, markdown, subset_comparison, target_table
+from training.evidence_report.targets import (
     Comparison,
     Evidence,
     Target,
@@ -35,10 +36,9 @@ from training.evidence_figures import (
     figures,
     hold_targets,
 )
-from training.evidence_tables import driven_table, markdown, subset_comparison, target_table
-from training.measurement import Score, Setting, total_matrix
+from training.networks.checkpoint import export_weights
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEBUG = ROOT / 'training/configs/debug_zoo.yaml'
 SPACE = LABEL_SPACES['cityscapes']
 SENSORS = ('camera', 'thermal', 'event', 'lidar')

@@ -13,11 +13,13 @@ import yaml
 
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.metrics import ConfusionMatrix
-from sam_ad_perception.core.records import build_record
-from sam_ad_perception.modeling.zoo import MeasuredResult
-from training.checkpoint import save_atomically
-from training.measurement import Score, Setting
-from training.routing_rows import SystemResult
+from sam_ad_perception.core.settings.yaml_documents import read_yaml
+from sam_ad_perception.core.settings.yaml_records import build_record
+from sam_ad_perception.modeling.zoo.entries import MeasuredResult
+from training.evaluation.confidence import ConfidenceHistogram
+from training.evaluation.measurement import Score, Setting
+from training.evaluation.routing_rows import SystemResult
+from training.networks.checkpoint import save_atomically
 
 RESULTS = 'results.yaml'
 MEASUREMENTS = 'measurements.csv'
@@ -85,9 +87,9 @@ def load_results(folder: Path) -> dict[str, tuple[MeasuredResult, ...]]:
         OSError: It cannot be read.
     """
     path = folder / RESULTS
-    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    content = read_yaml(path)
     if not isinstance(content, dict):
-        raise ValueError(f'{path} must hold a mapping, got {content!r}')
+        raise ValueError(f'{path} must hold a mapping, got {type(content).__name__}')
     return {
         str(key): tuple(
             build_record(MeasuredResult, row, f'{path}: {key}.results[{index}]')
@@ -109,7 +111,8 @@ def save_measurements(results: Sequence[SystemResult], space: LabelSpace, folder
     writer = csv.writer(stream, lineterminator='\n')
     writer.writerow(
         ['system', 'sensors', 'fault', 'noise', 'frames_of', 'miou', 'classes', 'frames',
-         'masks', 'calibration_error', 'latency_ms', *space.names]
+         'masks', 'latency_ms', 'calibration_error', 'auroc', 'fpr95', 'aupr_success',
+         'aupr_error', 'changed', 'consistency', *space.names]
     )  # fmt: skip
     for result in results:
         for setting, score in result.scores.items():
@@ -130,11 +133,16 @@ def _row(
 ) -> list[object]:
     iou = matrix.iou()
     known = [f'{100 * v:.3f}' if np.isfinite(v) else '' for v in iou]
-    whole: list[object] = ['', '', '', '']
+    whole: list[object] = ['', '', '']
     if group == 'all':
         latency = '' if score.latency_ms is None else f'{score.latency_ms:.2f}'
-        whole = [score.frames, score.masks, f'{score.calibration.error():.5f}', latency]
+        whole = [score.frames, score.masks, latency]
+    sure = score.confidence if group == 'all' else score.condition_confidence.get(group)
+    figures = list(dataclasses.astuple((sure or ConfidenceHistogram()).trust()))
+    steady = score.stability if group == 'all' else None
+    figures += [steady.changed, steady.consistency] if steady is not None else [np.nan, np.nan]
+    trust = [f'{v:.5f}' if np.isfinite(v) else '' for v in figures]
     names = ['+'.join(setting.subset), setting.fault, setting.noise, group]
     miou = matrix.miou()
     mean = f'{100 * miou:.3f}' if np.isfinite(miou) else ''
-    return [key, *names, mean, int(np.isfinite(iou).sum()), *whole, *known]
+    return [key, *names, mean, int(np.isfinite(iou).sum()), *whole, *trust, *known]

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.backends import Backend, Images, Prediction, Tell
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.mle_sam import MleSam
-from sam_ad_perception.modeling.networks import SegmentationNetwork
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.networks.mle_sam import MleSam
+from sam_ad_perception.modeling.runtimes.backends import Backend, Images, OnProgress, Prediction
 
 KEPT = 16
 _KEPT_RUNS = 64
@@ -72,9 +72,9 @@ class SharedRuns:
         self.enabled = True
         self._known: OrderedDict[tuple[tuple[str, bytes], ...], Prediction] = OrderedDict()
 
-    def prepare(self, sets: Sequence[Sequence[str]], tell: Tell) -> None:
+    def prepare(self, sets: Sequence[Sequence[str]], on_progress: OnProgress) -> None:
         """See `Backend.prepare`."""
-        self.backend.prepare(sets, tell)
+        self.backend.prepare(sets, on_progress)
 
     def run(self, inputs: Images) -> Prediction:
         """See `Backend.run`."""

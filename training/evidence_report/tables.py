@@ -1,4 +1,4 @@
-"""The evidence as tables, for terminal and README, and as one file of figures."""
+"""The evidence as tables, for terminal and documents, and as one file of figures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from training.evaluation_plan import ROUTED
-from training.evaluation_tables import TextTable, subset_name
-from training.evidence_bench import FAULTS, SUBSETS, NetworkFacts, Scores, checked_name
-from training.evidence_figures import MIX, Comparison, Evidence, Target, figures
-from training.measurement import Score, Setting
+from training.evaluation.measurement import Score, Setting
+from training.evaluation.plan import ROUTED
+from training.evaluation.presentation.tables import TextTable, subset_name
+from training.evidence_report.bench import FAULTS, SUBSETS, NetworkFacts, Scores, checked_name
+from training.evidence_report.targets import MIX, Comparison, Evidence, Target, figures
 
 
 def target_table(targets: Sequence[Target]) -> TextTable:

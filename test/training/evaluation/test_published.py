@@ -6,24 +6,25 @@ import numpy as np
 import pytest
 
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.core.metrics import Calibration, ConfusionMatrix
-from sam_ad_perception.core.routing_table import load_routing_table
-from sam_ad_perception.modeling.zoo import load_zoo, sensor_sets
+from sam_ad_perception.core.metrics import ConfusionMatrix
+from sam_ad_perception.core.routing.table import load_routing_table
+from sam_ad_perception.modeling.zoo.entries import load_zoo, sensor_sets
 from training.datasets import deliver
 from training.datasets.catalog import LAYOUTS
-from training.evaluation_tables import (
+from training.evaluation.confidence import BINS, ConfidenceHistogram
+from training.evaluation.measurement import Score, Setting
+from training.evaluation.presentation.plots import draw_confusion, draw_reliability, draw_subsets
+from training.evaluation.presentation.published import comparable, load_published
+from training.evaluation.presentation.tables import (
     case_table,
     published_table,
     retention_table,
     subset_name,
     subset_table,
 )
-from training.measurement import Score, Setting
-from training.plots import draw_confusion, draw_reliability, draw_subsets
-from training.published import comparable, load_published
-from training.routing_rows import SystemResult, routing_rows
+from training.evaluation.routing_rows import SystemResult, routing_rows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SENSORS = ('camera', 'thermal', 'event', 'lidar')
 
 
@@ -78,7 +79,7 @@ def scored(counts, conditions=None, cases=None):
         matrix.counts[:] = values
         made.append(matrix)
     score = Score(*made, conditions=conditions or {}, cases=cases or {}, frames=3, masks=3)
-    score.calibration.update(np.array([0.5, 0.5]), np.array([True, False]))
+    score.confidence.update(np.array([127, 127], np.uint8), np.array([True, False]))
     return score
 
 
@@ -142,18 +143,19 @@ def test_subsets_are_named_by_what_is_gone():
 
 def test_bins_hold_what_the_error_is_made_of():
     rng = np.random.default_rng(0)
-    confidence, calibration = rng.uniform(size=5000), Calibration()
-    right = rng.uniform(size=5000) < confidence**2
-    calibration.update(confidence, right)
-    bins = calibration.bins()
+    sure = rng.integers(0, 256, 5000, dtype=np.uint8)
+    right = rng.uniform(size=5000) < (sure / 255) ** 2
+    histogram = ConfidenceHistogram()
+    histogram.update(sure, right)
+    bins = histogram.bins()
     count, mean, share = bins.T
     assert count.sum() == 5000
-    assert calibration.error() == pytest.approx((count * abs(mean - share)).sum() / 5000)
-    inside = (confidence >= 0.4) & (confidence < 7 / 15)
+    assert histogram.error() == pytest.approx((count * abs(mean - share)).sum() / 5000)
+    inside = (sure / 255 >= 6 / BINS) & (sure / 255 < 7 / BINS)
     assert bins[6] == pytest.approx(
-        [inside.sum(), confidence[inside].mean(), right[inside].mean()]
+        [inside.sum(), sure[inside].mean() / 255, right[inside].mean()]
     )
-    assert np.isnan(Calibration(4).bins()[:, 1:]).all()
+    assert np.isnan(ConfidenceHistogram().bins(4)[:, 1:]).all()
 
 
 def test_pictures_show_the_figures(tmp_path: Path):
@@ -165,9 +167,10 @@ def test_pictures_show_the_figures(tmp_path: Path):
     texts = [e.text for e in ET.fromstring(picture).iter() if e.tag.endswith('text')]
     assert texts[:4] == ['a <b>', 'never', 'c', 'no answer']
     assert [t for t in texts if t and t.isdigit()] == ['75', '25', '60', '40']
-    assert len(ET.fromstring(draw_subsets({'all': {'all frames': 50.0, 'night': 25.0}}))) > 8
+    dots = ET.fromstring(draw_subsets({'all': {'all frames': 50.0, 'night': 25.0}}))
+    assert len(list(dots.iter())) > 8
     bars = ET.fromstring(draw_subsets({'all': {'all frames': 50.0}}))
     assert '210.0' in [e.get('width') for e in bars.iter() if e.tag.endswith('rect')]
     bins = np.array([[0, np.nan, np.nan], [10, 0.75, 0.5]])
     shown = ET.fromstring(draw_reliability(bins))
-    assert '150.0' in [e.get('height') for e in shown.iter() if e.tag.endswith('rect')]
+    assert '125.0' in [e.get('height') for e in shown.iter() if e.tag.endswith('rect')]

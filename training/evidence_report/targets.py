@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.evaluation_plan import ROUTED
-from training.evidence_bench import (
+from training.evaluation.measurement import Score, Setting
+from training.evaluation.plan import ROUTED
+from training.evidence_report.bench import (
     DRIVEN,
     FAULTS,
     JUDGED,
@@ -15,7 +16,6 @@ from training.evidence_bench import (
     Scores,
     checked_name,
 )
-from training.measurement import Score, Setting
 
 MIX = 'mix'
 TIE = 0.05

@@ -11,12 +11,13 @@ import numpy as np
 
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace, apply_mapping, mapping
 from sam_ad_perception.core.sensors import SensorBundle
-from sam_ad_perception.simulation.conditions import check_schedule
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from sam_ad_perception.simulation.scene import STREET
-from training.datasets.catalog import DATASETS, open_dataset
-from training.datasets.frames import Dataset, LabelledFrame
-from training.datasets.simulated import LABEL_SPACE
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.street.scene import STREET
+from sam_ad_perception.simulation.weather.conditions import check_schedule
+from training.datasets.catalog import dataset_names, open_dataset
+from training.datasets.own.simulated import LABEL_SPACE
+from training.frames.frame import Dataset, DatasetError, LabelledFrame
+from training.frames.summary import sample_split
 
 SIMULATED = 'simulated'
 HELD_BACK_SEEDS = range(100)
@@ -62,9 +63,9 @@ class HeldBackDrives:
 
     Attributes:
         frames: Frames in each condition.
-        conditions: Light and weather, see `simulation.conditions`.
+        conditions: Light and weather, see `simulation.weather.conditions`.
         seeds: Of the drives; some of `HELD_BACK_SEEDS`.
-        scene: Kind of street, see `simulation.scene`.
+        scene: Kind of street, see `simulation.street.scene`.
 
     Raises:
         ValueError: No frame, no condition, or an unknown one.
@@ -166,6 +167,13 @@ class LabelledSplit:
         name: Of the data set.
         split: Its name.
         frames: Only so many, from the first; 0 for all.
+
+    Attributes:
+        damaged: Frames that could not be read so far, one sentence each; they are left out.
+        findings: What a sample of the frames holds.
+
+    Raises:
+        DatasetError: No frame can be read, no pixel has a label, or labels are predictions.
     """
 
     def __init__(self, dataset: Dataset, name: str, split: str, frames: int = 0) -> None:
@@ -174,8 +182,15 @@ class LabelledSplit:
         self._count = min(frames, len(dataset)) if frames else len(dataset)
         part = self._count < len(dataset)
         self.split = f'{split}, first {self._count} frames' if part else split
-        first = dataset.read(0)
-        self.sensors = first.inputs
+        self.damaged: list[str] = []
+        self.findings = sample_split(dataset, split)
+        first = dataset.read(self.findings.sound[0])
+        if first.pseudo:
+            raise DatasetError(f'{first.name}: nothing is measured against predictions')
+        self.sensors = (
+            *first.inputs,
+            *(n for n in self.findings.sensors if n not in first.inputs),
+        )
         self.size = first.bundle.camera.size
 
     @property
@@ -188,8 +203,12 @@ class LabelledSplit:
         return self._count
 
     def __iter__(self) -> Iterator[LabelledFrame]:
-        """Read the frames one by one."""
-        return (self.dataset.read(index) for index in range(self._count))
+        """Read the frames one by one; those that cannot be read are left out and kept by name."""
+        for index in range(self._count):
+            try:
+                yield self.dataset.read(index)
+            except DatasetError as error:
+                self.damaged.append(str(error))
 
 
 class Relabelled:
@@ -206,6 +225,7 @@ class Relabelled:
     def __init__(self, data: EvaluationData, space: LabelSpace) -> None:
         self._table = mapping(data.space, space)
         self._data = data
+        self.damaged: list[str] = getattr(data, 'damaged', [])
         self.space = space
         self.name = data.name
         self.split = f'{data.split}, in the classes of {space.name}'
@@ -255,6 +275,8 @@ def open_data(
     partial: bool = False,
     frames: int = 0,
     conditions: Sequence[str] = ('day',),
+    label_space: str = '',
+    calibration: Path | None = None,
 ) -> EvaluationData:
     """Open what networks are measured on.
 
@@ -265,6 +287,8 @@ def open_data(
         partial: Whether less than the published number of frames will do.
         frames: So many only; of simulated drives in each condition, where 0 means 100.
         conditions: Light and weather of simulated drives.
+        label_space: Of recordings that do not say what their labels mean.
+        calibration: Of recordings, what they lack.
 
     Returns:
         The frames.
@@ -274,11 +298,14 @@ def open_data(
     """
     if name == SIMULATED:
         return HeldBackDrives(frames or len(HELD_BACK_SEEDS), tuple(conditions))
-    if name not in DATASETS:
-        raise ValueError(f'dataset must be one of {[SIMULATED, *DATASETS]}, got {name!r}')
+    if name not in dataset_names():
+        known = [SIMULATED, *dataset_names()]
+        raise ValueError(f'dataset must be one of {known}, got {name!r}')
     if root is None:
         raise ValueError(f'{name} needs --root, the folder of the data set')
-    dataset = open_dataset(name, root, split, partial=partial)
+    dataset = open_dataset(
+        name, root, split, partial=partial, label_space=label_space, calibration=calibration
+    )
     return LabelledSplit(dataset, name, split, frames)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from training.config import TrainConfig, load_config
+from training.configuration.run import TrainConfig, load_config
 from training.data_efficiency import configure_share, measure_shares, write_figures
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

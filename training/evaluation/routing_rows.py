@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sam_ad_perception.core.routing_table import RoutingRow, RoutingTable
-from training.measurement import Score, Setting
+from sam_ad_perception.core.routing.table import RoutingRow, RoutingTable
+from training.evaluation.measurement import Score, Setting
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def check_same(first: RoutingTable, other: RoutingTable) -> None:
     Raises:
         ValueError: They differ in data set, split, label space or resolution.
     """
-    for name in ('dataset', 'split', 'label_space', 'resolution'):
+    for name in ('dataset', 'split', 'label_space', 'classes', 'resolution'):
         a, b = getattr(first, name), getattr(other, name)
         if a != b:
             raise ValueError(

@@ -11,17 +11,20 @@ import cv2
 import numpy as np
 import torch
 
-from sam_ad_perception.core.geometry import scale_camera
+from sam_ad_perception.core.geometry.cameras import scale_camera
 from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.sensors import SensorBundle
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.preprocessing import PreparedBundle, mask_from_logits
-from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
-from training.datasets.frames import LabelledFrame, prepare_frame
-from training.encodings import share_encodings, share_runs
-from training.measurement import Answer, Setting
-from training.noise import add_noise
+from sam_ad_perception.core.sensors import SensorBundle, keep_sensors
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.masks import mask_from_logits
+from sam_ad_perception.modeling.inference.segmenter import SegmentationError, Segmenter
+from sam_ad_perception.modeling.inputs.camera_view import looks_at_others
+from sam_ad_perception.modeling.inputs.preparation import PreparedBundle
+from training.evaluation.encodings import share_encodings, share_runs
+from training.evaluation.measurement import Answer, Setting
+from training.evaluation.noise import add_noise
+from training.frames.frame import LabelledFrame, keep_inputs, prepare_frame
 
+REMOVED = 'removed'
 TIMED_FRAMES = 5
 """Latency is the median over so many frames, of the settings that the router reads."""
 
@@ -45,8 +48,8 @@ class NetworkSystem:
         self.expert = expert
         self.encodings = share_encodings(expert.network)
         self.runs = share_runs(expert)
-        self._prepared: tuple[LabelledFrame, PreparedBundle] | None = None
-        expert.speak(space)
+        self._prepared: tuple[LabelledFrame, dict[tuple[str, ...], PreparedBundle]] | None = None
+        expert.set_label_space(space)
 
     def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
         """Segment one frame, see `System`; `number` seeds the noise."""
@@ -69,21 +72,29 @@ class NetworkSystem:
         start = clock()
         _, logits = expert.run([prepared])
         seconds = clock() - start if timed else None
-        mask, confidence = expert.decode(logits[0], camera)
+        temperature = expert.temperature(tuple(prepared.inputs))
+        mask, confidence = expert.decode(logits[0], camera, temperature=temperature)
         small, _ = expert.decode(logits[0], scale_camera(camera, spec.input_size))
         return Answer(mask, confidence, small, seconds)
 
     def _prepare(self, frame: LabelledFrame, subset: Sequence[str]) -> PreparedBundle:
-        """The inputs of some sensors; a frame is prepared once for all sets of them."""
+        """The inputs of some sensors, made once: the others do not even place them in the view."""
+        spec = self.expert.spec
         if self._prepared is None or self._prepared[0] is not frame:
-            spec = self.expert.spec
-            self._prepared = frame, prepare_frame(frame, spec.inputs, spec.input_size)
-        prepared = self._prepared[1]
+            self._prepared = frame, {}
+        known = self._prepared[1]
+        # Where no input is made with the help of another sensor, one preparation serves all sets.
+        together = not any(map(looks_at_others, spec.inputs.values()))
+        names = frame.inputs if together else tuple(n for n in frame.inputs if n in subset)
+        if names not in known:
+            kept = keep_inputs(frame, names, REMOVED)
+            known[names] = prepare_frame(kept, spec.inputs, spec.input_size)
+        prepared = known[names]
         inputs = {name: image for name, image in prepared.inputs.items() if name in subset}
         return dataclasses.replace(prepared, inputs=inputs)
 
 
-class GridCeiling:
+class GridUpperBound:
     """What the best possible network would reach with its grid: the truth, seen through it.
 
     Each cell of the grid holds the share of each class in it, and the mask is made of that as of
@@ -134,33 +145,18 @@ class VehicleSystem:
         self.segmenter = segmenter
         self.before: Sequence[SensorBundle] = ()
         for expert in segmenter.experts.values():
-            expert.speak(space)
+            expert.set_label_space(space)
 
     def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
         """Segment one frame, see `System`."""
         self.segmenter.reset()
         for bundle in self.before:
-            self.segmenter.health.check(keep_sensors(bundle, setting.subset))
-        bundle = keep_sensors(frame.bundle, setting.subset)
+            self.segmenter.health.check(keep_sensors(bundle, setting.subset, REMOVED))
+        bundle = keep_sensors(frame.bundle, setting.subset, REMOVED)
         (result,) = self.segmenter.segment_each([bundle], [False])  # without its depth image
         if isinstance(result, SegmentationError):
             return None
         return Answer(result.mask, result.confidence, None, None)
-
-
-def keep_sensors(bundle: SensorBundle, subset: Sequence[str]) -> SensorBundle:
-    """Remove all other sensors from a bundle.
-
-    Args:
-        bundle: The bundle.
-        subset: Sensors to keep.
-
-    Returns:
-        A bundle in the same view in which the others are missing.
-    """
-    kept = {m: frame for m, frame in bundle.frames.items() if m in subset}
-    gone = {m: 'removed' for m in bundle.frames if m not in subset}
-    return dataclasses.replace(bundle, frames=kept, missing={**bundle.missing, **gone})
 
 
 def _clock(device: torch.device):  # type: ignore[no-untyped-def]

@@ -12,26 +12,24 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from sam_ad_perception.core.health_config import UNCHECKED
+from sam_ad_perception.core.health.config import UNCHECKED
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.core.routing_table import load_routing_table
-from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
+from sam_ad_perception.core.routing.table import load_routing_table
+from sam_ad_perception.core.sensors import Modality, keep_sensors
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 from training import evaluate as command
-from training.checkpoint import export_weights
-from training.datasets.frames import LabelledFrame, bundle_in_view
-from training.evaluation_data import (
+from training.augmentation.sensor_faults import spoil_bundle
+from training.evaluation.data import (
     HeldBackDrives,
     LabelledSplit,
     fit_labels,
     open_data,
     standard_subsets,
 )
-from training.evaluation_files import MEASUREMENTS, RESULTS, load_results
-from training.evaluation_plan import ROUTED, Extent, make_plan, network_settings
-from training.measurement import (
+from training.evaluation.files import MEASUREMENTS, RESULTS, load_results
+from training.evaluation.measurement import (
     Score,
     Setting,
     empty_scores,
@@ -40,11 +38,13 @@ from training.measurement import (
     shrink_labels,
     total_matrix,
 )
-from training.selection import TrainedNetwork, load_network
-from training.sensor_faults import spoil_bundle
-from training.systems import GridCeiling, NetworkSystem, VehicleSystem, keep_sensors
+from training.evaluation.plan import ROUTED, Extent, make_plan, network_settings
+from training.evaluation.selection import TrainedNetwork, load_network
+from training.evaluation.systems import GridUpperBound, NetworkSystem, VehicleSystem
+from training.frames.frame import LabelledFrame, bundle_in_view
+from training.networks.checkpoint import export_weights
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEBUG = ROOT / 'training/configs/debug_zoo.yaml'
 SENSORS = ('camera', 'thermal', 'event', 'lidar')
 
@@ -115,7 +115,7 @@ def test_figures_are_those_of_torchmetrics_and_of_the_segmenter(spec, trained, n
     score = scores[Setting(subset)]
     masks, truths, confidences, native = [], [], [], []
     for frame in night_and_day:
-        (result,) = segmenter.segment([keep_sensors(frame.bundle, subset)])
+        (result,) = segmenter.segment([keep_sensors(frame.bundle, subset, 'removed')])
         masks.append(torch.from_numpy(result.mask.astype(np.int64)))
         truths.append(torch.from_numpy(frame.labels.astype(np.int64)))
         confidences.append(torch.from_numpy(result.confidence / 255.0))
@@ -134,7 +134,7 @@ def test_figures_are_those_of_torchmetrics_and_of_the_segmenter(spec, trained, n
     probabilities = ((1 - sure) / 39)[:, None].repeat(1, 40)  # the answer's is the largest
     probabilities.scatter_(1, answers[:, None], sure[:, None])
     expected = multiclass_calibration_error(probabilities.double(), wanted, 40, n_bins=15)
-    assert score.calibration.error() == pytest.approx(float(expected), abs=1e-3)
+    assert score.confidence.error() == pytest.approx(float(expected), abs=1e-3)
     assert score.frames == score.masks == 2
 
 
@@ -170,7 +170,8 @@ def test_a_frame_without_a_mask_counts_as_wrong(spec, trained, night_and_day):
     needy = dataclasses.replace(spec, required=('thermal',))
     system = NetworkSystem(ExpertNetwork(needy, trained.network), spec.labels)
     assert system.answer(frame, Setting(('camera',)), 0) is None
-    unplugged = dataclasses.replace(frame, bundle=keep_sensors(frame.bundle, ('lidar',)))
+    alone = keep_sensors(frame.bundle, ('lidar',), 'removed')
+    unplugged = dataclasses.replace(frame, bundle=alone)
     assert system.answer(unplugged, Setting(('camera',)), 0) is None
 
 
@@ -228,7 +229,7 @@ def test_command_writes_page_figures_and_the_routers_table(
     assert (out / RESULTS).exists()
     page = (out / 'index.html').read_text()
     assert 'src=' not in page
-    assert 'href=' not in page
+    assert page.count('href=') == page.count('href="data:,"') == 1
     assert page.count('<svg') == 3
     for part in page.split('<svg')[1:]:
         ET.fromstring('<svg' + part.split('</svg>')[0] + '</svg>')
@@ -328,13 +329,14 @@ def test_two_networks_are_measured_on_the_same_frames(trained):
 
 def test_a_network_is_found_by_entry_run_or_file(weights, tmp_path):
     by_file = load_network(str(weights), DEBUG, tmp_path)
-    (weights.parent / 'config.yaml').write_text('model: debug\n')
+    (weights.parent / 'config.yaml').write_text(f'model: debug\nzoo: {DEBUG}\n')
     by_run = load_network(str(weights.parent), DEBUG, tmp_path)
     assert by_file.sha256 == by_run.sha256
     other = weights.parent / 'best' / 'step_7.safetensors'
     other.parent.mkdir()
     other.write_bytes(weights.read_bytes())
     assert load_network(str(other), DEBUG, tmp_path).spec.key == 'debug'
+    assert load_network(str(other), None, tmp_path).spec.source == DEBUG  # the run's own zoo
     lonely = tmp_path / 'best.safetensors'
     lonely.write_bytes(weights.read_bytes())
     with pytest.raises(ValueError, match='does not tell its entry'):
@@ -363,7 +365,11 @@ def test_scores_of_halves_add_up_to_those_of_the_whole(spec, trained, night_and_
         assert set(merged.conditions) == {'day', 'night'}
         for name, matrix in score.conditions.items():
             assert (merged.conditions[name].counts == matrix.counts).all()
-        np.testing.assert_array_equal(merged.calibration.bins(), score.calibration.bins())
+        np.testing.assert_array_equal(merged.confidence.counts, score.confidence.counts)
+        for name, histogram in score.condition_confidence.items():
+            np.testing.assert_array_equal(
+                merged.condition_confidence[name].counts, histogram.counts
+            )
         assert (merged.frames, merged.masks) == (2, 2)
         assert len(merged.seconds) == len(score.seconds) == 2
 
@@ -392,8 +398,10 @@ def test_the_ceiling_of_a_grid_is_that_of_torch(night_and_day):
         known.permute(2, 0, 1)[None].float(), (80, 128), mode='area'
     )
     expected = torch.nn.functional.interpolate(shares, (400, 640), mode='bilinear').argmax(1)
-    ceiling = GridCeiling('ceiling', (80, 128), 19)
+    ceiling = GridUpperBound('ceiling', (80, 128), 19)
     mask = ceiling.answer(night_and_day[0], Setting(SENSORS), 0).mask
     assert (mask == expected[0].numpy()).mean() > 0.9999
-    whole = GridCeiling('whole', (400, 640), 19).answer(night_and_day[0], Setting(SENSORS), 0).mask
+    whole = (
+        GridUpperBound('whole', (400, 640), 19).answer(night_and_day[0], Setting(SENSORS), 0).mask
+    )
     assert (whole == night_and_day[0].labels)[night_and_day[0].labels != 255].all()

@@ -12,14 +12,14 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from training.baselines import DeepLab, EspNet, LiteDeepLab
-from training.batches import open_frames
 from training.comparison import CONTENDERS, compare, configure, finish_run
-from training.config import TrainConfig
-from training.networks import find_entry
-from training.validation import validation_data
+from training.configuration.run import TrainConfig
+from training.networks.baselines import DeepLab, EspNet, LiteDeepLab
+from training.networks.start import find_entry
+from training.runs.batches import open_frames
+from training.runs.validation import validation_data
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

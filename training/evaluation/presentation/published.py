@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
+from sam_ad_perception.core.settings.yaml_documents import read_yaml
+from sam_ad_perception.core.settings.yaml_records import build_record
 
-from sam_ad_perception.core.records import build_record
-
-PATH = Path(__file__).with_name('published.yaml')
+PATH = Path(__file__).parents[2] / 'published.yaml'
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def load_published(path: Path = PATH) -> tuple[PublishedResult, ...]:
     Raises:
         ValueError: The file is not in the expected form.
     """
-    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    content = read_yaml(path)
     return build_record(_File, content, path.name).results
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.modeling.representations import Representation, Rgb
+from sam_ad_perception.modeling.inputs.camera_view import PictureForm, Representation
 
 GAUSSIAN, UNIFORM = 'gaussian', 'uniform'
 KINDS = (GAUSSIAN, UNIFORM)
@@ -24,13 +24,15 @@ def add_noise(
 
     Args:
         image: (C, H, W) float32 as the network takes it.
-        form: What made it. 0 and 255 are black and white of colours; of all else the lowest and
-            the highest value of each channel of the frame.
+        form: What made it. 0 and 255 are those of the picture's own bytes, whatever the frame
+            shows; of a form that is no picture, the lowest and the highest value of each channel
+            of the frame.
         kind: One of `KINDS`.
         rng: Source of noise.
 
     Returns:
-        New (C, H, W) float32; a channel of one value is left as it is.
+        New (C, H, W) float32; a channel of one value of a form that is no picture is left as it
+        is.
 
     Raises:
         ValueError: The kind is unknown.
@@ -51,7 +53,7 @@ def _ends(
     image: NDArray[np.float32], form: Representation
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Values (C, 1, 1) of each channel that a display would show as 0 and as 255."""
-    if isinstance(form, Rgb):
-        mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (form.mean, form.std))
-        return -mean / std, (1 - mean) / std
+    if isinstance(form, PictureForm):
+        low, high = (np.asarray(v, np.float32)[:, None, None] for v in form.byte_ends)
+        return low, high
     return image.min(axis=(1, 2), keepdims=True), image.max(axis=(1, 2), keepdims=True)
