@@ -16,14 +16,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from sam_ad_perception.modeling.zoo import load_zoo
-from training.checkpoint import save_atomically
+from sam_ad_perception.modeling.zoo.entries import load_zoo
 from training.evaluate import show
-from training.evaluation_data import HeldBackDrives
+from training.evaluation.data import HeldBackDrives
 from training.evidence import add_frame_options, make_console, run_tasks, save_tables
-from training.evidence_bench import SUBSETS, Bench, Job, Task, open_bench
-from training.evidence_figures import Evidence
-from training.evidence_tables import as_records, subset_comparison
+from training.evidence_report.bench import SUBSETS, Bench, Job, Task, open_bench
+from training.evidence_report.tables import as_records, subset_comparison
+from training.evidence_report.targets import Evidence
+from training.networks.checkpoint import save_atomically
 
 ZOO = Path('training/configs/ablation_zoo.yaml')
 RUNS = Path('runs')

@@ -35,24 +35,24 @@ from torch import nn
 from torch.nn import functional as F
 
 from sam_ad_perception.core.metrics import ConfusionMatrix
-from sam_ad_perception.modeling.backbones import find_official
-from sam_ad_perception.modeling.checkpoints import load_efficientnet
-from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.onnx_export import export_onnx
-from sam_ad_perception.modeling.zoo import ModelSpec
-from training.baselines import DeepLab, EspNet, LiteDeepLab
-from training.batches import open_frames
-from training.checkpoint import save_atomically
-from training.config import TrainConfig, load_config
-from training.datasets.frames import FrameSource
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.runtimes.onnx_export import export_onnx
+from sam_ad_perception.modeling.zoo.checkpoints import load_efficientnet
+from sam_ad_perception.modeling.zoo.entries import ModelSpec
+from sam_ad_perception.modeling.zoo.pretrained import find_official
+from training.configuration.run import TrainConfig, load_config
 from training.evaluate import show
-from training.evaluation_tables import TextTable
+from training.evaluation.presentation.tables import TextTable
 from training.evidence import save_tables
-from training.failures import EXPECTED
-from training.networks import build_network
+from training.frames.frame import FrameSource
+from training.networks.baselines import DeepLab, EspNet, LiteDeepLab
+from training.networks.checkpoint import save_atomically
+from training.networks.start import build_network
+from training.runs.batches import open_frames
+from training.runs.failures import EXPECTED
+from training.runs.trainer import Trainer
+from training.runs.validation import validation_data
 from training.train import Run, report_end
-from training.trainer import Trainer
-from training.validation import validation_data
 
 RUNS = 30
 """Passes that are timed, after a few to warm up."""

@@ -21,13 +21,13 @@ from typing import TypedDict
 from rich.console import Console
 from rich.table import Table
 
-from training.batches import open_frames
-from training.checkpoint import save_atomically
 from training.comparison import finish_run
-from training.config import SIMULATED, TrainConfig, load_config
-from training.networks import find_entry
-from training.plots import draw_subsets
-from training.validation import Validator, validation_data
+from training.configuration.run import SIMULATED, TrainConfig, load_config
+from training.evaluation.presentation.plots import draw_subsets
+from training.networks.checkpoint import save_atomically
+from training.networks.start import find_entry
+from training.runs.batches import open_frames
+from training.runs.validation import Validator, validation_data
 
 
 class ShareFigures(TypedDict):

@@ -13,6 +13,7 @@ which a vehicle chooses networks and sensors (`model.routing_table` of the segme
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 import time
@@ -31,25 +32,35 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from sam_ad_perception.core.routing_table import (
+from sam_ad_perception.core.console.command_line import CommandParser, describe_error
+from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from sam_ad_perception.core.routing.table import (
     RoutingTable,
     load_routing_table,
     save_routing_table,
 )
-from sam_ad_perception.modeling.backends import BACKENDS, BackendConfig
-from training.checkpoint import save_atomically
-from training.datasets.catalog import DATASETS
-from training.datasets.frames import LabelledFrame
-from training.evaluation_data import SIMULATED, EvaluationData, fit_labels, open_data
-from training.evaluation_files import (
+from sam_ad_perception.modeling.runtimes.backends import BACKENDS, BackendConfig
+from sam_ad_perception.modeling.zoo.files import zoo_files
+from training.configuration.fault_cases import SELECTIONS
+from training.datasets.catalog import FOLDERS, dataset_names
+from training.evaluation.data import (
+    SIMULATED,
+    EvaluationData,
+    LabelledSplit,
+    fit_labels,
+    open_data,
+)
+from training.evaluation.files import (
     load_results,
     measured_results,
     save_measurements,
     save_results,
 )
-from training.evaluation_page import make_page
-from training.evaluation_plan import SUBSETS, Extent, make_plan
-from training.evaluation_tables import (
+from training.evaluation.measurement import Setting, System, measure
+from training.evaluation.plan import SUBSETS, Extent, make_plan
+from training.evaluation.presentation.page import make_page
+from training.evaluation.presentation.published import comparable, load_published
+from training.evaluation.presentation.tables import (
     TextTable,
     case_table,
     class_table,
@@ -57,13 +68,18 @@ from training.evaluation_tables import (
     noise_table,
     published_table,
     retention_table,
+    stability_table,
     subset_table,
+    trust_table,
 )
-from training.measurement import Setting, System, measure
-from training.published import comparable, load_published
-from training.routing_rows import SystemResult, check_same, merge_tables, routing_rows
-from training.selection import TrainedNetwork, load_network
-from training.sensor_faults import SELECTIONS
+from training.evaluation.routing_rows import SystemResult, check_same, merge_tables, routing_rows
+from training.evaluation.selection import TrainedNetwork, load_network
+from training.evaluation.sequence import SequenceFollower
+from training.evaluation.systems import TIMED_FRAMES
+from training.frames.frame import LabelledFrame
+from training.frames.summary import show_splits
+from training.networks.checkpoint import save_atomically
+from training.own_data import is_data_file
 
 
 def evaluate(
@@ -71,6 +87,7 @@ def evaluate(
     data: EvaluationData,
     plan: Sequence[tuple[System, Sequence[Setting]]],
     console: Console,
+    follower: SequenceFollower | None = None,
 ) -> list[SystemResult]:
     """Measure, with progress.
 
@@ -79,6 +96,7 @@ def evaluate(
         data: The data set.
         plan: See `make_plan`.
         console: Where progress is shown.
+        follower: Where given, the frames follow each other.
 
     Returns:
         One result per system of the plan.
@@ -87,7 +105,7 @@ def evaluate(
     times = (TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn())
     with Progress(*columns, *times, console=console) as bar:
         task = bar.add_task('frames', total=len(data))
-        reached = measure(_tell(data, console), plan, data.space, bar, task)
+        reached = measure(_tell(data, console), plan, data.space, bar, task, follower)
     known = {network.spec.key: network for network in networks}
     results = []
     for (system, _), scores in zip(plan, reached, strict=True):
@@ -109,7 +127,10 @@ def _tell(data: EvaluationData, console: Console) -> Iterator[LabelledFrame]:
 
 
 def make_tables(
-    results: Sequence[SystemResult], data: EvaluationData, source: Path | None
+    results: Sequence[SystemResult],
+    data: EvaluationData,
+    source: Path | None,
+    follower: SequenceFollower | None = None,
 ) -> list[TextTable]:
     """Lay measurements out.
 
@@ -117,6 +138,7 @@ def make_tables(
         results: The measurements.
         data: The data set.
         source: Folder of an earlier evaluation on the data that the networks were trained for.
+        follower: What watched frames that follow each other; None where they do not.
 
     Returns:
         Tables for terminal and page.
@@ -128,8 +150,10 @@ def make_tables(
     tables: list[TextTable | None] = []
     for result in results:
         tables += [class_table(result, data.space), subset_table(result)]
-        tables += [noise_table(result), case_table(result)]
+        tables += [noise_table(result), case_table(result), trust_table(result)]
     tables.append(fault_table(results))
+    if follower is not None:
+        tables.append(stability_table(results, follower.truth))
     if source is not None:
         there = load_results(source)
         for result in results:
@@ -167,7 +191,13 @@ def make_routing_table(
         The table.
     """
     rows = tuple(row for result in results for row in routing_rows(result))
-    return RoutingTable(data.name, data.split, data.space.name, size, rows, command)
+    own = own_classes(data.space)
+    return RoutingTable(data.name, data.split, data.space.name, size, rows, command, own)
+
+
+def own_classes(space: LabelSpace) -> tuple[str, ...]:
+    """Names of the classes of a label space that is not built in; none of one that is."""
+    return () if space in LABEL_SPACES.values() else space.names
 
 
 def save_all(
@@ -176,6 +206,7 @@ def save_all(
     tables: Sequence[TextTable],
     command: str,
     folder: Path,
+    damaged: Sequence[str] = (),
 ) -> None:
     """Write page, long table and the zoo's figures.
 
@@ -185,6 +216,7 @@ def save_all(
         tables: What the page shows as text.
         command: What made them.
         folder: Where; it is made.
+        damaged: Frames that could not be read.
 
     Raises:
         OSError: A file cannot be written.
@@ -197,11 +229,33 @@ def save_all(
         'mask': f'{data.size[1]} x {data.size[0]}',
         'command': command,
     }
+    if damaged:
+        facts['left out'] = f'{len(damaged)} frames that cannot be read, first {damaged[0]}'
     for result in results:
         if result.sha256:
             facts[result.key] = f'{result.parameters:,} parameters, sha256 {result.sha256}'
     page = make_page('Evaluation', facts, results, tables, data.space)
     save_atomically(page.encode(), folder / 'index.html')
+
+
+def timed(table: TextTable, device: str) -> TextTable:
+    """Say beside a column of milliseconds what they are of.
+
+    Args:
+        table: Any table.
+        device: Where the networks ran.
+
+    Returns:
+        The table, with a note where it has such a column.
+    """
+    if 'ms' not in table.columns:
+        return table
+    threads = '' if device.startswith('cuda') else f' with {torch.get_num_threads()} threads'
+    text = (
+        f'ms: median time of the network for a frame at its own input size, on {device}{threads},'
+        f' over the first {TIMED_FRAMES} frames, without reading and preparing.'
+    )
+    return dataclasses.replace(table, note=f'{table.note} {text}'.strip())
 
 
 def show(table: TextTable, console: Console) -> None:
@@ -219,18 +273,31 @@ def show(table: TextTable, console: Console) -> None:
     console.print(shown)
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = _make_parser()
-    arguments = parser.parse_args()
-    named = arguments.networks[-1] in (SIMULATED, *DATASETS) and len(arguments.networks) > 1
+def main(argv: Sequence[str] | None = None, prog: str = 'python -m training.evaluate') -> None:
+    """Run from the command line.
+
+    Args:
+        argv: Its arguments; those of the process where None.
+        prog: What the user called it by.
+    """
+    parser = _make_parser(prog)
+    arguments = parser.parse_args(argv)
+    _, arguments.checkpoints = zoo_files(arguments.zoo or '', arguments.checkpoints or '')
+    last = Path(arguments.dataset or arguments.networks[-1]).expanduser()
+    if is_data_file(last) and (arguments.dataset or len(arguments.networks) > 1):
+        if not arguments.dataset:
+            arguments.networks.pop()
+        arguments.dataset, arguments.root = FOLDERS, last
+    named = arguments.networks[-1] in (SIMULATED, *dataset_names()) and len(arguments.networks) > 1
     if arguments.dataset is None and named:
         arguments.dataset = arguments.networks.pop()
     console = Console()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     extent = Extent(arguments.subsets, arguments.noise, arguments.faults)
-    command = shlex.join(['python', '-m', 'training.evaluate', *sys.argv[1:]])
+    command = shlex.join(
+        ['python', '-m', 'training.evaluate', *(sys.argv[1:] if argv is None else argv)]
+    )
     try:
         networks = [
             load_network(name, arguments.zoo, arguments.checkpoints, arguments.entry)
@@ -243,7 +310,11 @@ def main() -> None:
             partial=arguments.partial,
             frames=arguments.frames,
             conditions=arguments.conditions,
+            label_space=arguments.label_space,
+            calibration=arguments.calibration,
         )
+        if isinstance(data, LabelledSplit):
+            show_splits([data.findings], data.space, console)
         data = fit_labels(data, [network.spec.labels for network in networks])
         table = load_routing_table(arguments.router) if arguments.router else None
         plan = make_plan(
@@ -257,29 +328,43 @@ def main() -> None:
         before = [load_routing_table(arguments.routing)] if _exists(arguments.routing) else []
         if before:  # tell that they cannot be compared before the work, not after it
             check_same(before[0], RoutingTable(data.name, data.split, data.space.name,
-                                               data.size, before[0].rows))  # fmt: skip
+                                               data.size, before[0].rows,
+                                               classes=own_classes(data.space)))  # fmt: skip
     except (ValueError, OSError) as error:
-        parser.error(str(error))
-    results = evaluate(networks, data, plan, console)
-    tables = make_tables(results, data, arguments.source)
+        parser.error(describe_error(error))
+    follower = SequenceFollower(data.space) if arguments.consecutive else None
+    results = evaluate(networks, data, plan, console, follower)
+    damaged = sorted(set(getattr(data, 'damaged', ())))
+    if not any(score.frames for result in results for score in result.scores.values()):
+        parser.error(
+            f'no frame could be read, first: {damaged[0] if damaged else "there is none"}'
+        )
+    made = make_tables(results, data, arguments.source, follower)
+    tables = [timed(table, arguments.device) for table in made]
     for each in tables:
         show(each, console)
+    for text in damaged:
+        console.print(f'left out: {text}', markup=False, soft_wrap=True)
     if arguments.out:
-        save_all(results, data, tables, command, arguments.out)
+        save_all(results, data, tables, command, arguments.out, damaged)
     if arguments.routing:
-        made = make_routing_table(results, data, data.size, command)
-        save_routing_table(merge_tables([*before, made]), arguments.routing)
+        rows = make_routing_table(results, data, data.size, command)
+        save_routing_table(merge_tables([*before, rows]), arguments.routing)
 
 
 def _exists(path: Path | None) -> bool:
     return path is not None and path.exists()
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        prog='python -m training.evaluate',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _make_parser(prog: str) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog,
+        __doc__,
+        examples=(
+            'sam_ad evaluate mle_sam_demo --conditions day,night+rain',
+            'sam_ad evaluate runs/mine mfnet --root data/mfnet --out results',
+        ),
+        raw=True,
     )
     parser.add_argument(
         'networks', nargs='+', metavar='network', help='entry of the zoo, run, or file of weights'
@@ -287,13 +372,21 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'dataset',
         nargs='?',
-        help=f'{SIMULATED} where none is named, or one of {", ".join(DATASETS)}',
+        help=f'{SIMULATED} where none is named, or one of {", ".join(dataset_names())}',
     )
     parser.add_argument('--root', type=Path, help='folder of the data set')
     parser.add_argument('--split', default='val')
+    parser.add_argument(
+        '--label-space', default='', help='of recordings that do not say what their labels mean'
+    )
+    parser.add_argument(
+        '--calibration', type=Path, help='of recordings: transforms and cameras that they lack'
+    )
     parser.add_argument('--partial', action='store_true', help='less than was published will do')
-    parser.add_argument('--zoo', type=Path, default=Path('models/zoo.yaml'))
-    parser.add_argument('--checkpoints', type=Path, default=Path('models/checkpoints'))
+    parser.add_argument('--zoo', type=Path, help="default: that of a run, else the package's")
+    parser.add_argument(
+        '--checkpoints', type=Path, help='default: those of the package, or beside --zoo'
+    )
     parser.add_argument('--entry', default='', help='entry of weights that do not tell it')
     parser.add_argument('--frames', type=int, default=0, help='simulated: in each condition')
     parser.add_argument(
@@ -306,6 +399,11 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--subsets', choices=SUBSETS, default='standard')
     parser.add_argument('--noise', action='store_true', help='also with noise on each sensor')
     parser.add_argument('--faults', choices=SELECTIONS, default='none')
+    parser.add_argument(
+        '--consecutive',
+        action='store_true',
+        help='the frames follow each other: tell also how steady the masks are',
+    )
     parser.add_argument('--router', type=Path, help='also measure a vehicle with this table')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--backend', default='torch', choices=BACKENDS, help='runs the networks')

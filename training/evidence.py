@@ -11,8 +11,8 @@ vehicle's health checks, and the routed vehicle: all networks, health checks and
 The router's table is made on the first half of the frames (seeds 0-49), the vehicle that goes by
 it is judged on the other half (seeds 50-99). Faults come upon it after healthy frames.
 
-Writes the router's table, all figures, and tables for README.md and models/README.md, which
-`python -m tools.documentation` puts there.
+Writes the router's table, all figures, and the tables of docs/results.md and
+docs/reference/models.md, which `python -m tools.documentation` puts there.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from sam_ad_perception.core.routing_table import RoutingTable, save_routing_table
-from sam_ad_perception.modeling.zoo import load_zoo
-from sam_ad_perception.simulation.scene import SCENES, STREET
-from training.checkpoint import save_atomically
+from sam_ad_perception.core.routing.table import RoutingTable, save_routing_table
+from sam_ad_perception.modeling.zoo.entries import load_zoo
+from sam_ad_perception.simulation.street.scene import SCENES, STREET
 from training.evaluate import show
-from training.evaluation_data import HeldBackDrives
-from training.evaluation_tables import TextTable
-from training.evidence_bench import (
+from training.evaluation.data import HeldBackDrives
+from training.evaluation.presentation.tables import TextTable
+from training.evaluation.routing_rows import SystemResult, routing_rows
+from training.evidence_report.bench import (
     DRIVEN,
     FAULTS,
     JUDGED,
@@ -57,8 +57,7 @@ from training.evidence_bench import (
     merge_scores,
     open_bench,
 )
-from training.evidence_figures import Comparison, Evidence, Target, compare_all, hold_targets
-from training.evidence_tables import (
+from training.evidence_report.tables import (
     as_records,
     driven_table,
     fault_figures,
@@ -68,7 +67,14 @@ from training.evidence_tables import (
     sensor_table,
     target_table,
 )
-from training.routing_rows import SystemResult, routing_rows
+from training.evidence_report.targets import (
+    Comparison,
+    Evidence,
+    Target,
+    compare_all,
+    hold_targets,
+)
+from training.networks.checkpoint import save_atomically
 
 CONDITIONS = ('day', 'night', 'fog', 'rain')
 ROUTING_SEEDS, JUDGED_SEEDS = range(50), range(50, 100)
@@ -160,7 +166,7 @@ def make_tables(
         targets: See `hold_targets`.
 
     Returns:
-        What README.md shows, and the details.
+        What docs/results.md shows, and the details.
     """
     full = [sensor_table(evidence, f) for f in evidence.networks if f.key == evidence.full]
     others = [sensor_table(evidence, f) for f in evidence.networks if f.key != evidence.full]

@@ -17,23 +17,28 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from rich.console import Console
 from torch import Tensor
 
-from sam_ad_perception.modeling.checkpoints import (
+from sam_ad_perception.core.console.command_line import CommandParser, describe_error
+from sam_ad_perception.core.label_files import label_space_values
+from sam_ad_perception.modeling.network import SegmentationNetwork
+from sam_ad_perception.modeling.runtimes.onnx_export import export_sensor_sets
+from sam_ad_perception.modeling.zoo.checkpoints import (
     CheckpointError,
     CheckpointSpec,
     load_checkpoint,
 )
-from sam_ad_perception.modeling.networks import SegmentationNetwork
-from sam_ad_perception.modeling.onnx_export import export_sensor_sets
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo, sensor_sets
-from training.checkpoint import export_weights, save_atomically
-from training.evaluation_files import load_results
-from training.selection import TrainedNetwork, load_network
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo, sensor_sets
+from sam_ad_perception.modeling.zoo.files import zoo_files
+from sam_ad_perception.modeling.zoo.packed import pack_entry, read_entries
+from training.evaluation.files import load_results
+from training.evaluation.selection import TrainedNetwork, load_network
+from training.networks.checkpoint import export_weights, save_atomically
 
 ZOO, CHECKPOINTS, ONNX = 'zoo.yaml', 'checkpoints', 'onnx'
 LOGIT_TOLERANCE = 1e-4
@@ -43,7 +48,12 @@ ONNX_AGREEMENT = 0.99
 
 
 def export_network(
-    trained: TrainedNetwork, name: str, folder: Path, *, half: bool = True
+    trained: TrainedNetwork,
+    name: str,
+    folder: Path,
+    *,
+    half: bool = True,
+    metadata: Mapping[str, str] | None = None,
 ) -> CheckpointSpec:
     """Write the weights of a network, read them back, and compare.
 
@@ -52,6 +62,7 @@ def export_network(
         name: Name of the file, without ending.
         folder: Where; it is made.
         half: Whether the file holds half precision.
+        metadata: What the file carries beside the weights.
 
     Returns:
         Name and checksum of the file.
@@ -61,7 +72,7 @@ def export_network(
         OSError: The file cannot be written.
     """
     path = folder / f'{name}.safetensors'
-    sha256 = export_weights(trained.network.state_dict(), path, half=half)
+    sha256 = export_weights(trained.network.state_dict(), path, half=half, metadata=metadata)
     checkpoint = CheckpointSpec(path.name, sha256)
     try:
         check_reload(trained.network, trained.spec, checkpoint, folder)
@@ -132,18 +143,16 @@ def make_inputs(spec: ModelSpec) -> dict[str, Tensor]:
 
 
 def write_entry(
-    source_zoo: Path,
-    key: str,
+    entry: Mapping[str, Any],
     name: str,
     checkpoint: CheckpointSpec,
     path: Path,
     results: Sequence[Mapping[str, object]] = (),
 ) -> ModelSpec:
-    """Write a zoo of one entry, and read it back.
+    """Write an entry into a zoo, beside those that are there, and read it back.
 
     Args:
-        source_zoo: The zoo that the network was built from.
-        key: Its entry there.
+        entry: The network's entry, as it stands in a zoo.
         name: Its key in the new one.
         checkpoint: The weights.
         path: File to write.
@@ -155,30 +164,45 @@ def write_entry(
     Raises:
         OSError: A file cannot be read or written.
     """
-    entry = dict(yaml.safe_load(source_zoo.read_text(encoding='utf-8'))['models'][key])
+    entry = dict(entry)
     facts = {k: v for k, v in vars(checkpoint).items() if v}
     entry['checkpoint'] = facts
     entry.pop('results', None)
     if results:
         entry['results'] = [dict(row) for row in results]
-    text = yaml.safe_dump({'models': {name: entry}}, sort_keys=False, width=100)
+    others = {}
+    if path.is_file():
+        load_zoo(path)  # what is no zoo is not written over
+        others = yaml.safe_load(path.read_text(encoding='utf-8'))['models']
+    text = yaml.safe_dump({'models': {**others, name: entry}}, sort_keys=False, width=100)
     save_atomically(text.encode(), path)
     return load_zoo(path)[name]
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        prog='python -m training.export',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main(argv: Sequence[str] | None = None, prog: str = 'python -m training.export') -> None:
+    """Run from the command line.
+
+    Args:
+        argv: Its arguments; those of the process where None.
+        prog: What the user called it by.
+    """
+    parser = CommandParser(
+        prog,
+        __doc__,
+        examples=(
+            'sam_ad export runs/mine --out vehicle',
+            'sam_ad export mle_sam_demo --out onnx --onnx --sensors camera,lidar',
+        ),
+        raw=True,
     )
     parser.add_argument('network', help='entry of the zoo, folder of a run, or file of weights')
     parser.add_argument('--out', type=Path, required=True, help='folder; is made')
     parser.add_argument('--name', default='', help='key of the new entry, default: the old one')
     parser.add_argument('--entry', default='', help='entry of weights that do not tell it')
-    parser.add_argument('--zoo', type=Path, default=Path('models/zoo.yaml'))
-    parser.add_argument('--checkpoints', type=Path, default=Path('models/checkpoints'))
+    parser.add_argument('--zoo', type=Path, help="default: that of a run, else the package's")
+    parser.add_argument(
+        '--checkpoints', type=Path, help='default: those of the package, or beside --zoo'
+    )
     parser.add_argument('--full', action='store_true', help='fp32 instead of half precision')
     parser.add_argument('--licence', default='', help='terms of the weights')
     parser.add_argument('--results', type=Path, help='--out of training.evaluate')
@@ -190,11 +214,12 @@ def main() -> None:
         metavar='NAME,NAME',
         help='only this set of sensors as ONNX; may be given several times',
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    _, arguments.checkpoints = zoo_files(arguments.zoo or '', arguments.checkpoints or '')
     try:
         _export(arguments, Console())
     except (ValueError, OSError, ImportError) as error:
-        parser.error(str(error))
+        parser.error(describe_error(error))
 
 
 def _export(arguments: argparse.Namespace, console: Console) -> None:
@@ -204,15 +229,44 @@ def _export(arguments: argparse.Namespace, console: Console) -> None:
     key, out = trained.spec.key, arguments.out
     name = arguments.name or key
     results = _rows(arguments.results, key) if arguments.results else []
-    checkpoint = export_network(trained, name, out / CHECKPOINTS, half=not arguments.full)
+    for stale in stale_graphs(out / ONNX, name):
+        stale.unlink()
+        console.print(f'{stale} is of earlier weights and was removed')
+    entry = dict(read_entries(trained.spec.source)[key])
+    entry['label_space'] = label_space_values(trained.spec.labels)
+    if not trained.spec.temperatures:
+        entry.pop('temperatures', None)  # of other weights
+    checkpoint = export_network(
+        trained,
+        name,
+        out / CHECKPOINTS,
+        half=not arguments.full,
+        metadata=pack_entry(entry, name, trained.spec.labels),
+    )
     note = shlex.join(['python', '-m', 'training.export', *sys.argv[1:]])
     checkpoint = replace(checkpoint, licence=arguments.licence, note=note)
-    spec = write_entry(arguments.zoo, key, name, checkpoint, out / ZOO, results)
+    spec = write_entry(entry, name, checkpoint, out / ZOO, results)
     console.print(f'{out / ZOO}: {name}, {trained.parameters:,} parameters')
     console.print(f'{out / CHECKPOINTS / checkpoint.file}: sha256 {checkpoint.sha256}')
     if arguments.onnx or arguments.sensors:
         sets = arguments.sensors or sensor_sets(spec)
         _export_onnx(trained.network, spec, sets, out / ONNX, console)
+
+
+def stale_graphs(folder: Path, name: str) -> list[Path]:
+    """Find the graphs of an entry whose weights are about to be replaced.
+
+    Args:
+        folder: Of ONNX files and what runtimes made of them.
+        name: Key of the entry.
+
+    Returns:
+        The files.
+    """
+    endings = ('.onnx', '.onnx.data', '.engine', '.plan')
+    if not folder.is_dir():
+        return []
+    return [p for p in sorted(folder.glob(f'{name}.*')) if p.name.endswith(endings)]
 
 
 def _export_onnx(

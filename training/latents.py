@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -22,21 +23,31 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.ad_sam import ResNet
-from sam_ad_perception.modeling.architectures import FusionSamArguments, ResNetSpec
-from sam_ad_perception.modeling.checkpoints import load_resnet
-from sam_ad_perception.modeling.fusion_sam import PIXEL_MEAN, PIXEL_STD, FusionSam, min_max
-from sam_ad_perception.modeling.weights import WEIGHT_FILES
-from sam_ad_perception.modeling.zoo import build_model
-from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames, resize_inputs
-from training.checkpoint import export_weights, load_run, save_run
-from training.config import TrainConfig, load_config
-from training.data_config import SubsetConfig
-from training.failures import EXPECTED, TrainingError, explain
-from training.machine import open_fabric
-from training.networks import find_entry
-from training.optimization import seed_draws
-from training.vqgan_losses import Features, GeneratorLoss, PatchDiscriminator, VqganLoss
+from sam_ad_perception.modeling.encoders.specs import FusionSamArguments, ResNetSpec
+from sam_ad_perception.modeling.networks.ad_sam import ResNet
+from sam_ad_perception.modeling.networks.fusion_sam import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    FusionSam,
+    min_max,
+)
+from sam_ad_perception.modeling.zoo.checkpoints import load_resnet
+from sam_ad_perception.modeling.zoo.downloads import WEIGHT_FILES
+from sam_ad_perception.modeling.zoo.entries import build_model
+from training.configuration.data import SubsetConfig
+from training.configuration.run import TrainConfig, load_config
+from training.networks.checkpoint import export_weights, load_run, save_run
+from training.networks.start import find_entry
+from training.optimization.autoencoder_losses import (
+    Features,
+    GeneratorLoss,
+    PatchDiscriminator,
+    VqganLoss,
+)
+from training.optimization.optimizer import seed_draws
+from training.runs.batches import BatchReader, OpenFrames, ReadAhead, open_frames, resize_inputs
+from training.runs.failures import EXPECTED, TrainingError, explain
+from training.runs.machine import open_fabric
 
 BETAS = (0.5, 0.9)
 SAVE_STEPS = 500
@@ -159,17 +170,18 @@ class LatentTrainer:
         images = {name: min_max(image) for name, image in inputs.items()}
         with self.fabric.autocast():
             outputs = {name: self.latents[name](image) for name, image in images.items()}
-        terms = {
-            name: self.losses[name].generator(images[name], outputs[name], progress)
-            for name in self.latents
-        }
+            terms = {
+                name: self.losses[name].generator(images[name], outputs[name], progress)
+                for name in self.latents
+            }
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack([term.total for term in terms.values()]).sum().backward()
         nn.utils.clip_grad_norm_(self.latents.parameters(), self.config.latents.clip)
         self.optimizer.step()
         if any(loss.adversary_counts(progress) for loss in self.losses.values()):
             self.adversary.zero_grad(set_to_none=True)
-            scores = [self.losses[n].adversary(images[n], outputs[n]) for n in self.latents]
+            with self.fabric.autocast():
+                scores = [self.losses[n].adversary(images[n], outputs[n]) for n in self.latents]
             torch.stack(scores).sum().backward()
             self.adversary.step()
         self.step += 1
@@ -251,12 +263,16 @@ def _on(features: ResNetFeatures | None, device: torch.device) -> Features | Non
     return None if features is None else features.to(device)
 
 
-def main() -> None:
-    """Run from the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run from the command line.
+
+    Args:
+        argv: Its arguments; those of the process where None.
+    """
     parser = argparse.ArgumentParser(description=__doc__, prog='python -m training.latents')
     parser.add_argument('config', type=Path)
     parser.add_argument('overrides', nargs='*', metavar='name=value')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     console = Console()
     try:
         config = load_config(arguments.config, arguments.overrides)

@@ -23,14 +23,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sam_ad_perception.core.labels import LABEL_SPACES, UNLABELED, LabelSpace
-from training.checkpoint import save_atomically
-from training.datasets.catalog import DATASETS, RECORDINGS, layout_of, open_dataset
-from training.datasets.contact_sheet import draw_sheet
-from training.datasets.files import FileDataset
-from training.datasets.frames import Dataset, DatasetError, LabelledFrame
-from training.datasets.index import DatasetIndex, IndexSplit, index_frames
-from training.datasets.inspection import (
+from sam_ad_perception.core.console.command_line import CommandParser, describe_error
+from sam_ad_perception.core.console.suggestions import did_you_mean
+from sam_ad_perception.core.label_files import find_label_space
+from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
+from training.datasets.catalog import FOLDERS, RECORDINGS, dataset_names, layout_of, open_dataset
+from training.datasets.own.data_file import read_data_file
+from training.datasets.own.recordings import Recordings, find_bags
+from training.datasets.own.simulated import LABEL_SPACE as SIMULATED_SPACE
+from training.frames.contact_sheet import draw_sheet
+from training.frames.frame import Dataset, DatasetError, LabelledFrame
+from training.frames.image_folders import FileDataset
+from training.frames.index import DatasetIndex, IndexSplit, index_frames
+from training.frames.inspection import (
     Findings,
     compare_splits,
     digest_pictures,
@@ -38,6 +43,8 @@ from training.datasets.inspection import (
     inspect_files,
     whole_frames,
 )
+from training.frames.summary import incomplete_names, problems_of, show_splits
+from training.networks.checkpoint import save_atomically
 
 _SHOWN_PROBLEMS = 20
 
@@ -66,7 +73,7 @@ def check_folder(name: str, root: Path, options: argparse.Namespace, console: Co
     """Look at all splits of a dataset.
 
     Args:
-        name: One of `DATASETS`.
+        name: One of `dataset_names`.
         root: Its folder.
         options: See `main`.
         console: Where progress is shown.
@@ -77,6 +84,8 @@ def check_folder(name: str, root: Path, options: argparse.Namespace, console: Co
     Raises:
         DatasetError: No split is there.
     """
+    if name == FOLDERS:
+        return _check_folders(root, options, console)
     if not root.is_dir():
         raise DatasetError(f'{root} is not a folder')
     if name == RECORDINGS:
@@ -91,6 +100,7 @@ def check_folder(name: str, root: Path, options: argparse.Namespace, console: Co
         dataset = whole_frames(layout, frames)
         findings = _watch(dataset, split, len(frames), published, options, console)
         findings.problems += inspect_files(layout, frames)
+        findings.incomplete = incomplete_names(dataset)
         findings.digests = digest_pictures(dataset.frames)
         report.findings.append(findings)
         report.datasets.append(dataset)
@@ -103,8 +113,16 @@ def check_folder(name: str, root: Path, options: argparse.Namespace, console: Co
 
 
 def _check_recordings(root: Path, options: argparse.Namespace, console: Console) -> Report:
-    findings, datasets, refused = [], [], []
+    findings: list[Findings] = []
+    datasets: list[Dataset] = []
+    refused: list[str] = []
     for split in ('train', 'val', 'test'):
+        try:
+            find_bags(root, split)
+        except DatasetError as error:
+            console.print(f'{split}: not there ({error})', soft_wrap=True, markup=False)
+            refused.append(f'{split}: {error}')
+            continue
         try:
             data = open_dataset(
                 RECORDINGS,
@@ -113,16 +131,82 @@ def _check_recordings(root: Path, options: argparse.Namespace, console: Console)
                 cache=options.cache,
                 label_space=options.label_space,
                 calibration=options.calibration,
+                pseudo_labels=options.pseudo_labels,
+                skip_refused=True,
                 progress=lambda done, total: console.print(f'recording {done} of {total}'),
             )
         except DatasetError as error:
-            refused.append(f'{split}: {error}')
+            findings.append(Findings(split, 0, 0, [str(error)]))
+            datasets.append(NoFrames(find_space(options.label_space)))
             continue
-        findings.append(_watch(data, split, len(data), 0, options, console))
+        assert isinstance(data, Recordings)
+        seen = _watch(data, split, len(data), 0, options, console)
+        seen.problems += data.problems
+        seen.notes += data.notes
+        findings.append(seen)
         datasets.append(data)
+        _show_recordings(data, split, console)
     if not datasets:
         raise DatasetError('; '.join(refused))
-    return Report(datasets[0].space, findings, datasets)
+    spaces = [data.space for data in datasets if len(data)]
+    return Report(spaces[0] if spaces else datasets[0].space, findings, datasets)
+
+
+def _check_folders(source: Path, options: argparse.Namespace, console: Console) -> Report:
+    data = read_data_file(source)
+    report = Report(data.space, [], [])
+    for split in ('train', 'val', 'test'):
+        if split == 'test' and data.file.test is None:
+            continue
+        dataset = open_dataset(FOLDERS, source, split, cache=options.cache)
+        findings = _watch(dataset, split, len(dataset), 0, options, console)
+        findings.incomplete = incomplete_names(dataset)
+        findings.found += len(findings.incomplete)
+        findings.problems += problems_of(dataset)
+        if isinstance(dataset, FileDataset):
+            findings.digests = digest_pictures(dataset.frames)
+        report.findings.append(findings)
+        report.datasets.append(dataset)
+    compare_splits(report.findings)
+    return report
+
+
+def _show_recordings(data: Recordings, split: str, console: Console) -> None:
+    table = Table(title=f'recordings of {split}')
+    for heading in ('recording', 'truth from', 'frames used', 'labels', 'not used, and why'):
+        table.add_column(heading, overflow='fold')
+    for row in data.table():
+        table.add_row(*row)
+    console.print(table)
+    for note in data.notes:
+        console.print(f'{split}: {note}', markup=False, soft_wrap=True)
+
+
+class NoFrames:
+    """A split of which nothing can be read.
+
+    Args:
+        space: The classes of its labels.
+    """
+
+    def __init__(self, space: LabelSpace) -> None:
+        self.space = space
+
+    def __len__(self) -> int:
+        """None."""
+        return 0
+
+    def read(self, index: int) -> LabelledFrame:
+        """There is nothing to read."""
+        raise DatasetError(f'there is no frame {index}')
+
+
+def find_space(name: str) -> LabelSpace:
+    """The label space of a name, or that of the simulator where none is given."""
+    try:
+        return find_label_space(name) if name else LABEL_SPACES[SIMULATED_SPACE]
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
 
 
 def _watch(
@@ -199,55 +283,43 @@ def show_report(report: Report, console: Console) -> None:
         report: What it holds.
         console: Where.
     """
-    table = Table(title='splits')
-    for heading in ('split', 'frames', 'published', 'sound', 'sizes', 'conditions and cases'):
-        table.add_column(heading, justify='right' if heading in ('frames', 'sound') else 'left')
-    for found in report.findings:
-        kinds = {**found.conditions, **found.cases}
-        table.add_row(
-            found.split,
-            str(found.found),
-            str(found.published or '-'),
-            str(len(found.sound)),
-            ', '.join(f'{size}: {n}' for size, n in found.sizes.most_common(4)),
-            ', '.join(f'{kind}: {n}' for kind, n in sorted(kinds.items()) if kind),
-        )
-    console.print(table)
-    table = Table(title='share of the pixels, percent')
-    table.add_column('label', no_wrap=True)
-    for found in report.findings:
-        table.add_column(found.split, justify='right')
-    names = {each.id: f'{each.id} {each.name}' for each in report.space.classes}
-    names[UNLABELED] = f'{UNLABELED} unlabeled'
-    for label, name in names.items():
-        shares = [100 * f.pixels[label] / max(f.pixels.sum(), 1) for f in report.findings]
-        table.add_row(name, *[f'{share:.2f}' for share in shares])
-    console.print(table)
+    show_splits(report.findings, report.space, console)
     problems = report.problems
     for text in problems[:_SHOWN_PROBLEMS]:
         console.print(text, style='yellow', markup=False, soft_wrap=True)
     if len(problems) > _SHOWN_PROBLEMS:
         console.print(f'and {len(problems) - _SHOWN_PROBLEMS} more, all are in the index')
+    if any(found.notes for found in report.findings):
+        return  # they are said already
     if not problems:
         console.print('nothing is missing, nothing is odd', style='green')
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = 'python -m training.prepare') -> int:
     """Run from the command line.
 
     Args:
         argv: Its arguments; those of the process where None.
+        prog: What the user called it by.
 
     Returns:
         0, or 1 where something is wrong.
     """
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        prog='python -m training.prepare',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandParser(
+        prog,
+        __doc__,
+        examples=(
+            'sam_ad prepare mfnet data/mfnet',
+            'sam_ad prepare my_data.yaml --out prepared',
+        ),
+        raw=True,
     )
-    parser.add_argument('dataset', choices=DATASETS, help='which dataset the folder should hold')
-    parser.add_argument('root', type=Path, help='the folder')
+    parser.add_argument(
+        'dataset',
+        help=f'which dataset the folder should hold: {", ".join(dataset_names())}; or the file of '
+        'own data',
+    )
+    parser.add_argument('root', type=Path, nargs='?', help='the folder')
     parser.add_argument(
         '--out', type=Path, default=Path('runs/prepare'), help='for index and picture: %(default)s'
     )
@@ -257,6 +329,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         '--label-space', default='', help='of recordings that do not say what their labels mean'
+    )
+    parser.add_argument(
+        '--pseudo-labels',
+        action='store_true',
+        help='recordings without truth: look at the masks that a network gave them',
     )
     parser.add_argument(
         '--calibration', type=Path, help='of recordings: transforms and cameras that they lack'
@@ -269,12 +346,25 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     console = Console()
+    source = Path(options.dataset).expanduser()
+    if options.root is None and source.suffix in ('.yaml', '.yml'):
+        options.dataset, options.root = FOLDERS, source
+    if options.dataset not in dataset_names() or options.root is None:
+        parser.error(
+            f'dataset must be one of {", ".join(dataset_names())} with its folder, or the YAML '
+            f'file of own data, got {options.dataset!r}'
+            f'{did_you_mean(options.dataset, dataset_names())}'
+        )
+    options.root = options.root.expanduser()
     try:
         report = check_folder(options.dataset, options.root, options, console)
     except DatasetError as error:
-        parser.error(str(error))
+        parser.error(describe_error(error))
     show_report(report, console)
-    index = make_index(options.dataset, options.root, report)
+    base = options.root
+    if options.dataset == FOLDERS:
+        base = read_data_file(options.root).root
+    index = make_index(options.dataset, base, report)
     path = options.out / f'{options.dataset}_index.json'
     save_atomically(json.dumps(dataclasses.asdict(index), indent=1).encode(), path)
     console.print(f'wrote {path}', soft_wrap=True)

@@ -1,6 +1,7 @@
 """Train a network of the zoo.
 
     python -m training.train training/configs/mle_sam_demo.yaml cache_dir=/data/cache [name=value]
+    sam_ad train DATA.yaml [name=value]       own folders, see `training.datasets.own.folders`
     python -m training.train CONFIG machine.devices=4 machine.precision=bf16-mixed
     torchrun --nnodes 2 --nproc-per-node 4 ... -m training.train CONFIG
 
@@ -16,11 +17,11 @@ been. Ctrl-C and SIGTERM end it after the step that it is at.
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -35,15 +36,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from training.batches import BatchReader, OpenFrames, ReadAhead, open_frames
-from training.checkpoint import load_run
-from training.config import load_config
-from training.datasets.frames import DatasetError
-from training.failures import DISK_FULL, EXPECTED, TrainingError, explain
-from training.machine import used_memory_mib
-from training.run_folder import RunFolder
-from training.trainer import Trainer
-from training.validation import Validator, validation_data
+from sam_ad_perception.core.console.command_line import CommandParser, describe_error
+from sam_ad_perception.modeling.zoo.entries import ModelSpec
+from training.configuration.run import SIMULATED, TrainConfig
+from training.frames.frame import DatasetError
+from training.frames.summary import absent_classes, problems_of, sample_split, show_splits
+from training.networks.checkpoint import load_run
+from training.own_data import load_any
+from training.runs.batches import BatchReader, OpenFrames, ReadAhead, open_frames
+from training.runs.failures import DISK_FULL, EXPECTED, TrainingError, explain
+from training.runs.folder import RunFolder
+from training.runs.label_watch import LabelWatch
+from training.runs.machine import used_memory_mib
+from training.runs.prepared_batches import PreparedFrames
+from training.runs.resume import data_fingerprint
+from training.runs.trainer import Trainer
+from training.runs.validation import Validator, validation_data
 
 
 class Run:
@@ -63,6 +71,9 @@ class Run:
     def __init__(self, trainer: Trainer, frames: OpenFrames, console: Console) -> None:
         self.trainer, self.frames, self.console = trainer, frames, console
         config = trainer.config
+        dataset = getattr(frames.source, 'dataset', None)
+        learned = config.dataset != SIMULATED and dataset is not None
+        trainer.check_data(data_fingerprint(dataset) if learned and dataset is not None else '')
         trainer.plan(frames.source.length)
         self.folder = RunFolder(config, console, trainer.step, leads=trainer.leads)
         self.interval = config.validation.interval(trainer.epoch_steps)
@@ -71,6 +82,7 @@ class Run:
             held = open_frames(trainer.spec, config, validation_data(config))
             held.wait(config.validation.frames, console)
             self.validator = Validator(trainer, held.source, self.folder)
+        self.watch = LabelWatch(trainer.spec.labels)
         self.stopped = ''
         self._losses: deque[float] = deque(maxlen=50)
         self._times: deque[float] = deque(maxlen=50)
@@ -101,6 +113,7 @@ class Run:
             config.seed,
             augmentation=config.augmentation,
             skip_damaged=data.skip_damaged,
+            start=(trainer.number, trainer.seen),
         )
         ahead = ReadAhead(reader, trainer.numbers(), config.machine.readers)
         start, saved = time.monotonic() - trainer.elapsed_s, time.monotonic()
@@ -122,14 +135,26 @@ class Run:
         finally:
             ahead.close()
             self.folder.flush()
+            for text in self.watch.summary():
+                self.console.print(text, markup=False, soft_wrap=True)
+        if self.validator is not None and trainer.step % self.interval:
+            self._validate()
         return trainer.save()
+
+    def _validate(self) -> None:
+        assert self.validator is not None
+        miou = self.validator.measure()
+        step = self.trainer.step
+        self.console.print(f'step {step} validation mIoU {100 * miou:.2f}')
 
     def _step(self, ahead: ReadAhead) -> None:
         trainer = self.trainer
         began = time.monotonic()
         drawn = [ahead.next() for _ in range(trainer.share)]
-        for note in (note for each in drawn for note in each.notes):
-            self.console.print(note)
+        for each in drawn:
+            for note in self.watch.take(each):
+                self.console.print(note, markup=False, soft_wrap=True)
+        self.watch.check(trainer.step)
         loss = trainer.train_step([each.batch for each in drawn], [str(each) for each in drawn])
         self._losses.append(loss)
         self._times.append(time.monotonic() - began)
@@ -150,8 +175,7 @@ class Run:
                 f'{len(self.frames.source.rendered())} at {figures["minutes"]:.1f} min'
             )
         if self.validator is not None and trainer.step % self.interval == 0:
-            miou = self.validator.measure()
-            self.console.print(f'step {trainer.step} validation mIoU {100 * miou:.2f}')
+            self._validate()
 
     @property
     def images_per_s(self) -> float:
@@ -163,6 +187,37 @@ class Run:
         memory = used_memory_mib(self.trainer.fabric.device) / 1024
         loss = float(np.mean(self._losses))
         return f'loss {loss:.4f} {self.images_per_s:.1f} images/s {memory:.1f} GiB'
+
+
+def show_data(spec: ModelSpec, config: TrainConfig, frames: OpenFrames, console: Console) -> None:
+    """Print what the frames of a run hold, as a sample of them tells.
+
+    Args:
+        spec: Zoo entry.
+        config: The experiment.
+        frames: Those that it learns from.
+        console: Where.
+
+    Raises:
+        DatasetError: No pixel of the sample has a label, or nothing of it can be read.
+    """
+    source = frames.source
+    if not isinstance(source, PreparedFrames):
+        return
+    found = [sample_split(source.dataset, config.data.split)]
+    if config.validation.steps or config.validation.epochs:
+        held = open_frames(spec, config, validation_data(config)).source
+        assert isinstance(held, PreparedFrames)
+        found.append(sample_split(held.dataset, config.validation.split))
+    show_splits(found, source.dataset.space, console)
+    texts = [*problems_of(source.dataset), *getattr(source.dataset, 'notes', ())]
+    for split in found:
+        texts += [f'{split.split}: {text}' for text in split.problems]
+    absent = absent_classes(found[0], source.dataset.space)
+    if absent:
+        texts.append(f'train: no pixel of {found[0].read} frames is of {", ".join(absent)}')
+    for text in texts:
+        console.print(text, markup=False, soft_wrap=True)
 
 
 def report_end(trainer: Trainer, error: BaseException, console: Console) -> None:
@@ -177,7 +232,7 @@ def report_end(trainer: Trainer, error: BaseException, console: Console) -> None
     if isinstance(error, (TrainingError, DatasetError)) and trainer.step:
         try:  # these come between two steps, so the state is whole
             trainer.save()
-        except OSError as other:
+        except (OSError, TrainingError) as other:
             why += f'; saving failed too: {explain(other, trainer.output)}'
     console.print(f'training stopped at step {trainer.step}: {why}', soft_wrap=True)
     if not trainer.leads:
@@ -195,27 +250,38 @@ def report_end(trainer: Trainer, error: BaseException, console: Console) -> None
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        prog='python -m training.train',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main(argv: Sequence[str] | None = None, prog: str = 'python -m training.train') -> None:
+    """Run from the command line.
+
+    Args:
+        argv: Its arguments; those of the process where None.
+        prog: What the user called it by.
+    """
+    parser = CommandParser(
+        prog,
+        __doc__,
+        examples=(
+            'sam_ad train training/configs/mle_sam_demo.yaml schedule.steps=1000',
+            'sam_ad train my_data.yaml',
+        ),
+        raw=True,
     )
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help='of a run, or the file of own data')
     parser.add_argument('overrides', nargs='*', metavar='name=value')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
-        config = load_config(arguments.config, arguments.overrides)
+        config = load_any(arguments.config.expanduser(), arguments.overrides)
         trainer = Trainer(config, Console())
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        parser.error(describe_error(error))
     console = trainer.console
     try:
         first = bool(trainer.fabric.local_rank == 0)
         frames = open_frames(trainer.spec, config, config.data, first=first)
         wanted = max(config.data.min_frames, config.schedule.batch_size)
         frames.wait(wanted, console)
+        if trainer.leads:
+            show_data(trainer.spec, config, frames, console)
         run = Run(trainer, frames, console)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, run.stop)
@@ -224,7 +290,7 @@ def main() -> None:
         report_end(trainer, error, Console(stderr=True))
         sys.exit(1)
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(describe_error(error))
     console.print(f'wrote {trainer.output}/{config.model}.safetensors, sha256 {digest}')
 
 

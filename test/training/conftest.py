@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from training import train
-from training.config import TrainConfig, load_config
+from training.configuration.run import TrainConfig, load_config
 
 ROOT = Path(__file__).parents[2]
 

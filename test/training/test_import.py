@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+LOSSES = ROOT / 'training' / 'optimization' / 'losses.py'
 
 
 def test_the_wheel_really_brings_one():
@@ -36,17 +37,18 @@ def test_ours_wins_as_a_module_run():
 
 
 def test_ours_wins_in_this_process_and_in_spawned_workers():
-    import training.losses
+    from training.optimization import losses
 
-    assert Path(training.losses.__file__) == ROOT / 'training' / 'losses.py'
+    assert Path(losses.__file__) == LOSSES
     with multiprocessing.get_context('spawn').Pool(1) as pool:
-        path = pool.apply(eval, ("__import__('training.losses').losses.__file__",))
-    assert Path(path) == ROOT / 'training' / 'losses.py'
+        name = 'training.optimization.losses'
+        path = pool.apply(eval, (f"__import__({name!r}, fromlist='x').__file__",))
+    assert Path(path) == LOSSES
 
 
 def test_the_package_does_not_import_training():
     code = (
-        'import sys, sam_ad_perception.modeling.segmenter as s; '
+        'import sys, sam_ad_perception.modeling.inference.segmenter as s; '
         'print(any(m.split(".")[0] == "training" for m in sys.modules))'
     )
     done = subprocess.run(
