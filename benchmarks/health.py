@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks._results import save_results
-from sam_ad_perception.core.health import HealthMonitor
-from sam_ad_perception.core.health_judgement import HealthKind
-from sam_ad_perception.core.health_measures import event_density, measure_cloud, measure_image
+from benchmarks.result_files import save_results
+from sam_ad_perception.core.health.judgement import HealthKind
+from sam_ad_perception.core.health.measures import event_density, measure_cloud, measure_image
+from sam_ad_perception.core.health.monitor import HealthMonitor
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -36,8 +36,8 @@ from sam_ad_perception.core.sensors import (
     SensorBundle,
     SensorFrame,
 )
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from sam_ad_perception.simulation.faults import KINDS, corrupt
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.faults.effects import KINDS, corrupt
 
 CONDITIONS = ('day', 'night', 'fog', 'rain')
 KINDS_JUDGED = (
