@@ -21,26 +21,28 @@ import cv2  # noqa: E402  (after the settings above)
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks._results import save_results  # noqa: E402
-from sam_ad_perception.core.alignment import (  # noqa: E402
+from benchmarks.result_files import save_results  # noqa: E402
+from sam_ad_perception.core.geometry.cameras import (  # noqa: E402
+    project_points,
+    sampling_map,
+    unproject_pixels,
+)
+from sam_ad_perception.core.geometry.transforms import (  # noqa: E402
+    invert_transform,
+    make_transform,
+    transform_points,
+)
+from sam_ad_perception.core.images.alignment import (  # noqa: E402
     SamplingMap,
     estimate_surface,
     surface_map,
     warp_by_map,
     warp_to_camera,
 )
-from sam_ad_perception.core.geometry import (  # noqa: E402
-    invert_transform,
-    make_transform,
-    project_points,
-    sampling_map,
-    transform_points,
-    unproject_pixels,
-)
 from sam_ad_perception.core.sensors import CameraModel, Modality, PointCloud  # noqa: E402
-from sam_ad_perception.simulation.drive import Drive, DriveConfig  # noqa: E402
-from sam_ad_perception.simulation.lidar import ring_of  # noqa: E402
-from sam_ad_perception.simulation.raycast import cast  # noqa: E402
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig  # noqa: E402
+from sam_ad_perception.simulation.raycasting.rays import cast  # noqa: E402
+from sam_ad_perception.simulation.sensors.lidar import ring_of  # noqa: E402
 
 VIEW = CameraModel(512, 320, np.array([[336.0, 0, 255.5], [0, 336.0, 159.5], [0, 0, 1]]))
 THERMAL = CameraModel(640, 512, np.array([[380.0, 0, 319.5], [0, 380.0, 255.5], [0, 0, 1]]))

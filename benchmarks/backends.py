@@ -22,18 +22,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._results import save_results
-from sam_ad_perception.core.health_config import HealthConfig
-from sam_ad_perception.core.measurement import best_ms, describe_machine
+from benchmarks.result_files import save_results
+from sam_ad_perception.core.benchmarking import best_ms, describe_machine
+from sam_ad_perception.core.health.config import HealthConfig
+from sam_ad_perception.core.images.thermal import ThermalRanges
 from sam_ad_perception.core.sensors import SensorBundle
-from sam_ad_perception.core.thermal import ThermalRanges
-from sam_ad_perception.modeling.backends import BackendConfig, TorchBackend
-from sam_ad_perception.modeling.checkpoints import load_checkpoint
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.hardware_limits import count_work, measure_rates
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.hardware_limits import count_work, measure_rates
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.runtimes.backends import BackendConfig, TorchBackend
+from sam_ad_perception.modeling.zoo.checkpoints import load_checkpoint
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
 ROOT = Path(__file__).parents[1]
 KEYS = ('mle_sam_demo@192x320', 'mle_sam_demo', 'ad_sam_small', 'fusion_sam_small')

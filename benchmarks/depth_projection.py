@@ -28,15 +28,15 @@ import cv2  # noqa: E402  (after the settings above)
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks._results import compare, save_results  # noqa: E402
-from sam_ad_perception.core.depth import (  # noqa: E402
+from benchmarks.result_files import compare, save_results  # noqa: E402
+from sam_ad_perception.core.lidar.depth_image import (  # noqa: E402
     DepthConfig,
     rasterize,
     render_depth,
 )
-from sam_ad_perception.core.deskew import exp_twist, place_points  # noqa: E402
-from sam_ad_perception.core.ego_motion import sample_motion  # noqa: E402
-from sam_ad_perception.core.occlusion import OcclusionConfig  # noqa: E402
+from sam_ad_perception.core.lidar.deskew import deskew_points, exp_twist  # noqa: E402
+from sam_ad_perception.core.lidar.ego_motion import sample_motion  # noqa: E402
+from sam_ad_perception.core.lidar.occlusion import OcclusionConfig  # noqa: E402
 from sam_ad_perception.core.sensors import (  # noqa: E402
     CameraModel,
     Modality,
@@ -170,7 +170,7 @@ def candidates(points: NDArray[np.float32]) -> dict[str, Callable[[], object]]:
         'ours, equidistant, deskewed': lambda: render_depth(driven, T, FISHEYE, BARE),
         'ours, occlusion too': lambda: render_depth(driven, T, BROWN, DepthConfig()),
         'ours, 3 values into 270x480': lambda: rasterize(
-            place_points(driven, T), points, BROWN, (270, 480)
+            deskew_points(driven, T), points, BROWN, (270, 480)
         ),
     }
     theirs = open3d_depth(points)

@@ -22,9 +22,9 @@ from rich.table import Table
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
-from benchmarks._results import compare, save_results
-from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS, SamVitSpec
-from sam_ad_perception.modeling.sam_vit import SamVit, resize_position
+from benchmarks.result_files import compare, save_results
+from sam_ad_perception.modeling.encoders.sam_vit import SamVit, resize_position
+from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS, SamVitSpec
 
 SIDES = ('official', 'ours')
 MIB = 1 << 20

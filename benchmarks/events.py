@@ -22,19 +22,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import _event_peers as peers
-from benchmarks._results import compare, save_results
-from sam_ad_perception.bags.type_store import make_typestore
-from sam_ad_perception.core.event_buffer import EventBuffer
-from sam_ad_perception.core.event_encoding import encode_packet, warm_up
-from sam_ad_perception.core.event_packets import EventPacket, packet_from_event_array
-from sam_ad_perception.core.event_representations import (
+from benchmarks import event_peers as peers
+from benchmarks.result_files import compare, save_results
+from sam_ad_perception.bags.formats.type_store import make_typestore
+from sam_ad_perception.core.events.buffer import EventBuffer
+from sam_ad_perception.core.events.decoding import EventDecoder
+from sam_ad_perception.core.events.encoding import encode_packet, warm_up
+from sam_ad_perception.core.events.packets import EventPacket, packet_from_event_array
+from sam_ad_perception.core.events.representations import (
     accumulate_counts,
     event_image,
     time_surface,
     voxel_grid,
 )
-from sam_ad_perception.core.events import EventDecoder
 from sam_ad_perception.core.sensors import Events
 
 MS = 1_000_000

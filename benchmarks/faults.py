@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks._results import save_results
-from benchmarks.vehicle import Vehicle, drive, write_smallest_network
-from benchmarks.vehicle_content import SENSORS, render_content
+from benchmarks.result_files import save_results
+from benchmarks.vehicle.content import SENSORS, render_content
+from benchmarks.vehicle.processes import Vehicle, drive, write_smallest_network
 
 RATE_HZ = 10.0
 DEADLINE_S = 0.05
@@ -138,7 +138,7 @@ def sensor_cases(sensor: str) -> list[Case]:
     def part(act: Callable[..., object], *arguments: int) -> Act:
         return lambda vehicle: act(vehicle.parts[sensor], *arguments)
 
-    from benchmarks.vehicle import Part
+    from benchmarks.vehicle.processes import Part
 
     harmless = partial(Case, sensor='')
     cases = [
@@ -263,7 +263,8 @@ def run_case(vehicle: Vehicle, case: Case, seconds: float, settle: float = 0.5) 
     case.end(vehicle)
     try:
         recovery_s = vehicle.await_masks(20.0, case.after)[0] - mended
-    except RuntimeError:
+    except RuntimeError as err:
+        print(f'{case.name}: {err}'[:2000])
         recovery_s = None
     vehicle.run(settle)
     arrivals = [arrival for arrival, _, _ in heard.masks[first_mask : gap_end + 1]] or [mended]

@@ -28,19 +28,19 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks._results import compare, save_results
+from benchmarks.result_files import compare, save_results
+from sam_ad_perception.core.images.thermal import ThermalRanges
 from sam_ad_perception.core.sensors import Modality, Segmentation, SensorBundle
-from sam_ad_perception.core.thermal import ThermalRanges
-from sam_ad_perception.modeling.architectures import SAM_VIT_SPECS
-from sam_ad_perception.modeling.backends import BackendConfig
-from sam_ad_perception.modeling.encoders import HIERA_SPECS, build_trunk
-from sam_ad_perception.modeling.expert_network import ExpertNetwork
-from sam_ad_perception.modeling.hardware_limits import measure_rates, wait
-from sam_ad_perception.modeling.sam_vit import SamVit, resize_position
-from sam_ad_perception.modeling.segmenter import SegmentationError, Segmenter
-from sam_ad_perception.modeling.zoo import build_model, load_zoo
-from sam_ad_perception.simulation.drive import DriveConfig
-from sam_ad_perception.simulation.sample_frames import sample_frames
+from sam_ad_perception.modeling.encoders.hiera import HIERA_SPECS, build_trunk
+from sam_ad_perception.modeling.encoders.sam_vit import SamVit, resize_position
+from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
+from sam_ad_perception.modeling.inference.hardware_limits import measure_rates, wait
+from sam_ad_perception.modeling.inference.segmenter import SegmentationError, Segmenter
+from sam_ad_perception.modeling.runtimes.backends import BackendConfig
+from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
+from sam_ad_perception.simulation.drives.drive import DriveConfig
+from sam_ad_perception.simulation.drives.sample_frames import sample_frames
 
 ZOO = Path(__file__).parents[1] / 'models' / 'zoo.yaml'
 NETWORKS = {'ad_sam': (4, 1), 'mle_sam_hiera_base_plus': (4, 1), 'fusion_sam': (4,)}

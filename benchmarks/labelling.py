@@ -32,14 +32,14 @@ from unittest.mock import patch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._results import save_results
 from benchmarks.backends import ROOT, find_spec, make_expert
-from sam_ad_perception.bags import labelling
+from benchmarks.result_files import save_results
+from sam_ad_perception.bags.labelling import recording
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.simulation.configuration import DriveConfig
-from sam_ad_perception.simulation.drive import Drive
-from sam_ad_perception.simulation.recording import record
+from sam_ad_perception.simulation.drives.configuration import DriveConfig
+from sam_ad_perception.simulation.drives.drive import Drive
+from sam_ad_perception.simulation.drives.recording import record
 
 NETWORK = 'mle_sam_demo@192x320'
 LENGTHS = (1, 4, 16)
@@ -93,7 +93,7 @@ class Ways:
     def __init__(self, run: Run, *, plain: bool) -> None:
         self.run = run
         self.plain = plain
-        self.ahead, self.behind = labelling.read_ahead, labelling.write_behind
+        self.ahead, self.behind = recording.read_ahead, recording.write_behind
 
     def read(self, items: Iterable[Any], depth: int) -> Generator[Any, None, None]:
         """Read, ahead or not."""
@@ -129,7 +129,7 @@ class Ways:
 def make_segmenter(network: str, threads: int) -> Any:
     import torch
 
-    from sam_ad_perception.modeling.segmenter import Segmenter
+    from sam_ad_perception.modeling.inference.segmenter import Segmenter
 
     torch.set_num_threads(threads)
     return Segmenter([make_expert(find_spec(network), 'torch', None)])
@@ -140,11 +140,11 @@ def label(bag: Path, segmenter: Any, *, plain: bool) -> Run:
     ways = Ways(run, plain=plain)
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch.object(labelling, 'read_ahead', ways.read),
-        patch.object(labelling, 'write_behind', ways.write),
+        patch.object(recording, 'read_ahead', ways.read),
+        patch.object(recording, 'write_behind', ways.write),
     ):
         start, cpu_start = time.perf_counter(), time.process_time()
-        report = labelling.label_bag(bag, Path(folder, 'out'), segmenter, segmenter.labels)
+        report = recording.label_bag(bag, Path(folder, 'out'), segmenter, segmenter.labels)
         run.wall_s = time.perf_counter() - start
         run.cpu_s = time.process_time() - cpu_start
     run.masks = report.frames

@@ -7,7 +7,8 @@ points at 10 Hz, each a process over DDS, drive the segmentation node with the s
 Every camera frame must end as a mask, as a drop with its reason, or as one that the node counted
 as lost in DDS; masks come in order; the memory of the node does not grow. Beside it, in the same
 run: a bare rclpy node that receives the same images and answers with masks of the same size, see
-`benchmarks.echo`. At 10 Hz (`--camera-rate 10`) the two compare without waiting for a processor.
+`benchmarks.vehicle.echo`. At 10 Hz (`--camera-rate 10`) the two compare without waiting for a
+processor.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._results import compare, save_results
-from benchmarks.vehicle import Vehicle, drive, write_smallest_network
-from benchmarks.vehicle_content import SENSORS, render_content
+from benchmarks.result_files import compare, save_results
+from benchmarks.vehicle.content import SENSORS, render_content
+from benchmarks.vehicle.processes import Vehicle, drive, write_smallest_network
 from sam_ad_perception.core.status import FrameStatus
 from sam_ad_perception.core.status import without_figures as kind_of
 

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks._results import save_results
-from sam_ad_perception.modeling.lora import merge_lora
-from sam_ad_perception.modeling.zoo import ModelSpec, build_model, load_zoo
+from benchmarks.result_files import save_results
+from sam_ad_perception.modeling.encoders.lora import merge_lora
+from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
 
 ZOO = Path(__file__).parents[1] / 'models' / 'zoo.yaml'
 MIB = 1 << 20

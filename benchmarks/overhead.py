@@ -28,25 +28,26 @@ for _name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS'):
 import numpy as np  # noqa: E402  (after the settings above)
 from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks._results import compare, save_results  # noqa: E402
 from benchmarks.load import POINTS, SIZES  # noqa: E402
-from benchmarks.sensor_process import TOPICS, Fault, Sensor  # noqa: E402
-from benchmarks.vehicle import write_smallest_network  # noqa: E402
-from benchmarks.vehicle_content import (  # noqa: E402
+from benchmarks.result_files import compare, save_results  # noqa: E402
+from benchmarks.vehicle.content import (  # noqa: E402
     SENSORS,
     load_camera,
     placement,
     render_content,
 )
-from sam_ad_perception.core.bundler import Bundler, BundlerConfig  # noqa: E402
-from sam_ad_perception.core.conversions import (  # noqa: E402
+from benchmarks.vehicle.processes import write_smallest_network  # noqa: E402
+from benchmarks.vehicle.sensor_process import TOPICS, Fault, Sensor  # noqa: E402
+from sam_ad_perception.core.geometry.transform_tree import TransformTree  # noqa: E402
+from sam_ad_perception.core.images.lazy_image import decode_lazy  # noqa: E402
+from sam_ad_perception.core.messages.from_ros import (  # noqa: E402
     array_to_image,
     defer_image,
     frame_of,
     packet_from_message,
     stamp_of,
 )
-from sam_ad_perception.core.deferred import read_deferred  # noqa: E402
+from sam_ad_perception.core.plausibility.monitor import PlausibilityMonitor  # noqa: E402
 from sam_ad_perception.core.sensors import (  # noqa: E402
     CameraModel,
     Modality,
@@ -54,17 +55,18 @@ from sam_ad_perception.core.sensors import (  # noqa: E402
     SensorBundle,
     SensorFrame,
 )
-from sam_ad_perception.core.synchronizer_config import SynchronizerConfig  # noqa: E402
-from sam_ad_perception.core.transforms import TransformTree  # noqa: E402
-from sam_ad_perception.modeling.preprocessing import mask_from_logits  # noqa: E402
-from sam_ad_perception.modeling.segmenter import Segmenter  # noqa: E402
-from sam_ad_perception.modeling.view_rendering import RenderContext, Representation  # noqa: E402
-from sam_ad_perception.nodes.environment import prepare_environment  # noqa: E402
-from sam_ad_perception.nodes.process import keep_memory  # noqa: E402
+from sam_ad_perception.core.synchronization.bundler import Bundler, BundlerConfig  # noqa: E402
+from sam_ad_perception.core.synchronization.config import SynchronizerConfig  # noqa: E402
+from sam_ad_perception.modeling.inference.masks import mask_from_logits  # noqa: E402
+from sam_ad_perception.modeling.inference.segmenter import Segmenter  # noqa: E402
+from sam_ad_perception.modeling.inputs.camera_view import RenderContext, Representation  # noqa: E402
+from sam_ad_perception.nodes.ros.environment import prepare_environment  # noqa: E402
+from sam_ad_perception.nodes.ros.process import keep_memory  # noqa: E402
 
 CONTENT = 4
 PERIOD_NS = 100_000_000
 NETWORK, TYPE_SUPPORT, COPY = 'network', 'type support', 'one copy'
+PLAUSIBLE = 'hold clocks, values and geometry to what can be right'
 CONFIDENT = 'mask with confidence in place of the mask'
 APART = (NETWORK, TYPE_SUPPORT, COPY, CONFIDENT)
 """Parts that are not the cost of a frame besides the network, and what that is held against."""
@@ -138,12 +140,13 @@ class WatchedForm:
 
 
 def make_bundler(folder: Path) -> Bundler:
-    """A bundler that knows where the vehicle's sensors sit."""
+    """A bundler that knows where the vehicle's sensors sit, and waits for no others."""
     tree = TransformTree()
     for parent, child, _, T in placement(folder):
         tree.set_static(parent, child, T)
-    event = replace(SynchronizerConfig().event, enabled=True)
-    bundler = Bundler(BundlerConfig(sync=SynchronizerConfig(event=event)), tree)
+    known = SynchronizerConfig().sensors
+    sensors = {m: replace(known[m], enabled=str(m) in SENSORS) for m in known}
+    bundler = Bundler(BundlerConfig(sync=SynchronizerConfig(sensors=sensors)), tree)
     for sensor in SENSORS[:3]:
         bundler.set_camera(Modality(sensor), load_camera(folder, sensor))
     return bundler
@@ -173,11 +176,12 @@ class Messages:
     """
 
     def __init__(self, folder: Path, watch: Stopwatch) -> None:
-        from sam_ad_perception.nodes.ros import message_type
+        from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
         self.types = message_type
         self.watch = watch
         self.sensors = {name: Sensor(name, folder) for name in SENSORS}
+        self.checks = PlausibilityMonitor()
 
     def serialize(self, stamp_ns: int) -> dict[str, bytes]:
         """What the sensors send for one frame."""
@@ -192,7 +196,7 @@ class Messages:
         """Read the messages of one frame and bring them together."""
         from rclpy.serialization import deserialize_message
 
-        from sam_ad_perception.nodes.cloud_input import read_sweep
+        from sam_ad_perception.nodes.inputs.clouds import read_sweep
 
         results: list[Any] = []
         for name in ('lidar', 'event', 'thermal', 'camera'):
@@ -204,19 +208,27 @@ class Messages:
                     packet = packet_from_message(message)
                     results += bundler.add_event_packet(packet, now_ns)
                 continue
+            modality = Modality(name)
+            with self.watch.part(PLAUSIBLE):
+                self.checks.observe(modality, now_ns, now_ns + 1)
             with self.watch.part(f'read {name}'):
                 if name == 'lidar':
                     frame = read_sweep(message)
                 else:
-                    modality = Modality(name)
-                    image = defer_image(message, modality)
+                    image = defer_image(message, modality, self.checks.checks(modality))
                     frame = SensorFrame(modality, now_ns, frame_of(message), image)
+            with self.watch.part(PLAUSIBLE):
+                frame = self.checks.check_frame(frame, now_ns + 1)
             with self.watch.part('bring together'):
                 results += bundler.add_frame(frame, now_ns)
+        if not results:  # before a sensor's rhythm is known the first set waits until its deadline
+            results = bundler.poll(bundler.next_deadline_ns or 0)
         (bundle,) = results
         assert isinstance(bundle, SensorBundle), bundle
         with self.watch.part('read camera'):
-            return read_deferred(bundle)
+            bundle = decode_lazy(bundle)
+        with self.watch.part(PLAUSIBLE):
+            return self.checks.check_bundle(bundle)
 
     def answer(self, result: Segmentation) -> int:
         """Make and serialize the mask; the number of its bytes."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -20,24 +20,29 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._results import RESULTS, save_results
 from benchmarks.backends import find_spec, make_expert
-from sam_ad_perception.core.geometry import scale_camera
-from sam_ad_perception.core.measurement import describe_machine
+from benchmarks.result_files import RESULTS, save_results
+from sam_ad_perception.core.benchmarking import describe_machine
+from sam_ad_perception.core.geometry.cameras import scale_camera
 from sam_ad_perception.core.sensors import Modality, PointCloud, SensorBundle
-from sam_ad_perception.modeling.depth_representations import DepthImage
-from sam_ad_perception.modeling.segmenter import Segmenter
-from sam_ad_perception.modeling.zoo import CheckpointSpec
-from sam_ad_perception.simulation.drive import DriveConfig
-from sam_ad_perception.simulation.sample_frames import sample_frames, spread_points
+from sam_ad_perception.modeling.inference.segmenter import Segmenter
+from sam_ad_perception.modeling.inputs.depth import DepthImage
+from sam_ad_perception.modeling.zoo.entries import CheckpointSpec
+from sam_ad_perception.reporting.drawing.growth_plot import curve_colors, draw_growth
+from sam_ad_perception.reporting.sheets_page import Sheet, render_sheets
+from sam_ad_perception.simulation.drives.drive import DriveConfig
+from sam_ad_perception.simulation.drives.sample_frames import sample_frames, spread_points
 
 SIZES = ((480, 640), (720, 1280), (1080, 1920), (1536, 2048), (2160, 3840))
 POINTS = (16_384, 65_536, 131_072, 262_144, 1_048_576)
 CAMERAS = (1, 2, 4, 8)
 SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)
 FIVE = (*SENSORS, Modality.DEPTH)
-WIDTH, HEIGHT, MARGIN = 460, 300, 46
-COLOURS = ('#4e79a7', '#f28e2b', '#59a14f', '#e15759', '#b07aa1', '#222222')
+NOTE = (
+    'Both axes are logarithmic: a straight line is a power of the size, and its slope is the '
+    'column power of the tables, over the larger half. Each point is the least time of several '
+    'frames, wall clock.'
+)
 
 
 @dataclass(frozen=True)
@@ -150,38 +155,45 @@ def make_table(grows: str, points: Sequence[Point]) -> Table:
     return table
 
 
-def draw(grows: str, points: Sequence[Point]) -> str:
-    """A plot of all stages, both axes logarithmic, as SVG."""
-    stages = list(points[-1].stages_ms)
-    x = np.log10([point.size for point in points])
-    high = np.log10(max(max(point.stages_ms.values()) for point in points))
-    low = high - 3.5
+def make_page(points: Sequence[Point], facts: Mapping[str, str]) -> str:
+    """Draw every growth on one page.
 
-    def place(column: float, ms: float) -> str:
-        across = (column - x[0]) / (x[-1] - x[0]) * (WIDTH - 2 * MARGIN) + MARGIN
-        share = (np.clip(np.log10(max(ms, 1e-9)), low, high) - low) / (high - low)
-        return f'{across:.1f},{HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN):.1f}'
+    Args:
+        points: Measured.
+        facts: Name -> short fact of the measurement.
 
-    parts = [f'<text x="{MARGIN}" y="16">{grows}; ms</text>']
-    for column, point in zip(x, points, strict=True):
-        across = place(column, 10**low).partition(',')[0]
-        parts.append(f'<text x="{across}" y="{HEIGHT - 24}">{point.size:.3g}</text>')
-    for decade in range(int(np.ceil(low)), int(np.floor(high)) + 1):
-        down = place(x[0], 10.0**decade).partition(',')[2]
-        parts.append(f'<text x="2" y="{down}">{10.0**decade:g}</text>')
-        parts.append(f'<path d="M{MARGIN},{down} H{WIDTH - MARGIN}" stroke="#ddd"/>')
-    for number, stage in enumerate(stages):
-        colour = COLOURS[number % len(COLOURS)]
-        line = ' '.join(
-            place(column, point.stages_ms[stage])
-            for column, point in zip(x, points, strict=True)
-            if stage in point.stages_ms
+    Returns:
+        HTML.
+    """
+    series = [[p for p in points if p.grows == g] for g in dict.fromkeys(p.grows for p in points)]
+    colors = curve_colors(list(dict.fromkeys(s for point in points for s in point.stages_ms)))
+    plots = [
+        draw_growth(
+            f'{each[0].grows} (log)',
+            'ms per frame (log)',
+            [point.size for point in each],
+            {name: [point.stages_ms.get(name) for point in each] for name in each[-1].stages_ms},
+            colors,
         )
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(
-            f'<text x="{MARGIN + 66 * number}" y="{HEIGHT - 6}" fill="{colour}">{stage}</text>'
-        )
-    return f'<svg width="{WIDTH}" height="{HEIGHT}">{"".join(parts)}</svg>'
+        for each in series
+    ]
+    curves = Sheet('Time of a frame by what grows', drawings=plots, legend=colors, note=NOTE)
+    return render_sheets('Cost against size', [curves, *map(_table, series)], facts)
+
+
+def _table(points: Sequence[Point]) -> Sheet:
+    columns = ['stage, ms', *(f'{point.size:.3g}' for point in points), 'power']
+    if max(point.size for point in points) >= 1000:
+        columns[1:-1] = [f'{point.size:.0f}' for point in points]
+    rows = [
+        [
+            stage,
+            *(f'{p.stages_ms[stage]:.1f}' if stage in p.stages_ms else '-' for p in points),
+            f'{power(points, stage):.2f}',
+        ]
+        for stage in points[-1].stages_ms
+    ]
+    return Sheet(points[0].grows, columns, rows)
 
 
 def main() -> None:
@@ -204,15 +216,14 @@ def main() -> None:
             ]
         console.print(make_table(grows, series[grows]))
     save_results('scale', [point for points in series.values() for point in points])
-    plots = ''.join(draw(grows, points) for grows, points in series.items())
     page = RESULTS / 'scale.html'
-    page.write_text(
-        '<!doctype html><meta charset="utf-8"><title>Cost against size</title>'
-        '<style>body{font:12px sans-serif}svg{margin:8px}</style>'
-        f'<p>{describe_machine()}, {arguments.threads} threads, network at {height}x{width}</p>'
-        f'{plots}\n',
-        encoding='utf-8',
-    )
+    measured = [point for points in series.values() for point in points]
+    facts = {
+        'machine': str(describe_machine()),
+        'threads': str(arguments.threads),
+        'network': f'mle_sam_demo at {height}x{width}',
+    }
+    page.write_text(make_page(measured, facts), encoding='utf-8')
     console.print(f'plots in {page}', highlight=False, soft_wrap=True)
 
 

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._results import save_results
+from benchmarks.result_files import save_results
 from sam_ad_perception.bags.writer import BagWriter
-from sam_ad_perception.simulation.drive import Drive, DriveConfig
-from sam_ad_perception.simulation.recording import record
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
+from sam_ad_perception.simulation.drives.recording import record
 
 
 def processor_seconds() -> float:

@@ -24,7 +24,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._results import save_results
+from benchmarks.result_files import save_results
 
 ROOT = Path(__file__).parents[1]
 LIGHT = ('depth_projection_node', 'synchronizer_node')
@@ -38,8 +38,8 @@ def tell(text):
     global last, name
     now = time.process_time()
     steps[name], last, name = steps.get(name, 0.0) + now - last, now, text
-from sam_ad_perception.nodes.configuration import ModelConfig, SegmentationConfig
-from sam_ad_perception.nodes.model_loading import load_model, sample_bundle
+from sam_ad_perception.nodes.ros.configuration import ModelConfig, SegmentationConfig
+from sam_ad_perception.nodes.segmentation.model_loading import load_model, sample_bundle
 model = load_model(SegmentationConfig(model=ModelConfig(MODEL)), tell)
 tell('first mask')
 model.segmenter.segment([sample_bundle()])
@@ -111,7 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     console, starts = Console(), []
     helps = (
-        'import sys\nfrom sam_ad_perception.cli import main\n'
+        'import sys\nfrom sam_ad_perception.commands.cli import main\n'
         "try: main(['--help'])\nexcept SystemExit: pass"
     )
     cases = {'bare interpreter': 'pass', 'import numpy, rclpy': 'import numpy, rclpy'}

@@ -21,9 +21,8 @@ import cv2  # noqa: E402  (after the settings above)
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks._results import save_results  # noqa: E402
-from sam_ad_perception.core.sensors import Modality  # noqa: E402
-from sam_ad_perception.core.thermal import (  # noqa: E402
+from benchmarks.result_files import save_results  # noqa: E402
+from sam_ad_perception.core.images.thermal import (  # noqa: E402
     FixedRange,
     RunningRange,
     ThermalRanges,
@@ -31,7 +30,8 @@ from sam_ad_perception.core.thermal import (  # noqa: E402
     apply_range,
     measure_range,
 )
-from sam_ad_perception.simulation.drive import Drive, DriveConfig  # noqa: E402
+from sam_ad_perception.core.sensors import Modality  # noqa: E402
+from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig  # noqa: E402
 
 SIZE = (512, 640)
 RATE_HZ = 9

@@ -1,6 +1,6 @@
 """The least that a node can do with camera images: receive them, send masks of the same size.
 
-    python -m benchmarks.echo
+    python -m benchmarks.vehicle.echo
 
 The peer of `benchmarks.load`: plain rclpy with the messages and the quality of service of the
 segmentation node, and nothing in between.
@@ -12,16 +12,16 @@ import sys
 from array import array
 from typing import Any
 
-from sam_ad_perception.nodes import topics
-from sam_ad_perception.nodes.process import run_node
+from sam_ad_perception.nodes.ros import topics
+from sam_ad_perception.nodes.ros.process import run_node
 
 
 def make() -> Any:
     """Make the node."""
     import rclpy
 
-    from sam_ad_perception.nodes.configuration import QosConfig
-    from sam_ad_perception.nodes.ros import OUTPUT_QOS, message_type, sensor_qos
+    from sam_ad_perception.nodes.ros.configuration import QosConfig
+    from sam_ad_perception.nodes.ros.rclpy_helpers import OUTPUT_QOS, message_type, sensor_qos
 
     node = rclpy.create_node('echo', start_parameter_services=False)
     image = message_type('sensor_msgs/msg/Image')

@@ -1,8 +1,8 @@
 """One sensor of the test vehicle as a process of its own, which fails on command.
 
-    python -m benchmarks.sensor_process camera FOLDER --rate 10
+    python -m benchmarks.vehicle.sensor_process camera FOLDER --rate 10
 
-`FOLDER` holds what `benchmarks.vehicle_content.render_content` rendered. Commands come on standard
+`FOLDER` holds what `benchmarks.vehicle.content.render_content` rendered. Commands come on standard
 input, one per line: `fault NAME [VALUE]`, `clear`. Messages are made as drivers make them: every
 one has its own stamp, and the content goes round.
 """
@@ -21,27 +21,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.vehicle_content import SENSOR_FRAMES, load_camera, load_frames, placement
-from sam_ad_perception.core.conversions import (
+from benchmarks.vehicle.content import SENSOR_FRAMES, load_camera, load_frames, placement
+from benchmarks.vehicle.noise import Noise
+from sam_ad_perception.core.events.encoding import encode_packet
+from sam_ad_perception.core.messages.from_ros import (
     array_to_image,
     camera_to_message,
     cloud_to_message,
     packet_to_message,
     transforms_to_message,
 )
-from sam_ad_perception.core.event_encoding import encode_packet
-from sam_ad_perception.core.sensors import Events
-from sam_ad_perception.core.serialized import replace_stamp
-from sam_ad_perception.nodes import topics
-from sam_ad_perception.nodes.environment import prepare_environment
+from sam_ad_perception.core.messages.serialized_stamp import replace_stamp
+from sam_ad_perception.core.sensors import Events, Modality
+from sam_ad_perception.nodes.ros.environment import prepare_environment
 
 IMAGE = 'sensor_msgs/msg/Image'
 INFO = 'sensor_msgs/msg/CameraInfo'
 TOPICS = {
-    'camera': (topics.CAMERA_IMAGE, IMAGE, topics.CAMERA_INFO),
-    'thermal': (topics.THERMAL_IMAGE, IMAGE, topics.THERMAL_INFO),
-    'event': (topics.EVENTS, 'event_camera_msgs/msg/EventPacket', topics.EVENT_INFO),
-    'lidar': (topics.POINTS, 'sensor_msgs/msg/PointCloud2', ''),
+    str(m): (m.topic, m.record.message_types[0], m.info_topic)
+    for m in Modality
+    if m.record.simulation is not None
 }
 FAULTS = (
     *('silent', 'frozen', 'black', 'late', 'double_rate', 'wrong_encoding', 'truncated'),
@@ -66,12 +65,13 @@ class Sensor:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        from sam_ad_perception.nodes.ros import message_type
+        from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
         self.name = name
         self.types = message_type
         self.frames = load_frames(folder, name)
         self.camera = None if name == 'lidar' else load_camera(folder, name)
+        self.noise = Noise(self.frames)
         self.frozen: Any = None
         self.count = 0
 
@@ -92,6 +92,7 @@ class Sensor:
             content = self.frozen
         else:
             self.frozen = None
+            content = self.noise.apply(content)
         make = {'event': self._packet, 'lidar': self._cloud}.get(self.name, self._image)
         return make(content, stamp_ns, fault)
 
@@ -152,7 +153,7 @@ class Sensor:
 
 
 class SerializedSensor(Sensor):
-    """Serializes its content once, and gives each message a stamp: it costs next to nothing.
+    """Serializes its content once, and gives each message a stamp and noise: it costs little.
 
     It has no faults. Packets of events are made each time: their times are in their content.
     """
@@ -161,19 +162,24 @@ class SerializedSensor(Sensor):
         from rclpy.serialization import serialize_message
 
         super().__init__(name, folder)
-        self._content: list[bytes] = []
+        self._content: list[tuple[bytes, int]] = []
         if name != 'event':
-            self._content = [
-                serialize_message(super(SerializedSensor, self).message(0, Fault()))
-                for _ in self.frames
-            ]
+            make = self._cloud if name == 'lidar' else self._image
+            for frame in self.frames:
+                data = serialize_message(make(frame, 0, Fault()))
+                self._content.append((data, data.index(frame.tobytes())))
 
     def message(self, stamp_ns: int, fault: Fault) -> Any:
         """Make the next message, serialized where that is possible; see `Sensor.message`."""
         if not self._content:
             return super().message(stamp_ns, Fault())
+        place = self.count % len(self._content)
         self.count += 1
-        return replace_stamp(self._content[self.count % len(self._content)], stamp_ns)
+        data, begin = self._content[place]
+        changed, frame = bytearray(replace_stamp(data, stamp_ns)), self.frames[place]
+        payload = np.frombuffer(changed, frame.dtype, frame.size, begin)
+        self.noise.add(payload.reshape(frame.shape))
+        return bytes(changed)
 
 
 class Commands:
@@ -206,7 +212,7 @@ def run_sensor(name: str, folder: Path, rate: float, *, serialized: bool = False
     """
     import rclpy
 
-    from sam_ad_perception.nodes.ros import message_type
+    from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
     rclpy.init()
     node = rclpy.create_node(f'{name}_driver', start_parameter_services=False)
@@ -247,7 +253,7 @@ def run_placement(folder: Path) -> None:
     """Publish the fixed transforms until standard input ends."""
     import rclpy
 
-    from sam_ad_perception.nodes.ros import LATCHED_QOS, message_type
+    from sam_ad_perception.nodes.ros.rclpy_helpers import LATCHED_QOS, message_type
 
     rclpy.init()
     node = rclpy.create_node('placement', start_parameter_services=False)

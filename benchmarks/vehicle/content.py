@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.vehicle.noise import leave_room
 from sam_ad_perception.core.sensors import CameraModel, Events, Modality
 
 SENSORS = ('camera', 'thermal', 'event', 'lidar')
@@ -38,8 +39,8 @@ def render_content(
         points: Each sweep is made to have so many, by repeating its own; 0 leaves it as it is.
         **sizes: `size`, `thermal_size`, `event_size` of `DriveConfig`.
     """
-    from sam_ad_perception.simulation.configuration import DriveConfig
-    from sam_ad_perception.simulation.drive import Drive
+    from sam_ad_perception.simulation.drives.configuration import DriveConfig
+    from sam_ad_perception.simulation.drives.drive import Drive
 
     folder.mkdir(parents=True, exist_ok=True)
     drive = Drive(DriveConfig(seed=seed, duration_s=frames / rate + 1, **sizes))
@@ -48,7 +49,7 @@ def render_content(
         stamp_ns = drive.config.start_ns + int((0.5 + index / rate) * 1e9)
         bundle, _ = drive.bundle(stamp_ns)
         for image in (Modality.CAMERA, Modality.THERMAL):
-            content[f'{image}_{index}'] = bundle.frames[image].data
+            content[f'{image}_{index}'] = leave_room(bundle.frames[image].data)
         events = bundle.frames[Modality.EVENT].data
         assert isinstance(events, Events)
         content |= {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sam_ad_perception.core.measurement import write_results
+from sam_ad_perception.core.benchmarking import write_results
 
 RESULTS = Path(__file__).parent / 'results'
 

@@ -2,7 +2,7 @@
 
 Commands: `raise`, `lose` (as a GPU that is gone does), `sleep SECONDS`, `clear`.
 
-    python -m benchmarks.faulty_network [ROS arguments]
+    python -m benchmarks.vehicle.faulty_network [ROS arguments]
 
 Commands come on standard input, one per line; everything else is the node as it is.
 """
@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any
 
-from sam_ad_perception.modeling.mle_sam import MleSam
+from sam_ad_perception.modeling.networks.mle_sam import MleSam
 from sam_ad_perception.nodes.segmentation_node import main
 
 

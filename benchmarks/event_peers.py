@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.event_packets import EventPacket
+from sam_ad_perception.core.events.packets import EventPacket
 from sam_ad_perception.core.sensors import Events
 
 Work = Callable[[], float]
@@ -57,7 +57,7 @@ def event_camera_py_decode(packets: Sequence[EventPacket]) -> Work:
 
 def rosbags_objects(data: bytes, kind: str) -> Work:
     """The usual way to an event array: one object for each event, then columns."""
-    from sam_ad_perception.bags.type_store import make_typestore
+    from sam_ad_perception.bags.formats.type_store import make_typestore
 
     store = make_typestore()
 

@@ -1,7 +1,7 @@
 """A vehicle for the benchmarks: every sensor and perception itself as real processes over DDS.
 
-The sensors are `benchmarks.sensor_process`, which show `benchmarks.vehicle_content`, and fail on
-command or are killed and stopped from outside.
+The sensors are `benchmarks.vehicle.sensor_process`, which show `benchmarks.vehicle.content`, and
+fail on command or are killed and stopped from outside.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vehicle_content import SENSORS
-from sam_ad_perception.core.conversions import stamp_of
-from sam_ad_perception.core.serialized import read_stamp
+from benchmarks.vehicle.content import SENSORS
+from sam_ad_perception.core.messages.from_ros import stamp_of
+from sam_ad_perception.core.messages.serialized_stamp import read_stamp
 from sam_ad_perception.core.status import FrameStatus, from_key_values
 
 BENCHMARK_PARTS = ('faulty_network', 'echo')
@@ -56,7 +56,7 @@ def write_smallest_network(folder: Path) -> list[str]:
     """
     from safetensors.torch import save_file
 
-    from sam_ad_perception.modeling.zoo import build_model, load_zoo
+    from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'zoo.yaml').write_text(SMALLEST_ZOO)
@@ -142,7 +142,7 @@ class Part:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.stdin.close()  # type: ignore[union-attr]
-            if self.command[1] != 'benchmarks.sensor_process':
+            if self.command[1] != 'benchmarks.vehicle.sensor_process':
                 self.process.send_signal(signal.SIGINT)
         try:
             return self.process.wait(timeout)
@@ -190,11 +190,12 @@ class Vehicle:
             The part.
         """
         if name in (*SENSORS, 'placement'):
-            command = ['-m', 'benchmarks.sensor_process', name, str(self.folder), *arguments]
+            module = 'benchmarks.vehicle.sensor_process'
+            command = ['-m', module, name, str(self.folder), *arguments]
         elif name in BENCHMARK_PARTS:
-            command = ['-m', f'benchmarks.{name}', *arguments]
+            command = ['-m', f'benchmarks.vehicle.{name}', *arguments]
         else:
-            command = ['-m', f'sam_ad_perception.nodes.{name}', *arguments]
+            command = ['-m', 'sam_ad_perception.nodes', name, *arguments]
         part = self.parts[name] = Part(command, self.folder / f'{name}.log')
         return part
 
@@ -273,7 +274,7 @@ class Vehicle:
         Returns:
             Filled, as time passes, with the stamps of what comes, nanoseconds.
         """
-        from sam_ad_perception.nodes.ros import message_type
+        from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
         stamps: set[int] = set()
         self._node.create_subscription(
@@ -286,7 +287,7 @@ class Vehicle:
         return stamps
 
     def _listen(self) -> None:
-        from sam_ad_perception.nodes.ros import message_type
+        from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
         def mask(data: bytes) -> None:
             stamp_ns = read_stamp(data)
@@ -329,7 +330,7 @@ def drive(folder: Path) -> Iterator[Vehicle]:
     Yields:
         A vehicle without parts.
     """
-    from sam_ad_perception.nodes.environment import prepare_environment
+    from sam_ad_perception.nodes.ros.environment import prepare_environment
 
     prepare_environment()
     os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, 100)))

@@ -1,0 +1,1 @@
+"""Speed and robustness on this machine; `results/` holds the figures."""

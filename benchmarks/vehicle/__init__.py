@@ -1,0 +1,1 @@
+"""A whole vehicle as real processes over DDS."""
