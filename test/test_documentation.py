@@ -1,4 +1,4 @@
-"""The tables of the README say what the code does."""
+"""The tables of README.md and docs/ say what the code does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sam_ad_perception.nodes.topics import MASK_COMPRESSED
+from sam_ad_perception.nodes.ros.topics import CONFIDENCE_COMPRESSED, MASK_COMPRESSED
 from tools import documentation
 from tools.benchmark_tables import benchmark_page
 from tools.documentation import (
@@ -25,15 +25,16 @@ from tools.documentation import (
     parameter_table,
     with_tables,
 )
+from tools.reference import docstring_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / 'README.md').read_text()
-TOPICS = documented_topics(README)
+NODES = '\n'.join(path.read_text() for path in sorted(ROOT.glob('docs/reference/*_node.md')))
+TOPICS = documented_topics(NODES)
 # Every node of rclpy has these by itself.
 ROS_OWN = re.compile(r'/rosout|/parameter_events|/clock|/\w+/transition_event')
 
 
-@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_tables_are_those_of_the_code_and_of_the_measurements(document: Path) -> None:
     text = document.read_text()
     assert with_tables(text) == text, 'run .venv/bin/python -m tools.documentation'
@@ -82,23 +83,58 @@ def test_parameter_files_are_those_of_the_code(node: str) -> None:
 
 
 def test_every_node_is_documented() -> None:
-    assert set(config_nodes()) <= documented_nodes(README)
-    assert set(TOPICS) <= documented_nodes(README)
+    assert set(config_nodes()) <= documented_nodes(NODES)
+    assert set(TOPICS) <= documented_nodes(NODES)
 
 
 def test_a_change_of_a_parameter_shows() -> None:
     table = parameter_table(config_type('segmentation'))
     assert '| `qos.depth` | `5` | 1 to 1000 |' in table
-    changed = README.replace('| `qos.depth` | `5` |', '| `qos.depth` | `6` |')
-    assert changed != README
-    assert with_tables(changed) == README
+    changed = NODES.replace('| `qos.depth` | `5` |', '| `qos.depth` | `6` |')
+    assert changed != NODES
+    assert with_tables(changed) == NODES
 
 
-def test_links_and_files_exist() -> None:
-    for file in ('README.md', 'CONTRIBUTING.md'):
-        text = (ROOT / file).read_text()
-        for target in re.findall(r'\]\((?!https?:)([^)#]+)', text):
-            assert (ROOT / target).exists(), f'{file} links to {target}'
+def test_the_readme_is_short() -> None:
+    lines = (ROOT / 'README.md').read_text().splitlines()
+    assert len(lines) <= 180
+    assert [line for line in lines if len(line) > 110] == []
+
+
+def test_every_page_is_in_the_index_of_its_folder() -> None:
+    for folder in ('tutorials', 'how-to', 'reference', 'explanation'):
+        index = (ROOT / 'docs' / folder / 'index.md').read_text()
+        pages = {path.name for path in (ROOT / 'docs' / folder).glob('*.md')} - {'index.md'}
+        assert pages == {page for page in pages if f']({page})' in index}, folder
+
+
+def test_docstrings_become_markdown() -> None:
+    text = 'One line.\n\nArgs:\n    a: Of a\n        kind.\n\nReturns:\n    A thing,\n    or not.'
+    wanted = 'One line.\n\n**Args**\n\n* `a`: Of a\n  kind.\n\n**Returns**\n\nA thing,\nor not.'
+    assert docstring_markdown(text) == wanted
+
+
+def test_the_site_is_built_without_warnings_and_loads_nothing_from_elsewhere(tmp_path) -> None:
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--quiet', '--site-dir', str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = list(tmp_path.rglob('*.html'))
+    assert len(pages) >= 25
+    for page in pages:
+        loaded = re.findall(
+            r'<(?:script|img|link)[^>]+(?:src|href)="(https?:[^"]+)', page.read_text()
+        )
+        assert not loaded, page
+
+
+@pytest.mark.parametrize(
+    'document',
+    [*DOCUMENTS, ROOT / 'CONTRIBUTING.md'],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_links_lead_to_files(document: Path) -> None:
+    for target in re.findall(r'\]\((?!https?:|#)([^)#]+)', document.read_text()):
+        assert (document.parent / target).exists(), f'{document} links to {target}'
 
 
 @pytest.mark.ros
@@ -107,8 +143,8 @@ def test_topics_are_those_of_the_running_node(node: str, free_domain_id: int) ->
     """Starts the node as a process and asks the graph.
 
     The observer offers every input and wants every output, for a node subscribes to what its
-    wanted outputs need; an image topic as raw or compressed, whichever is published: here raw. The
-    mask is both.
+    wanted outputs need; an image topic as raw or compressed, whichever is published: here raw.
+    Mask and confidence are both.
     """
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
@@ -117,7 +153,8 @@ def test_topics_are_those_of_the_running_node(node: str, free_domain_id: int) ->
     expected = {
         topic
         for topic in documented
-        if topic.name == MASK_COMPRESSED or not topic.name.endswith('/compressed')
+        if topic.name in (MASK_COMPRESSED, CONFIDENCE_COMPRESSED)
+        or not topic.name.endswith('/compressed')
     }
     rclpy.init()
     observer = rclpy.create_node('observer')
@@ -127,8 +164,8 @@ def test_topics_are_those_of_the_running_node(node: str, free_domain_id: int) ->
             observer.create_publisher(kind, name, 1)
         else:
             observer.create_subscription(kind, name, print, qos_profile_sensor_data)
-    module = f'sam_ad_perception.nodes.{node}_node'
-    process = subprocess.Popen([sys.executable, '-m', module], cwd=ROOT)
+    command = [sys.executable, '-m', 'sam_ad_perception.nodes', f'{node}_node']
+    process = subprocess.Popen(command, cwd=ROOT)
     seen: set[Topic] = set()
     try:
         deadline = time.monotonic() + 180  # loads torch, beside others that do

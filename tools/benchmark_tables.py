@@ -26,7 +26,7 @@ def benchmark_page(folder: Path) -> str:
     """Write the page of all benchmarks.
 
     Args:
-        folder: Of the files that `benchmarks._results.save_results` left; those without `rows`
+        folder: Of the files that `benchmarks.result_files.save_results` left; those without `rows`
             have a form of their own and are left out.
 
     Returns:

@@ -5,33 +5,50 @@
 A table stands between `<!-- parameters:NODE -->` and `<!-- /parameters -->`. A topic table,
 between `<!-- topics:NODE -->` and `<!-- /topics -->`, is written by hand and compared by a test.
 Between `<!-- results:NAME -->` and `<!-- /results -->` stands `benchmarks/results/NAME.md`, which
-the command that it names has measured; `speed` is the table of `tools.speed_claims`.
-`docs/benchmarks.md` has the tables of all benchmarks.
+the command that it names has measured; `speed` is the table of `tools.speed_claims`, `headline`
+that of `tools.headline`. Pages of `tools.reference` stand between `<!-- commands -->`,
+`<!-- api -->`, `<!-- datasets -->` or `<!-- weights -->` and their ends.
+`docs/benchmarks.md` has the tables of all benchmarks. Between `<!-- claims:PAPER -->` and
+`<!-- /claims -->` stand the lists of `training/papers/PAPER.yaml`, and the configurations that
+follow a paper begin with where their values are from.
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import importlib
 import re
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sam_ad_perception.core.parameters import Parameter, leaves
+from sam_ad_perception.core.settings.parameter_tables import ENTRY
+from sam_ad_perception.core.settings.parameters import Parameter, leaves
 from tools.benchmark_tables import benchmark_page
+from tools.headline import headline_table
+from tools.reference import api_page, commands_page, datasets_table, weights_table
 from tools.speed_claims import speed_table
 
+_ANY = 'any_name'
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
-DOCUMENTS = (README, ROOT / 'models/README.md')
+DOCS = ROOT / 'docs'
+DOCUMENTS = (README, ROOT / 'THIRD_PARTY.md', *sorted(DOCS.rglob('*.md')))
 CONFIG = ROOT / 'config'
 RESULTS = ROOT / 'benchmarks/results'
-BENCHMARKS = ROOT / 'docs/benchmarks.md'
+BENCHMARKS = DOCS / 'benchmarks.md'
 _PARAMETERS = re.compile(r'(<!-- parameters:(\w+) -->\n)(.*?)(<!-- /parameters -->)', re.DOTALL)
 _RESULTS = re.compile(r'(<!-- results:(\w+) -->\n)(.*?)(<!-- /results -->)', re.DOTALL)
+_WRITTEN = re.compile(
+    r'(<!-- (commands|api|datasets|weights) -->\n)(.*?)(<!-- /\2 -->)', re.DOTALL
+)
+_CLAIMS = re.compile(r'(<!-- claims:(\w+) -->\n)(.*?)(<!-- /claims -->)', re.DOTALL)
 _TOPICS = re.compile(r'<!-- topics:(\w+) -->\n(.*?)<!-- /topics -->', re.DOTALL)
 
 
@@ -56,14 +73,14 @@ def config_type(node: str) -> type[Any]:
     Raises:
         ValueError: There is no such node.
     """
-    from sam_ad_perception.nodes import configuration
+    from sam_ad_perception.nodes.ros import configuration
 
     name = ''.join(word.capitalize() for word in node.split('_'))
     for each in (f'{name}NodeConfig', f'{name}Config'):
         found: type[Any] | None = getattr(configuration, each, None)
         if found is not None:
             return found
-    raise ValueError(f'nodes/configuration.py has no {name}Config for the node {node!r}')
+    raise ValueError(f'nodes/ros/configuration.py has no {name}Config for the node {node!r}')
 
 
 def config_nodes() -> list[str]:
@@ -101,16 +118,31 @@ def parameter_file(node: str, config: type[Any]) -> str:
             break_on_hyphens=False,
         )
         lines.append(f'{indent}{leaf}: {_yaml_value(each.default)}')
+    for name in _open_tables(config):
+        lines += [f'    # {name}:', '    #   NAME:  # any number, each under a name of its own']
+        entry = f'{name}.{_ANY}.'
+        for whole, each in leaves(config, [entry]).items():
+            if whole.startswith(entry):
+                comment = textwrap.wrap(_comment(each), 89)
+                lines += [f'    #     # {line}' for line in comment]
+                lines.append(f'    #     {whole.removeprefix(entry)}: {_yaml_value(each.default)}')
     return '\n'.join(lines) + '\n'
 
 
 def parameter_table(config: type[Any]) -> str:
     """A Markdown table with one row per parameter of a configuration."""
     rows = ['| parameter | default | range | |', '|---|---|---|---|']
-    for name, each in leaves(config).items():
+    every = leaves(config, [f'{table}.{_ANY}.' for table in _open_tables(config)])
+    for name, each in every.items():
+        name = name.replace(_ANY, 'NAME')
         text = each.description.replace('|', '\\|').replace('<', '\\<')
         rows.append(f'| `{name}` | {_value(each.default, each.unit)} | {_range(each)} | {text} |')
     return '\n'.join(rows) + '\n'
+
+
+def _open_tables(config: type[Any]) -> list[str]:
+    """The tables of a configuration that anybody may add entries to."""
+    return [each.name for each in dataclasses.fields(config) if ENTRY in each.metadata]
 
 
 def with_tables(text: str) -> str:
@@ -125,10 +157,26 @@ def with_tables(text: str) -> str:
 
     def measured(match: re.Match[str]) -> str:
         name = match[2]
-        figures = speed_table(RESULTS) if name == 'speed' else (RESULTS / f'{name}.md').read_text()
-        return match[1] + figures + match[4]
+        tables = {'speed': speed_table, 'headline': headline_table}
+        made = tables[name](RESULTS) if name in tables else (RESULTS / f'{name}.md').read_text()
+        return match[1] + made + match[4]
 
-    return _RESULTS.sub(measured, _PARAMETERS.sub(written, text))
+    def reference(match: re.Match[str]) -> str:
+        written = {
+            'commands': commands_page,
+            'api': api_page,
+            'datasets': datasets_table,
+            'weights': weights_table,
+        }
+        return match[1] + written[match[2]]() + match[4]
+
+    def claimed(match: re.Match[str]) -> str:
+        claims = importlib.import_module('training.configuration.claims')
+        lists: str = claims.card_lists(claims.load_papers()[match[2]])
+        return match[1] + lists + match[4]
+
+    text = _CLAIMS.sub(claimed, text)
+    return _WRITTEN.sub(reference, _RESULTS.sub(measured, _PARAMETERS.sub(written, text)))
 
 
 def documented_nodes(text: str) -> set[str]:
@@ -196,15 +244,42 @@ def _yaml_value(value: object) -> str:
     return text.removesuffix('...\n').strip()
 
 
-def main() -> int:
-    """Rewrite the documents and the parameter files; return the exit status."""
-    for document in DOCUMENTS:
-        document.write_text(with_tables(document.read_text()))
-    BENCHMARKS.write_text(benchmark_page(RESULTS))
+def pages() -> dict[Path, str]:
+    """Every document and parameter file as it should be."""
+    made = {document: with_tables(document.read_text()) for document in DOCUMENTS}
+    made[BENCHMARKS] = benchmark_page(RESULTS)
     for node in config_nodes():
         path = CONFIG / f'{node}.param.yaml'
-        path.write_text(parameter_file(node, config_type(node)))
-    return 0
+        made[path] = parameter_file(node, config_type(node))
+    claims = importlib.import_module('training.configuration.claims')
+    for name, paper in claims.load_papers().items():
+        for path in claims.headed(paper):
+            place = path.relative_to(ROOT).as_posix()
+            made[path] = claims.with_head(path.read_text(), place, paper, name)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Rewrite the documents and the parameter files, or only name those that differ.
+
+    Args:
+        argv: Command line; the process's own by default.
+
+    Returns:
+        Exit code: 1 where `--check` found a difference.
+    """
+    parser = argparse.ArgumentParser(prog='python -m tools.documentation', description=__doc__)
+    parser.add_argument('--check', action='store_true', help='write nothing, name what differs')
+    options = parser.parse_args(argv)
+    differ = {path: text for path, text in pages().items() if path.read_text() != text}
+    for path, text in differ.items():
+        if options.check:
+            print(
+                f'{path.relative_to(ROOT)} is not as the code says: python -m tools.documentation'
+            )
+        else:
+            path.write_text(text)
+    return int(options.check and bool(differ))
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """What the project claims of its speed: each target beside the figure that was measured for it.
 
 The figures are read from `benchmarks/results/*.json`, as the benchmarks left them;
-`python -m tools.documentation` writes the table into the README.
+`python -m tools.documentation` writes the table into `docs/results.md`.
 """
 
 from __future__ import annotations
