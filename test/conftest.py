@@ -30,6 +30,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+LAUNCH_PYTEST_ENDS = (8, 4)
+"""From this pytest on, the launch_pytest of Jazzy reads a fixture's attribute that is gone."""
 
 for _name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'):
     os.environ.setdefault(_name, '1')
@@ -53,6 +55,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile('thorough', deadline=None, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'default'))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the plugin that test/launch needs; pyproject.toml keeps all of ROS's out by default."""
+    found = importlib.util.find_spec('launch_pytest') is not None
+    if found and pytest.version_tuple < LAUNCH_PYTEST_ENDS:
+        config.pluginmanager.import_plugin('launch_pytest.plugin')
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fuzz N`: so many mutated messages are tried."""
+    parser.addoption('--fuzz', default=2000, type=int, help='number of mutated messages')
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -150,3 +164,22 @@ def ros_domain() -> Iterator[int]:
     """The same for the tests of a module together."""
     with _lock_domain() as domain:
         yield domain
+
+
+@pytest.fixture(scope='session')
+def mutations() -> Any:
+    """`test/fuzz/mutations.py`; tests are no package."""
+    path = ROOT / 'test' / 'fuzz' / 'mutations.py'
+    spec = importlib.util.spec_from_file_location('sam_ad_test_mutations', path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='session')
+def fuzz_inputs(request: pytest.FixtureRequest) -> int:
+    """How many mutated messages are tried, `--fuzz N`."""
+    return int(request.config.getoption('--fuzz'))

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,39 @@ ALLOWED = {
     'bags': {'core', 'modeling'},
     'reporting': {'core', 'bags'},
     'nodes': {'core', 'modeling', 'bags'},
-    'training': {'core', 'modeling', 'simulation', 'bags'},
+    'training': {'core', 'modeling', 'simulation', 'bags', 'reporting'},
     'tools': {'core', 'nodes'},
 }
+# Room -> the rooms of the same part that it may import, besides the part's ground floor (its
+# loose files). A room that is not named here imports no other room of its part.
+ROOMS = {
+    'core/lidar': {'geometry'},
+    'core/images': {'geometry', 'lidar'},
+    'core/plausibility': {'geometry'},
+    'core/messages': {'geometry', 'images', 'lidar', 'events', 'plausibility'},
+    'core/health': {'images'},
+    'core/fault_detection': {'health', 'lidar'},
+    'core/clock_offsets': {'geometry', 'events', 'lidar'},
+    'core/consumers': {'lidar', 'messages', 'selections'},
+    'core/selections': {'lidar', 'messages'},
+    'core/synchronization': {'geometry', 'lidar', 'events', 'images', 'messages', 'health'},
+    'modeling/networks': {'encoders'},
+    'modeling/zoo': {'networks', 'encoders', 'inputs'},
+    'modeling/runtimes': {'zoo', 'networks', 'encoders'},
+    'modeling/inference': {'runtimes', 'zoo', 'inputs', 'networks', 'encoders'},
+    'simulation/weather': {'raycasting'},
+    'simulation/street': {'raycasting', 'weather'},
+    'simulation/sensors': {'street', 'weather', 'raycasting'},
+    'simulation/faults': {'sensors'},
+    'simulation/drives': {'faults', 'sensors', 'street', 'weather', 'raycasting'},
+    'nodes/inputs': {'ros'},
+    'nodes/segmentation': {'inputs', 'ros'},
+    'nodes/replay': {'ros'},
+}
+# Rooms below the ground floor of their part: its loose files may import them, never they those.
+BELOW = {'bags': {'containers', 'formats'}, 'core': {'console'}, 'reporting': {'drawing'}}
+# Rooms that stand on the ground floor and that every other room of their part may import.
+SHARED = {'core': {'settings'}}
 # Third-party packages that are heavy or bind to a platform -> the only parts that may import them.
 ONLY_IN = {
     'torch': {'modeling', 'training'},
@@ -38,19 +69,15 @@ ONLY_IN = {
     'launch_ros': {'nodes'},
     'cv_bridge': {'nodes'},
     'rosbags': {'bags', 'simulation'},
+    'mcap': {'bags'},
+    'av': {'bags'},
     'jinja2': {'reporting'},
+    'rerun': {'reporting'},
     'lightning': {'training'},
     'ray': {'bags'},
 }
 CORE_NEEDS = {'numpy', 'numba', 'cv2', 'yaml'}
-ENTRANCES = {
-    'bench',
-    'cli',
-    'demo',
-    'label_command',
-    'label_display',
-    'simulate_command',
-}  # they put the parts together
+ENTRANCES = {'commands', 'api'}  # they put the parts together
 
 
 def part_of(file: Path) -> str:
@@ -99,6 +126,66 @@ def violations(file: Path, text: str | None = None) -> list[str]:
     return sorted(set(found))
 
 
+def import_graph() -> dict[str, set[str]]:
+    """Module -> the modules of the package and of training that it imports, tops included."""
+    modules = {
+        '.'.join(file.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): file
+        for file in sources()
+    }
+    return {
+        module: {name for name, _ in imports(ast.parse(file.read_text()), file) if name in modules}
+        - {module, module.rpartition('.')[0]}
+        for module, file in modules.items()
+    }
+
+
+def test_no_import_circle() -> None:
+    """Modules that import each other are one idea in several files, or the arrow is wrong."""
+    with pytest.raises(CycleError):  # the check itself sees a circle
+        TopologicalSorter({'a': {'b'}, 'b': {'a'}}).prepare()
+    TopologicalSorter(import_graph()).prepare()
+
+
+def room_of(module: str) -> tuple[str, str]:
+    """Part and room of a module; the room of a loose file is empty."""
+    names = module.removeprefix(f'{PACKAGE}.').split('.')
+    folder = ROOT.joinpath(*module.split('.'))
+    inside = names if folder.is_dir() else names[:-1]
+    return names[0], inside[1] if len(inside) > 1 else ''
+
+
+# Parts whose loose files are the top (executables), not the ground floor.
+TOPS = {'nodes', 'commands', 'training'}
+
+
+def test_rooms_import_downwards() -> None:
+    """Inside a part, rooms know only those below them; no room imports an executable."""
+    found = []
+    for module, imported in import_graph().items():
+        part, room = room_of(module)
+        if part not in {'core', 'modeling', 'simulation', 'nodes', 'bags'}:
+            continue
+        for other in imported:
+            other_part, other_room = room_of(other)
+            if other_part != part or other_room == room:
+                continue
+            if not room and part in TOPS:
+                continue  # an executable may use every room
+            if other_room in BELOW.get(part, set()):
+                continue
+            if room in BELOW.get(part, set()):
+                found.append(f'{module}: {room} is below {other}')
+            elif not room:
+                found.append(f'{module}: the ground floor of {part} must not import {other_room}')
+            elif not other_room and part in TOPS:
+                found.append(f'{module}: must not import the executable {other}')
+            elif other_room and other_room not in (
+                ROOMS.get(f'{part}/{room}', set()) | SHARED.get(part, set())
+            ):
+                found.append(f'{module}: {room} must not import {other_room}')
+    assert sorted(set(found)) == []
+
+
 def test_every_part_has_a_row() -> None:
     parts = {part_of(file) for file in sources()} - {'__init__'} - ENTRANCES
     assert parts <= set(ALLOWED), 'a new part needs a row in ALLOWED and in CONTRIBUTING.md'
@@ -119,7 +206,11 @@ def test_imports_point_one_way(file: Path) -> None:
         ('core/x.py', 'import numpy as np, math\nfrom .sensors import Modality\n', False),
         ('bags/x.py', 'import rclpy\n', True),
         ('modeling/x.py', 'from sam_ad_perception.nodes import worker\n', True),
-        ('nodes/x.py', 'from sam_ad_perception.modeling.segmenter import Segmenter\n', False),
+        (
+            'nodes/x.py',
+            'from sam_ad_perception.modeling.inference.segmenter import Segmenter\n',
+            False,
+        ),
     ],
 )
 def test_the_rules_catch(name: str, text: str, wrong: bool) -> None:
@@ -136,7 +227,9 @@ def loaded_after(statements: str, *modules: str) -> list[str]:
 
 def test_command_line_imports_lazily() -> None:
     """`sam_ad --help` must not wait seconds for torch."""
-    call = f'from {PACKAGE}.cli import main\ntry: main(["--help"])\nexcept SystemExit: pass'
+    call = (
+        f'from {PACKAGE}.commands.cli import main\ntry: main(["--help"])\nexcept SystemExit: pass'
+    )
     assert loaded_after(call, 'torch', 'rclpy', 'numba', 'cv2', 'numpy') == []
 
 
