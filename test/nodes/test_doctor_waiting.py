@@ -1,4 +1,4 @@
-"""`sam_ad doctor` waits for nodes that tell of themselves seldom, in a ROS domain with no other."""
+"""`sam_ad doctor` waits for nodes that tell of themselves seldom, alone in a ROS domain."""
 
 from __future__ import annotations
 
