@@ -16,6 +16,13 @@ from sam_ad_perception.bags.formats.message_types import (
     VIDEO_TYPES,
 )
 from sam_ad_perception.bags.reader import BagMessage, BagReader, BagTopic
+from sam_ad_perception.core.events.packets import (
+    EVENT_ARRAY,
+    EVENT_ARRAY_TYPES,
+    EventPacket,
+    packet_from_event_array,
+    packet_from_message,
+)
 from sam_ad_perception.core.images.lazy_image import check_megapixels
 from sam_ad_perception.core.messages.compressed_images import compressed_to_array, video_codec
 from sam_ad_perception.core.messages.from_ros import cloud_from_message, frame_of, image_to_array
@@ -34,7 +41,7 @@ class TopicSample:
 
     Attributes:
         encoding: Of an image, as it decodes; of video, the codec; of event packets theirs.
-        size: `(H, W)` of an image, pixels.
+        size: `(H, W)` of an image or of an event camera, pixels.
         frame_id: Frame of the message.
         fields: Names of the fields of a cloud.
         is_grey: Whether all channels of a colour image are equal.
@@ -102,10 +109,11 @@ def _read(reader: BagReader, message: BagMessage) -> TopicSample:
         return _sample_cloud(sweep.data, sweep.frame_id)
     if message.type in PACKET_TYPES:
         reader.check_type(message)
-        encoding = ''
-        if not message.type.endswith('EventArray') or message.type.startswith('event_array'):
-            encoding = str(reader.deserialize(message).encoding)
-        return TopicSample(encoding)
+        return _sample_packet(
+            packet_from_event_array(message.data)
+            if message.type in EVENT_ARRAY_TYPES
+            else packet_from_message(reader.deserialize(message))
+        )
     content = reader.deserialize(message)
     if message.type in VIDEO_TYPES:
         return TopicSample('video')
@@ -157,6 +165,13 @@ def _is_specks(rgb: NDArray[np.uint8]) -> bool:
         return False
     changes = float((dots[:, 1:] != dots[:, :-1]).mean())
     return changes > 0.5 * share  # a dot begins and ends; an area does so once for many pixels
+
+
+def _sample_packet(packet: EventPacket) -> TopicSample:
+    """Describe a packet of events; that of an array is named after its message alone."""
+    encoding = '' if packet.encoding == EVENT_ARRAY else packet.encoding
+    size = packet.size if all(packet.size) else None
+    return TopicSample(encoding, size, frame_id=packet.frame_id)
 
 
 def _sample_cloud(cloud: PointCloud, frame_id: str) -> TopicSample:

@@ -15,6 +15,7 @@ from sam_ad_perception.commands.options.topics import (
     check_bag,
 )
 from sam_ad_perception.core.console.command_line import CommandParser
+from sam_ad_perception.core.sensor_kinds import EVENTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,9 +108,10 @@ def describe_sensor(each: SensorCheck) -> dict[str, str]:
     if timing is not None:
         if timing.period_s > 0:
             rate = f'{1 / timing.period_s:.1f} Hz'
-        if math.isfinite(timing.jitter_s):
-            jitter = f'{1e3 * timing.jitter_s:.1f} ms'
-        gaps = f'{timing.missing} missing of {timing.count + timing.missing}'
+        if each.modality.record.form != EVENTS:  # packets may be sent by size: they have no beat
+            if math.isfinite(timing.jitter_s):
+                jitter = f'{1e3 * timing.jitter_s:.1f} ms'
+            gaps = f'{timing.missing} missing of {timing.count + timing.missing}'
         clock = f'stamps {1e3 * timing.delay_s:.0f} ms old on arrival'
         if math.isfinite(each.clock_s) and each.clock_s:
             clock += f', {1e3 * each.clock_s:+.0f} ms against the camera'

@@ -16,6 +16,7 @@ from sam_ad_perception.core.sensors import Modality
 _OFTEN = 0.2
 _MOST_TOLD = 3
 _CLOCK_S = 0.5
+_CANNOT = ' cannot be used: '
 _LOST_S = 1.0  # of the recording: less is how recorders begin and end
 
 
@@ -108,7 +109,17 @@ def _judge_frames(views: Sequence[ViewCheck]) -> list[Finding]:
 
 
 def _merge(own: Sequence[Finding], told: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Tell of a thing once: what the plausibility pass says of a sensor is more."""
+    """Tell of a thing once: what the plausibility pass says of a sensor is more.
+
+    Messages that cannot be used are why there is no mask, where that is said.
+    """
+    causes = [each.text for each in own if each.code == 'check.masks']
+    told = [
+        each
+        for each in told
+        if each.code != 'check.unreadable'
+        or not any(each.text.partition(_CANNOT)[2] in text for text in causes)
+    ]
     clocks = {each.sensor for each in told if each.code.startswith('clock.')}
     out = {each.sensor for each in told if each.out}
     known = {('check.clock', s) for s in clocks} | {('check.unused', s) for s in out}
@@ -155,7 +166,7 @@ def _told(feed: BagFeed, reader: BagReader) -> list[Finding]:
     """What was found on the way: by plausibility, by the decoders, by the files."""
     found = [each.finding for each in feed.checks.findings()]
     found += [
-        Finding('check.unreadable', '', f'{topic}: {u.count} messages cannot be used: {u.reason}')
+        Finding('check.unreadable', '', f'{topic}: {u.count} messages{_CANNOT}{u.reason}')
         for topic, u in feed.unreadable.items()
     ]
     found += [
