@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sam_ad_perception.bags.checking.recording_check import RecordingCheck
     from sam_ad_perception.bags.checking.sensor_check import SensorCheck
     from sam_ad_perception.commands.doctor.findings import Finding
+    from sam_ad_perception.core.sensors import Modality
 
 PAGE = 'check.html'
 
@@ -173,7 +174,7 @@ def _check(options: argparse.Namespace) -> RecordingCheck:
 
     from sam_ad_perception.bags.checking.recording_check import check_recording
 
-    chosen, views = _bundle_options(options)
+    chosen, views, rectified = _bundle_options(options)
     from sam_ad_perception.commands.display.progress import LineProgress
 
     with LineProgress(console=Console(stderr=True), transient=True) as bar:
@@ -181,17 +182,19 @@ def _check(options: argparse.Namespace) -> RecordingCheck:
         return check_recording(
             options.bag,
             dict(options.topic),
-            dict(options.rectified),
+            rectified,
             chosen,
             lambda share, what: bar.update(task, completed=share, description=what),
             wanted=views,
         )
 
 
-def _bundle_options(options: argparse.Namespace) -> tuple[BundleOptions, dict[str, str] | None]:
+def _bundle_options(
+    options: argparse.Namespace,
+) -> tuple[BundleOptions, dict[str, str] | None, dict[Modality, bool]]:
     """Synchronize as the parameter file says, and look at the views that are named."""
     from sam_ad_perception.bags.bundles import BundleOptions
-    from sam_ad_perception.commands.options.topics import wanted_views
+    from sam_ad_perception.commands.options.topics import wanted_readings, wanted_views
     from sam_ad_perception.core.geometry.calibration import Calibration, load_calibration
     from sam_ad_perception.core.settings.parameters import load
     from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
@@ -207,7 +210,7 @@ def _bundle_options(options: argparse.Namespace) -> tuple[BundleOptions, dict[st
         load_calibration(named) if named else Calibration(),
         plausibility=config.plausibility,
     )
-    return chosen, views
+    return chosen, views, wanted_readings(options.rectified, config.camera.rectified)
 
 
 def _print(console: Console, check: RecordingCheck, findings: Sequence[Finding]) -> None:

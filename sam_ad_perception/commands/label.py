@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sam_ad_perception.bags.labelling.fleet import BagJob, BagOutcome, FleetTask
     from sam_ad_perception.bags.labelling.ray_fleet import RayOptions
     from sam_ad_perception.bags.labelling.view_run import LabelOptions
-    from sam_ad_perception.core.sensors import Segmentation, SensorBundle
+    from sam_ad_perception.core.sensors import Modality, Segmentation, SensorBundle
     from sam_ad_perception.modeling.inference.segmenter import Segmenter
     from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
@@ -81,18 +81,20 @@ class _Work:
         options: What is written, and how.
         files: Files that have a say beside the bag, by their purpose.
         views: Cameras that are labelled, see `camera_views.choose_views`; None for all.
+        rectified: Whether a sensor's images are, where somebody said so.
     """
 
     config: SegmentationConfig
     options: LabelOptions
     files: Mapping[str, Path]
     views: Mapping[str, str] | None
+    rectified: Mapping[Modality, bool]
 
 
 def _read_work(options: argparse.Namespace) -> _Work:
     """Read the files that the command line names, and put what it says over what they say."""
     from sam_ad_perception.bags.labelling.view_run import LabelOptions
-    from sam_ad_perception.commands.options.topics import wanted_views
+    from sam_ad_perception.commands.options.topics import wanted_readings, wanted_views
     from sam_ad_perception.core.geometry.calibration import Calibration, load_calibration
     from sam_ad_perception.core.settings.parameters import load
     from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
@@ -118,7 +120,8 @@ def _read_work(options: argparse.Namespace) -> _Work:
     )
     single = any(role in ('camera', 'camera_info') for role, _ in options.topic)
     views = None if single and not options.view else wanted_views(options.view, config.views)
-    return _Work(config, label_options, files, views)
+    rectified = wanted_readings(options.rectified, config.camera.rectified)
+    return _Work(config, label_options, files, views, rectified)
 
 
 def _label_bag(options: argparse.Namespace, work: _Work, console: Console) -> int:
@@ -128,8 +131,7 @@ def _label_bag(options: argparse.Namespace, work: _Work, console: Console) -> in
     from sam_ad_perception.bags.reader import BagReader
 
     with BagReader(options.bag) as reader:
-        rectified = dict(options.rectified)
-        views = choose_views(reader, dict(options.topic), rectified, work.views)
+        views = choose_views(reader, dict(options.topic), work.rectified, work.views)
         print_views(console, options.bag, views)
         for mapping in views.mappings.values():
             check_sensors(reader, mapping, work.options.calibration)
@@ -252,8 +254,7 @@ def _label_fleet(
             model = replace(work.config.model, threads=parallel.cpus)
             work = replace(work, config=replace(work.config, model=model))
         load = partial(make_segmenter, work.config)
-        rectified = dict(options.rectified)
-        task = FleetTask(load, work.options, dict(options.topic), rectified, work.views)
+        task = FleetTask(load, work.options, dict(options.topic), work.rectified, work.views)
         if left:
             _label_all(console, left, task, parallel, ends)
     print_ends(console, ends, options.out)

@@ -29,6 +29,7 @@ CAMERA = SensorKind(
     topic='camera/image_rect',
     info_topic='camera/camera_info',
     leads=True,
+    reading={'rectified': 'auto'},
     encoding='rgb8',
     decode=f'{_PIXELS}:to_rgb',
     health=f'{_CHECKS}.camera_thresholds:CameraHealthConfig',

@@ -90,6 +90,8 @@ class VisualizationNode(PerceptionNode):
         self._labels = _label_space(config.label_space)
         tree = TransformTree()
         self._camera: CameraModel | None = None
+        self._is_flat = config.camera.starts_rectified
+        self._info: Any = None
         if config.calibration:
             calibration = load_calibration(Path(config.calibration))
             calibration.fill(tree)
@@ -98,7 +100,7 @@ class VisualizationNode(PerceptionNode):
         self._images: History[Any] = History(age_ns, size)
         self._clouds: History[Any] = History(age_ns, size)
         self._masks: History[Any] = History(age_ns, size)
-        names = ('mask', 'camera', 'lidar', 'camera_info', 'label_info')
+        names = ('mask', 'mask_info', 'camera', 'lidar', 'camera_info', 'label_info')
         self._monitors = {name: TopicMonitor(name, float('inf')) for name in names}
         self._diagnostics = DiagnosticsPublisher(self)
         self._transforms = TransformInput(self, tree, (topics.CAMERA_IMAGE, topics.POINTS))
@@ -131,6 +133,8 @@ class VisualizationNode(PerceptionNode):
             wanted['camera_info'] = (kind, topics.CAMERA_INFO, image_qos)
             # a driver may publish it once, before this node listens
             wanted['camera_info kept'] = (kind, topics.CAMERA_INFO, LATCHED_QOS)
+            if config.camera.rectified == 'auto':
+                wanted['mask_info'] = (kind, topics.MASK_INFO, OUTPUT_QOS)
             wanted['lidar'] = ('sensor_msgs/msg/PointCloud2', topics.POINTS, image_qos)
         if overlay_wanted:
             wanted['camera'] = None
@@ -160,6 +164,7 @@ class VisualizationNode(PerceptionNode):
             'lidar': self._on_cloud,
             'camera_info': self._on_info,
             'camera_info kept': self._on_info,
+            'mask_info': self._on_mask_info,
             'label_info': self._on_labels,
         }
         callback = guard(self, self._monitors[name.removesuffix(' kept')], handlers[name])
@@ -181,10 +186,22 @@ class VisualizationNode(PerceptionNode):
         )
 
     def _on_info(self, message: Any) -> None:
-        camera = self._settings.config.camera
-        self._camera = read_camera_info(
-            message, rectified=camera.rectified, own_centre=camera.own_centre
+        self._info = message
+        self._camera = self._read_info(rectified=self._is_flat)
+
+    def _read_info(self, *, rectified: bool) -> CameraModel:
+        own_centre = self._settings.config.camera.own_centre
+        return read_camera_info(self._info, rectified=rectified, own_centre=own_centre)
+
+    def _on_mask_info(self, message: Any) -> None:
+        """Follow the node that made the mask, which knows whether its images are rectified."""
+        if self._info is None:
+            return
+        camera, other = (
+            self._read_info(rectified=each) for each in (self._is_flat, not self._is_flat)
         )
+        if not _describes(message, camera) and _describes(message, other):
+            self._is_flat, self._camera = not self._is_flat, other
 
     def _on_image(self, message: Any) -> None:
         # Decoded when its mask is there: of images that no mask comes for, nothing is decoded.
@@ -275,6 +292,12 @@ def _label_space(name: str) -> LabelSpace | None:
             f"parameter 'label_space' must be auto or one of {sorted(LABEL_SPACES)}, got {name!r}"
         )
     return LABEL_SPACES[name]
+
+
+def _describes(message: Any, camera: CameraModel) -> bool:
+    """Whether a camera_info that a node wrote is of a geometry."""
+    alike = bool(np.any(message.d)) == bool(camera.D.any())
+    return alike and np.allclose(np.reshape(message.k, (3, 3)), camera.K, rtol=1e-6)
 
 
 def _like(mask: Any, picture: NDArray[np.uint8]) -> Any:

@@ -1,6 +1,7 @@
 """Depth projection and visualization as processes over DDS, and how nodes refuse to start."""
 
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -266,6 +267,38 @@ def test_points_are_painted_but_not_through_what_is_nearer(visualization, vehicl
     (at,) = (f.offset for f in message.fields if f.name == 'rgb')
     rgb = bytes(message.data)[message.point_step + at :][:4]
     assert int.from_bytes(rgb, 'little') == red << 16 | green << 8 | blue
+
+
+def test_points_follow_the_geometry_that_comes_with_the_mask(
+    visualization, vehicle, mask, monkeypatch
+):
+    """P shows half a picture further right than K and D, by which the mask was made."""
+    raw = replace(vehicle.camera('camera'), D=np.array([-0.01, 0, 0, 0, 0]))
+
+    def both(name, stamp_ns):
+        info = from_ros.camera_to_message(vehicle.types, raw, stamp_ns)
+        info.p[2] += vehicle.size[1] / 2
+        return info
+
+    monkeypatch.setattr(vehicle, 'geometry', both)
+    vehicle.place_sensors()
+    if 'semantic/points' not in vehicle.heard:
+        vehicle.listen('semantic/points', PICTURES['semantic/points'])
+    kind = vehicle.types('sensor_msgs/msg/CameraInfo')
+    info = vehicle.graph.node.create_publisher(kind, 'semantic/camera_info', 10)
+    vehicle.graph.until(info.get_subscription_count, 'it to want the geometry of masks')
+    cloud = np.array([[9.85, 2.0, 0.0], [9.85, -2.0, 0.0], [9.85, 3.0, 0.0]])
+    seen = []
+
+    def labels():
+        message = drive_until_heard(vehicle, 'semantic/points', lambda: mask.publish(points=cloud))
+        seen.append(read_labelled_points(message)[1].tolist())
+        return seen[-1]
+
+    vehicle.graph.until(lambda: labels()[0] == CAR, 'points by P')
+    info.publish(from_ros.camera_to_message(vehicle.types, raw, vehicle.stamp_ns))
+    vehicle.graph.until(lambda: labels() == [ROAD, CAR, ROAD], 'points by K and D')
+    vehicle.graph.node.destroy_publisher(info)
 
 
 def test_visualization_leaves_on_sigterm(visualization):

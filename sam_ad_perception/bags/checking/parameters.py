@@ -117,6 +117,6 @@ def _remarks(check: RecordingCheck) -> list[str]:
             f'views: [{", ".join(check.views)}]'
         )
         if len(set(readings.values())) > 1:
-            lines.append('camera.rectified holds for all views of a node: leave it to each one')
+            lines.append('camera.rectified stays at auto: each view is judged by its own images')
     lines += [' '.join(f.sentence.split()) for f in check.findings if f.out]
     return lines

@@ -20,7 +20,8 @@ def add_topic_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=read_rectified,
         metavar='SENSOR:=true|false',
-        help='whether images are rectified, where the topic name does not tell',
+        help='whether images are rectified; default: for the camera the parameter '
+        'camera.rectified, of which auto lets its images tell; for others the name of the topic',
     )
     parser.add_argument(
         '--view',
@@ -94,6 +95,20 @@ def read_view(text: str) -> tuple[str, str]:
             f'{text!r}'
         )
     return name, topic
+
+
+def wanted_readings(given: Sequence[tuple[Modality, bool]], camera: str) -> dict[Modality, bool]:
+    """Say which images are rectified: by the command line, else by the parameter file.
+
+    Args:
+        given: Options `--rectified`.
+        camera: Parameter `camera.rectified`; `auto` says nothing.
+
+    Returns:
+        Whether a sensor's images are rectified, where somebody says so.
+    """
+    named = {} if camera == 'auto' else {Modality.CAMERA: camera == 'true'}
+    return {**named, **dict(given)}
 
 
 def wanted_views(given: Sequence[tuple[str, str]], named: Sequence[str]) -> dict[str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,21 +33,30 @@ class LensReadings:
         rectified: By P.
         raw: By K and D.
         taken: Whether the images are read as rectified.
+        settled: Whether somebody said so; else the images decide.
     """
 
     rectified: CameraModel
     raw: CameraModel
     taken: bool
+    settled: bool = True
 
 
 class ReadingWatch:
     """Gathers evidence from a few bundles, until it is enough. Of one thread, but for its own.
 
+    Where nobody said which reading is right, the first sure evidence decides, once and for all:
+    whoever reads the camera_infos follows `decided`.
+
     Attributes:
         finding: What was found so far: the images are not of the reading that is taken; or None.
+        decided: Whether the images are rectified, where they decide and did; else None.
+        at_once: Whether a look is taken within `look`, so that a replay repeats exactly.
     """
 
     def __init__(self) -> None:
+        self.decided: bool | None = None
+        self.at_once = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._readings: LensReadings | None = None
@@ -64,7 +73,8 @@ class ReadingWatch:
         alike = not b.D.any() and np.allclose(a.K, b.K, rtol=1e-6)
         with self._lock:
             self._readings = None if alike or a.unknown_lens or b.unknown_lens else readings
-            self._reset()
+            if readings.settled:
+                self._reset()  # else evidence stays: it is of the driver, not of its numbers
 
     def look(self, bundle: SensorBundle) -> Finding | None:
         """Let a bundle be looked at, where it is time to.
@@ -73,7 +83,7 @@ class ReadingWatch:
             bundle: Its images are read.
 
         Returns:
-            What was found in those before it.
+            What was found so far; it takes out what is projected by the wrong one.
         """
         readings = self._readings
         if readings is None:
@@ -83,11 +93,17 @@ class ReadingWatch:
             frame = bundle.frames.get(Modality.CAMERA)
             if frame is not None and isinstance(frame.data, np.ndarray):
                 self._next = int(_MORE * self._bundles) + 1
-                self._thread = threading.Thread(
-                    target=self._work, args=(readings, bundle, frame.data), daemon=True
-                )
-                self._thread.start()
-        return self.finding
+                self._begin(readings, bundle, frame.data)
+        found = self.finding
+        if found is None or self.decided is None:
+            return found
+        wrong = readings.raw if self.decided else readings.rectified
+        return replace(found, out=_is_like(bundle.camera, wrong))
+
+    @property
+    def words(self) -> str:
+        """What the images tell so far, in words."""
+        return self._evidence.words
 
     def finish(self) -> None:
         """Wait for a look that has begun."""
@@ -99,6 +115,16 @@ class ReadingWatch:
         self._bundles = self._looks = 0
         self._next = _FIRST_LOOK
         self.finding: Finding | None = None
+
+    def _begin(self, readings: LensReadings, bundle: SensorBundle, image: NDArray[Any]) -> None:
+        """Look at one image, in a thread of its own unless it is to be known at once."""
+        if self.at_once and not readings.settled:
+            self._work(readings, bundle, image)
+            return
+        self._thread = threading.Thread(
+            target=self._work, args=(readings, bundle, image), daemon=True
+        )
+        self._thread.start()
 
     def _is_busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -116,17 +142,40 @@ class ReadingWatch:
             points = lidar.data.points
         evidence = look_at_image(image, readings.rectified, readings.raw, points, T)
         with self._lock:
-            if readings is not self._readings:
+            if readings.settled and readings is not self._readings:
                 return
             self._looks += 1
             self._evidence = self._evidence.joined(evidence)
             if abs(self._evidence.total) > _ENOUGH:
                 self._looks = _LOOKS
-            told = self._evidence.rectified
-            self.finding = None
-            if told is not None and told != readings.taken:
-                word = 'rectified' if readings.taken else 'raw'
-                remedy = f'inputs.camera.rectified: {str(told).lower()}'
+            self._tell(readings)
+
+    def _tell(self, readings: LensReadings) -> None:
+        """Say what the evidence says of the reading that is taken, and let it decide."""
+        told = self._evidence.rectified
+        self.finding = None
+        if told is None:
+            return
+        taken, other = ('rectified', 'raw') if readings.taken else ('raw', 'rectified')
+        if readings.settled:
+            if told != readings.taken:
+                remedy = f'camera.rectified: {str(told).lower()}'
                 self.finding = wrong_reading(
-                    self._evidence, f'and read as {word}', remedy, out=True
+                    self._evidence, f'and read as {taken}', remedy, out=True
                 )
+            return
+        self._looks = _LOOKS
+        if told != readings.taken:
+            self.finding = wrong_reading(
+                self._evidence,
+                f'and were read as {taken} at first',
+                f'read as {other} from then on; camera.rectified: '
+                f'{str(readings.taken).lower()} overrules',
+            )
+        self.decided = told
+
+
+def _is_like(camera: CameraModel, other: CameraModel) -> bool:
+    """Whether two views see every direction at the same pixel."""
+    alike = camera.D.any() == other.D.any() and camera.size == other.size
+    return bool(alike and np.allclose(camera.K, other.K, rtol=1e-9))

@@ -72,6 +72,11 @@ class Parameter:
     unit: str = ''
     choices: tuple[Scalar, ...] = ()
 
+    @property
+    def takes_bool(self) -> bool:
+        """Whether a plain `true` or `false` is taken for the word: it is one of its choices."""
+        return self.type is str and {'true', 'false'} <= set(self.choices)
+
 
 def parameter(
     default: T,
@@ -391,8 +396,15 @@ def _check_scalar(declared: Parameter, value: Any) -> Scalar:
     """Check one scalar, or one item of a list."""
     name = declared.name
     checked: Scalar = value
+    if declared.takes_bool and type(value) is bool:
+        checked = value = str(value).lower()
     # type() and not isinstance(): True is an int to Python, but not to ROS.
     if type(value) is not declared.type:
+        if declared.takes_bool:
+            raise ParameterError(
+                f'parameter {name!r} must be one of {", ".join(map(str, declared.choices))}, '
+                f'got {_shown(value)}'
+            )
         hint = f'; write {value}.0' if declared.type is float and type(value) is int else ''
         raise ParameterError(
             f'parameter {name!r} must be of type {declared.type.__name__}, '

@@ -8,6 +8,7 @@ missing, with the reason in words; it never guesses a calibration.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from sam_ad_perception.core.events.decoding import EventDecoder, empty_events
 from sam_ad_perception.core.events.packets import EventPacket
@@ -107,6 +108,26 @@ class Bundler:
             ValueError: It is of more pixels than `max_megapixels` allows.
         """
         self._placement.cameras.add(modality, camera, stamp_ns)
+        return self._release()
+
+    def replace_cameras(
+        self, modality: Modality, infos: Iterable[tuple[int, CameraModel]]
+    ) -> list[BundleResult]:
+        """Forget the camera_infos of a sensor, and take others: they were read wrongly.
+
+        Args:
+            modality: Whose geometry; a configured model stays.
+            infos: Stamp, nanoseconds, and model of each.
+
+        Returns:
+            Bundles that had waited for it.
+
+        Raises:
+            ValueError: One is of more pixels than `max_megapixels` allows.
+        """
+        self._placement.cameras.forget(modality)
+        for stamp_ns, camera in infos:
+            self._placement.cameras.add(modality, camera, stamp_ns)
         return self._release()
 
     def add_frame(self, frame: SensorFrame, now_ns: int) -> list[BundleResult]:

@@ -47,6 +47,15 @@ class CameraGeometry:
         history = self._histories.setdefault(modality, CameraHistory(bounded=not self._recorded))
         history.add(camera, stamp_ns)
 
+    def forget(self, modality: Modality) -> None:
+        """Forget the camera_infos of a sensor; a configured model stays.
+
+        Args:
+            modality: Whose.
+        """
+        if (history := self._histories.get(modality)) is not None:
+            history.forget()
+
     def awaits(self, frames: Iterable[SensorFrame]) -> bool:
         """Tell whether the camera_info of one of these images is on its way, and would matter."""
         return any(

@@ -48,6 +48,10 @@ class CameraHistory:
     def __init__(self, *, bounded: bool = True) -> None:
         self._bounded = bounded
         self._configured: CameraModel | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all infos; a configured one stays."""
         self._stamps: list[int] = []
         self._models: list[CameraModel] = []
         self._jumps: list[str] | None = []

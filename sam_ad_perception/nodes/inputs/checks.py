@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from rclpy.node import Node
 
-from sam_ad_perception.core.messages.camera_info import read_camera_info
 from sam_ad_perception.core.plausibility.monitor import PlausibilityMonitor
-from sam_ad_perception.core.plausibility.reading_watch import LensReadings
-from sam_ad_perception.core.sensors import CameraModel
 from sam_ad_perception.core.synchronization.config import to_ns
 from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
@@ -29,23 +25,10 @@ def make_checks(node: Node, config: SegmentationConfig) -> PlausibilityMonitor:
         The monitor, of which nothing is known yet.
     """
     checked = config.plausibility
-    if node.get_parameter_or('use_sim_time').value:
+    simulated = bool(node.get_parameter_or('use_sim_time').value)
+    if simulated:
         checked = replace(checked, max_ahead_s=max(checked.max_ahead_s, TICK_S))
-    sensors = config.bundler.sync.sensors
-    return PlausibilityMonitor(checked, {m: to_ns(each.offset_s) for m, each in sensors.items()})
-
-
-def watch_reading(
-    checks: PlausibilityMonitor, message: Any, camera: CameraModel, *, rectified: bool
-) -> None:
-    """Let the pass see whether the camera's images are read as they are.
-
-    Args:
-        checks: The pass.
-        message: A camera_info of the camera.
-        camera: Its geometry as it is read.
-        rectified: Whether that is the one by P.
-    """
-    other = read_camera_info(message, rectified=not rectified)
-    pair = (camera, other) if rectified else (other, camera)
-    checks.readings.set_readings(LensReadings(*pair, taken=rectified))
+    offsets_ns = {m: to_ns(each.offset_s) for m, each in config.bundler.sync.sensors.items()}
+    checks = PlausibilityMonitor(checked, offsets_ns)
+    checks.readings.at_once = simulated  # a replay in lockstep repeats exactly
+    return checks

@@ -21,7 +21,6 @@ from sam_ad_perception.core.events.packets import (
     packet_from_event_array,
 )
 from sam_ad_perception.core.geometry.calibration import Calibration
-from sam_ad_perception.core.messages.camera_info import read_camera_info
 from sam_ad_perception.core.messages.from_ros import (
     ConversionError,
     defer_image,
@@ -41,14 +40,14 @@ from sam_ad_perception.core.sensors import (
 from sam_ad_perception.core.synchronization.bundler import Bundler, BundleResult
 from sam_ad_perception.core.synchronization.measured_times import describe_sweep_times
 from sam_ad_perception.core.synchronization.results import SensorReport
-from sam_ad_perception.nodes.inputs.checks import make_checks, watch_reading
+from sam_ad_perception.nodes.inputs.checks import make_checks
 from sam_ad_perception.nodes.inputs.clouds import CloudInput, Sweep
 from sam_ad_perception.nodes.inputs.events import IMAGE_TYPE, PACKET_TYPE, EventInput
+from sam_ad_perception.nodes.inputs.geometry import GeometryInput
 from sam_ad_perception.nodes.inputs.images import ImageInput
 from sam_ad_perception.nodes.ros.configuration import ImageConfig, SegmentationConfig
 from sam_ad_perception.nodes.ros.diagnostics import ReasonCounter, TopicMonitor
 from sam_ad_perception.nodes.ros.rclpy_helpers import (
-    InfoSubscription,
     TransformInput,
     guard,
     refuse,
@@ -103,8 +102,6 @@ class SensorInputs:
         self._on_results = on_results
         self._cameras = dict(calibration.cameras)
         self._past: Counter[str] = Counter()
-        self._info_contents: dict[Modality, tuple[Any, ...]] = {}
-        self._info_cameras: dict[Modality, CameraModel] = {}
         self._arrivals: OrderedDict[tuple[Modality, int], float] = OrderedDict()
         self._point_times = ReasonCounter(period=3600.0)
         self._images: list[ImageInput] = []
@@ -119,9 +116,12 @@ class SensorInputs:
         }
         if self._sweeps():
             self.monitors['odometry'] = TopicMonitor('odometry', float('inf'))
-        self.bundler = self._make_bundler()
         self.checks = make_checks(node, config)
-        self._infos = [self._subscribe_info(m) for m in self._info_sensors()]
+        self._geometry = GeometryInput(
+            node, config, self.checks, self._on_geometry, self._on_other_reading
+        )
+        self.bundler = self._make_bundler()
+        self.monitors |= self._geometry.subscribe(self._info_sensors(), self._topic)
 
     def start(self) -> None:
         """Subscribe to the measurements."""
@@ -170,9 +170,7 @@ class SensorInputs:
     def destroy(self) -> None:
         """Unsubscribe from everything."""
         self.stop()
-        for each in self._infos:
-            each.destroy()
-        self._infos = []
+        self._geometry.destroy()
 
     def restart(self) -> list[BundleResult]:
         """Forget all that was measured: time was set back. Geometry and fixed transforms stay.
@@ -208,6 +206,11 @@ class SensorInputs:
             known = told.get(Modality.LIDAR)
             told[str(Modality.LIDAR)] = f'{known}; {still}' if known else still
         return told
+
+    @property
+    def reading(self) -> str:
+        """How the camera's images are read, rectified or raw, and why, in words."""
+        return self._geometry.reading
 
     def refusals(self, now: float) -> dict[Modality, str]:
         """Tell of sensors whose last message could not be read.
@@ -261,8 +264,9 @@ class SensorInputs:
 
     def _make_bundler(self) -> Bundler:
         bundler = Bundler(self._config.bundler, self._transforms.tree)
-        known = {m: c for m, c in self._info_cameras.items() if not c.unknown_lens}
-        for modality, camera in {**self._info_cameras, **self._cameras, **known}.items():
+        told = self._geometry.cameras
+        known = {m: c for m, c in told.items() if not c.unknown_lens}
+        for modality, camera in {**told, **self._cameras, **known}.items():
             bundler.set_camera(modality, camera)
         return bundler
 
@@ -280,33 +284,11 @@ class SensorInputs:
         """Sensors whose data are points."""
         return [m for m in self.sensors if m.record.form == POINTS]
 
-    def _subscribe_info(self, modality: Modality) -> InfoSubscription:
-        """Subscribe to one sensor's geometry."""
-        monitor = TopicMonitor(f'camera_info/{modality}', float('inf'))
-        self.monitors[monitor.name] = monitor
-        reading = self._config.inputs[modality]
-        rectified, own_centre = reading.rectified, getattr(reading, 'own_centre', False)
+    def _on_geometry(self, modality: Modality, camera: CameraModel, stamp_ns: int) -> None:
+        self._on_results(self.bundler.set_camera(modality, camera, stamp_ns))
 
-        def take(message: Any) -> None:
-            content, stamp_ns = _content(message), stamp_of(message)
-            if content == self._info_contents.get(modality):
-                camera = self._info_cameras[modality]
-            else:
-                camera = read_camera_info(message, rectified=rectified, own_centre=own_centre)
-                if camera.unknown_lens:
-                    self._node.get_logger().warning(
-                        f'{monitor.name}: nothing can be projected: {camera.unknown_lens}'
-                    )
-                if modality is Modality.CAMERA:
-                    watch_reading(self.checks, message, camera, rectified=rectified)
-            results = self.bundler.set_camera(modality, camera, stamp_ns)
-            self._info_contents[modality] = content
-            self._info_cameras[modality] = camera
-            self._on_results(results)
-
-        return InfoSubscription(
-            self._node, self._topic(modality.info_topic), monitor, take, self._config.qos
-        )
+    def _on_other_reading(self, infos: list[tuple[int, CameraModel]]) -> None:
+        self._on_results(self.bundler.replace_cameras(Modality.CAMERA, infos))
 
     def _on_image(self, modality: Modality) -> Callable[[Any], None]:
         video = VideoTopic(self._config.bundler.max_megapixels)
@@ -399,6 +381,7 @@ class SensorInputs:
         self.bundler.ego_motion.add_twist(*twist_from_message(message))
 
     def _add(self, frame: SensorFrame, arrival: float) -> None:
+        self._geometry.follow()
         stamp_ns = self.checks.corrected_stamp(frame.modality, frame.stamp_ns)
         frame = replace(frame, stamp_ns=stamp_ns)
         self._remember(frame.modality, frame.stamp_ns, arrival)
@@ -408,20 +391,3 @@ class SensorInputs:
         self._arrivals[modality, stamp_ns] = arrival
         while len(self._arrivals) > MAX_ARRIVALS:
             self._arrivals.popitem(last=False)
-
-
-def _content(message: Any) -> tuple[Any, ...]:
-    """All of a CameraInfo but its stamp: the same content needs no new camera model."""
-    roi = message.roi
-    return (
-        frame_of(message),
-        message.width,
-        message.height,
-        message.distortion_model,
-        tuple(message.d),
-        tuple(message.k),
-        tuple(message.r),
-        tuple(message.p),
-        (message.binning_x, message.binning_y),
-        (roi.x_offset, roi.y_offset, roi.height, roi.width),
-    )

@@ -44,15 +44,23 @@ class ImageConfig:
         'first, then compressed; the segmentation node then video, of <topic> or <topic>/ffmpeg.',
         choices=('auto', 'raw', 'compressed'),
     )
-    rectified: bool = parameter(
-        True,
-        'Whether the images are rectified: geometry from P of camera_info, else from K and D.',
+    rectified: str = parameter(
+        'true',
+        'Whether the images are rectified: geometry from P of camera_info, else from K and D. '
+        'auto (of the camera only) begins with true and lets the images decide, once; '
+        'visualization follows semantic/camera_info.',
+        choices=('auto', 'true', 'false'),
     )
     own_centre: bool = parameter(
         False,
         'Whether the camera frame sits in its own centre although P of camera_info has an offset '
         '(the second camera of a stereo pair).',
     )
+
+    @property
+    def starts_rectified(self) -> bool:
+        """Whether images are read as rectified until they tell otherwise."""
+        return self.rectified != 'false'
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,11 @@ class EventConfig:
         False,
         'Whether event coordinates are rectified: geometry from P of camera_info, else K, D.',
     )
+
+    @property
+    def starts_rectified(self) -> bool:
+        """Whether coordinates are read as rectified."""
+        return self.rectified
 
 
 @dataclass(frozen=True)
@@ -179,6 +192,12 @@ class SegmentationConfig(Tabled):
         check_names(self.selections)
         complete_table(self, 'sensors', declared_sensors())
         complete_table(self, 'inputs', _sensor_inputs())
+        for sensor, each in self.inputs.items():
+            if each.rectified == 'auto' and sensor != Modality.CAMERA:
+                raise ValueError(
+                    f'{sensor}.rectified must be true or false, got auto: only images of the '
+                    'camera tell whether they are rectified'
+                )
 
 
 def _sensor_inputs() -> dict[Modality, ImageConfig | EventConfig]:
@@ -196,7 +215,8 @@ class DepthProjectionConfig:
     calibration: str = parameter('', CALIBRATION)
     rectified: bool = parameter(
         True,
-        'Whether the camera image is rectified: geometry from P of camera_info, else K and D.',
+        'Whether the camera image is rectified: geometry from P of camera_info, else K and D. '
+        'This node sees no image, and so cannot tell.',
     )
     own_centre: bool = parameter(
         False,
@@ -266,7 +286,7 @@ class VisualizationConfig:
         1.0, 'Interval of /diagnostics.', ge=0.05, le=60.0, unit='s'
     )
     qos: QosConfig = field(default_factory=QosConfig)
-    camera: ImageConfig = field(default_factory=ImageConfig)
+    camera: ImageConfig = field(default_factory=lambda: ImageConfig(rectified='auto'))
     overlay: OverlayConfig = field(default_factory=OverlayConfig)
     points: PaintConfig = field(default_factory=PaintConfig)
 

@@ -19,6 +19,7 @@ from sam_ad_perception.core.settings.parameters import (
     ROS_OWN,
     Parameter,
     build,
+    check,
     flatten,
     leaves,
     not_ours,
@@ -84,6 +85,7 @@ class NodeParameters(Generic[Config]):
             given = overrides.get(name)
             values[name] = leaf.default if given is None else given.value
         self.config = build(config_type, values)
+        values |= {name: check(self._leaves[name], value) for name, value in values.items()}
         for name, leaf in self._leaves.items():
             node.declare_parameter(
                 name, _ros_value(leaf, values[name]), self._describe(leaf), ignore_override=True
@@ -107,6 +109,7 @@ class NodeParameters(Generic[Config]):
         descriptor = ParameterDescriptor(
             description=f'{leaf.description}{unit}',
             additional_constraints='; '.join(constraints),
+            dynamic_typing=leaf.takes_bool,
         )
         if (leaf.ge is not None or leaf.le is not None) and leaf.length is None:
             if leaf.type is int:
@@ -187,6 +190,8 @@ def _refuse_misspelt(config_type: type, overrides: dict[str, Any], node: Node) -
 def _same(leaf: Parameter, held: Any, wanted: RosParameter) -> bool:
     """Whether a parameter has this value already."""
     value = wanted.value if leaf.length is None else tuple(wanted.value or ())
+    if leaf.takes_bool and isinstance(value, bool):
+        value = str(value).lower()
     return type(value) is type(held) and bool(value == held)
 
 

@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from sam_ad_perception.core.fault_codes import (
     NETWORK_UNUSABLE,
@@ -18,15 +17,14 @@ from sam_ad_perception.core.fault_codes import (
     OUTPUT_NO_REFERENCE,
 )
 from sam_ad_perception.core.health.monitor import SensorHealth
+from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.core.status import FrameStatus
 from sam_ad_perception.nodes.inputs.sensors import SensorInputs
 from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 from sam_ad_perception.nodes.ros.diagnostics import ERROR, OK, WARN, Diagnosis
 from sam_ad_perception.nodes.segmentation.model_loading import LoadedModel
 
-if TYPE_CHECKING:
-    from sam_ad_perception.core.sensors import Modality
-
+CAMERA = Modality.CAMERA
 KEPT_FRAMES = 300
 """Latencies are told over so many of the latest masks."""
 PERCENTS = (50, 95, 99)
@@ -160,6 +158,8 @@ class SegmentationDiagnostics:
             own.pop('received', None)  # the monitor's own count holds the bad ones, too
             told = monitor.diagnose(now, own, by_name.get(name), timing.get(name))
             values = told.values
+            if name == f'camera_info/{CAMERA}':
+                values += (('reading', inputs.reading),)
             if name in inputs.standing_notes:
                 values += (('note', inputs.standing_notes[name]),)
             entries.append(replace(told, name=report.title(name), values=values))

@@ -85,7 +85,7 @@ class CameraPipeline:
         self.name = name
         self.outputs = SegmentationOutputs(
             node,
-            rectified=config.camera.rectified,
+            rectified=config.camera.starts_rectified,
             view=name,
             selections=config.selections,
             compressed=config.compressed,

@@ -1,5 +1,7 @@
 """Rectified or raw, told from images: lines through OpenCV's lens model, and KITTI frames."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -126,5 +128,50 @@ def test_the_pass_finds_images_that_are_read_wrongly(rng, taken, is_rectified):
     assert told == {('geometry.rectified', 'camera', True)}
     assert set(last.frames) == {Modality.CAMERA}
     word = 'true' if is_rectified else 'false'
-    assert f'inputs.camera.rectified: {word}' in last.missing[Modality.THERMAL]
+    assert f'camera.rectified: {word}' in last.missing[Modality.THERMAL]
     assert 'rectified' in last.notes[Modality.CAMERA]
+
+
+@pytest.mark.parametrize('at_once', [True, False])
+@pytest.mark.parametrize('is_rectified', [True, False])
+def test_images_decide_once_where_nobody_said(rng, is_rectified, at_once):
+    watch = PlausibilityMonitor(PlausibilityConfig()).readings
+    watch.at_once = at_once
+    watch.set_readings(LensReadings(RECTIFIED, RAW, taken=True, settled=False))
+    true, other = (np.zeros(5), D) if is_rectified else (D, np.zeros(5))
+    for k in range(12):
+        watch.look(bundle_of(street(rng, true), k))
+        watch.finish()
+        if watch.decided is not None:
+            break
+    assert watch.decided is is_rectified
+    for k in range(12, 60):  # images of the other kind: it never goes back
+        watch.look(bundle_of(street(rng, other, lines=4), k))
+        watch.finish()
+    assert watch.decided is is_rectified
+    zoomed = CameraModel(640, 400, K * [[1.5], [1.5], [1]])
+    watch.set_readings(
+        LensReadings(zoomed, CameraModel(640, 400, zoomed.K, D), taken=True, settled=False)
+    )
+    assert watch.decided is is_rectified
+    if is_rectified:
+        assert watch.finding is None
+        return
+    assert not watch.finding.out
+    assert 'were read as rectified at first' in watch.finding.text
+    assert 'camera.rectified: true overrules' in watch.finding.remedy
+
+
+def test_what_was_projected_by_the_wrong_reading_is_taken_out_until_it_is_followed(rng):
+    monitor = PlausibilityMonitor(PlausibilityConfig())
+    monitor.readings.at_once = True
+    monitor.readings.set_readings(LensReadings(RECTIFIED, RAW, taken=True, settled=False))
+    before = [monitor.check_bundle(bundle_of(street(rng, D), k)) for k in range(12)]
+    assert monitor.readings.decided is False
+    assert Modality.THERMAL in before[0].frames
+    assert Modality.THERMAL in before[-1].missing
+    followed = replace(bundle_of(street(rng, D), 12), camera=RAW)
+    after = monitor.check_bundle(followed)
+    assert set(after.frames) == {Modality.CAMERA, Modality.THERMAL}
+    assert 'read as raw from then on' in monitor.findings()[0].finding.sentence
+    assert 'its images are not rectified' in after.notes[Modality.CAMERA]

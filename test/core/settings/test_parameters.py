@@ -229,3 +229,24 @@ def test_a_declaration_that_ros_could_not_take_is_a_programming_error():
     for kind, name in ((Mixed, r'Mixed\.pair'), (Bare, r'Bare\.size')):
         with pytest.raises(TypeError, match=name):
             leaves(kind)
+
+
+@dataclass(frozen=True)
+class Asking:
+    rectified: str = parameter('auto', 'Whether.', choices=('auto', 'true', 'false'))
+
+
+@pytest.mark.parametrize(
+    ('written', 'read'),
+    [('true', 'true'), ('false', 'false'), ("'true'", 'true'), ('auto', 'auto'), ('yes', 'true')],
+)
+def test_a_plain_bool_is_one_of_the_words_where_there_is_a_third(tmp_path, written, read):
+    file = write(tmp_path / 'p.yaml', f'/**: {{ros__parameters: {{rectified: {written}}}}}')
+    assert load(Asking, file) == Asking(read)
+
+
+@pytest.mark.parametrize('written', ['1', '0.5', 'maybe', '[true]', "'True'"])
+def test_anything_else_is_refused_with_the_words(tmp_path, written):
+    file = write(tmp_path / 'p.yaml', f'/**: {{ros__parameters: {{rectified: {written}}}}}')
+    with pytest.raises(ParameterError, match=r'must be one of .*auto.*true.*false.*got'):
+        load(Asking, file)

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from sam_ad_perception.bags.bundles import BagFeed
 from sam_ad_perception.bags.checking.recording_check import check_recording
 from sam_ad_perception.bags.reader import BagReader
-from sam_ad_perception.bags.topics import guess_topics
+from sam_ad_perception.bags.topics import choose_topics
 from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.commands.doctor.data import DataCheck
 from sam_ad_perception.commands.doctor.findings import FAIL, WARN
@@ -20,11 +20,12 @@ from sam_ad_perception.core.geometry.calibration import Calibration
 from sam_ad_perception.core.geometry.transform_tree import TransformTree
 from sam_ad_perception.core.images.lazy_image import decode_lazy
 from sam_ad_perception.core.messages import from_ros
-from sam_ad_perception.core.sensors import Modality, SensorBundle
+from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle
 from sam_ad_perception.nodes.inputs.clouds import CloudInput
 from sam_ad_perception.nodes.inputs.sensors import SensorInputs
 from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 from sam_ad_perception.nodes.ros.rclpy_helpers import TransformInput, sensor_qos
+from test.pictures import lens_picture
 
 pytestmark = pytest.mark.ros
 
@@ -35,7 +36,10 @@ DRIVES = {
     'thermal bytes exchanged': {('image.byte_order', 'thermal', False)},
     'millimetres': {('cloud.unit', 'lidar', True)},
     'centimetres': {('cloud.unit', 'lidar', True)},
+    'images raw under image_rect': {('geometry.rectified', 'camera', False)},
 }
+LENS_SIZE, LENS_K = (240, 360), np.array([[290.0, 0, 180], [0, 290, 119], [0, 0, 1]])
+LENS_D = np.array([-0.32, 0.1, 0, 0, 0])
 
 
 def drive(sensors, kind, stamp_ns):
@@ -50,12 +54,19 @@ def drive(sensors, kind, stamp_ns):
     thermal = from_ros.array_to_image(sensors.types, heat, 'mono16', stamp_ns, 'thermal_optical')
     yield 'points', sensors.cloud(stamp_ns + ahead_ns, points * scale)
     yield 'thermal/image_rect', thermal
-    yield 'camera/image_rect', sensors.image('camera', stamp_ns)
+    image = sensors.image('camera', stamp_ns)
+    if kind == 'images raw under image_rect':
+        picture = lens_picture(sensors.rng, LENS_SIZE, LENS_K, LENS_D)
+        image = from_ros.array_to_image(sensors.types, picture, 'rgb8', stamp_ns, 'camera_optical')
+    yield 'camera/image_rect', image
 
 
-def geometry(sensors, stamp_ns):
+def geometry(sensors, kind, stamp_ns):
     for name in ('camera', 'thermal'):
-        info = from_ros.camera_to_message(sensors.types, sensors.camera(name), stamp_ns)
+        camera = sensors.camera(name)
+        if name == 'camera' and kind == 'images raw under image_rect':
+            camera = CameraModel(*LENS_SIZE[::-1], LENS_K, LENS_D, frame_id='camera_optical')
+        info = from_ros.camera_to_message(sensors.types, camera, stamp_ns)
         yield f'{name}/camera_info', info
 
 
@@ -71,7 +82,7 @@ def recorded(path, kind, sensor_type):
         moments = [[(start, '/tf_static', sensors.places())]]
         for i in range(FRAMES):
             stamp_ns = start + i * PERIOD_NS
-            each = [*geometry(sensors, stamp_ns), *drive(sensors, kind, stamp_ns)]
+            each = [*geometry(sensors, kind, stamp_ns), *drive(sensors, kind, stamp_ns)]
             moments.append([(stamp_ns + 8_000_000, f'/{topic}', m) for topic, m in each])
         for received_ns, topic, message in (each for moment in moments for each in moment):
             if topic not in known:
@@ -79,8 +90,8 @@ def recorded(path, kind, sensor_type):
                 known.add(topic)
             writer.write(topic, message, received_ns)
     with BagReader(path) as reader:
-        feed = BagFeed(reader, guess_topics(reader.topics))
-        used = [r.frames for _, due in feed.read() for r in due if isinstance(r, SensorBundle)]
+        feed = BagFeed(reader, choose_topics(reader))
+        used = [r for _, due in feed.read() for r in due if isinstance(r, SensorBundle)]
     return told(feed.checks), used
 
 
@@ -93,10 +104,11 @@ def live(graph, vehicle):
 
     def take(results):
         bundles = [each for each in results if isinstance(each, SensorBundle)]
-        used.extend(inputs.checks.check_bundle(decode_lazy(each)).frames for each in bundles)
+        used.extend(inputs.checks.check_bundle(decode_lazy(each)) for each in bundles)
 
     clouds = CloudInput(node, sensor_qos(config.qos))
     inputs = SensorInputs(node, config, Calibration(), transforms, clouds, take)
+    inputs.checks.readings.at_once = True
     inputs.start()
     doctor = DataCheck(doctor_node)
     for each in (node, doctor_node):
@@ -117,7 +129,10 @@ def test_label_check_node_and_doctor_find_the_same(graph, vehicle, live, tmp_pat
     graph.spin(1.0)
     for _ in range(FRAMES):
         stamp_ns = time.time_ns()
-        for topic, message in (*geometry(vehicle, stamp_ns), *drive(vehicle, kind, stamp_ns)):
+        for topic, message in (
+            *geometry(vehicle, kind, stamp_ns),
+            *drive(vehicle, kind, stamp_ns),
+        ):
             vehicle.publish(topic, message)
         graph.spin(1e-9 * PERIOD_NS)
     graph.spin(0.5)
@@ -132,4 +147,6 @@ def test_label_check_node_and_doctor_find_the_same(graph, vehicle, live, tmp_pat
     assert states == {(sensor, FAIL if out else WARN) for _, sensor, out in wanted}
     gone = {Modality(sensor) for _, sensor, out in wanted if out}
     expected = {Modality.CAMERA, Modality.THERMAL, Modality.LIDAR} - gone
-    assert set(recorded_used[-1]) == set(used[-1]) == expected
+    for last in (recorded_used[-1], used[-1]):
+        assert set(last.frames) == expected
+        assert last.camera.D.any() == (kind == 'images raw under image_rect')

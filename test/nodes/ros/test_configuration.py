@@ -24,3 +24,11 @@ def test_views_are_names_of_topics_or_one_that_is_empty(views):
 def test_views_that_cannot_be_topics_are_refused(views, message):
     with pytest.raises(ParameterError, match=f'views.*{message}'):
         build(SegmentationConfig, {'views': views})
+
+
+def test_only_images_of_the_camera_tell_whether_they_are_rectified():
+    config = build(SegmentationConfig, {'thermal.rectified': False, 'camera.rectified': True})
+    assert (config.camera.rectified, config.thermal.rectified) == ('true', 'false')
+    assert SegmentationConfig().camera.rectified == 'auto'
+    with pytest.raises(ParameterError, match=r'thermal\.rectified must be .* got auto'):
+        build(SegmentationConfig, {'thermal.rectified': 'auto'})

@@ -214,3 +214,34 @@ def test_services_tell_and_set_over_dds(graph, make_node):
         graph.node.destroy_client(describe)
         graph.node.destroy_client(change)
         executor.shutdown()
+
+
+@dataclass(frozen=True)
+class Asking:
+    rectified: str = parameter('auto', 'Whether.', choices=('auto', 'true', 'false'))
+
+
+def test_a_bool_is_taken_where_true_and_false_are_among_the_choices(graph):
+    for given, held in ((True, 'true'), (False, 'false'), ('auto', 'auto'), ('true', 'true')):
+        node = Node(
+            'asking',
+            context=graph.context,
+            parameter_overrides=[Parameter('rectified', value=given)],
+        )
+        parameters = NodeParameters(node, Asking, changeable=('rectified',))
+        assert parameters.config.rectified == held
+        assert node.get_parameter('rectified').value == held
+        (result,) = node.set_parameters([Parameter('rectified', value=False)])
+        assert result.successful, result.reason
+        assert parameters.config.rectified == 'false'
+        (result,) = node.set_parameters([Parameter('rectified', value=2)])
+        assert not result.successful
+        assert 'must be one of auto, true, false, got 2 (int)' in result.reason
+        fixed = NodeParameters(
+            fresh := Node('fixed', context=graph.context, parameter_overrides=[]), Asking
+        )
+        (result,) = fresh.set_parameters([Parameter('rectified', value=True)])
+        assert 'read at start-up' in result.reason
+        assert fixed.config.rectified == 'auto'
+        node.destroy_node()
+        fresh.destroy_node()
