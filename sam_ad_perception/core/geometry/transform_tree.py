@@ -64,10 +64,16 @@ class _Link:
     refused_ns: int | None = None
 
     def insert(self, stamp_ns: int, parent: str, T: NDArray[np.float64]) -> None:
-        """Sort a pose in; one for a known stamp replaces it."""
-        at = bisect_left(self.stamps_ns, stamp_ns)
-        if at < len(self.stamps_ns) and self.stamps_ns[at] == stamp_ns:
-            self.parents[at], self.poses[at] = parent, T
+        """Sort a pose in; of several for one stamp the first and the last are kept.
+
+        What moves towards that stamp ends at the first, and goes on from the last, as in tf2.
+        """
+        first, at = bisect_left(self.stamps_ns, stamp_ns), bisect_right(self.stamps_ns, stamp_ns)
+        same = at > first and self.parents[at - 1] == parent
+        if same and np.array_equal(self.poses[at - 1], T):
+            return  # said again
+        if at > first + (0 if self.static else 1):
+            self.parents[at - 1], self.poses[at - 1] = parent, T
             return
         self.stamps_ns.insert(at, stamp_ns)
         self.parents.insert(at, parent)
@@ -198,7 +204,7 @@ class TransformTree:
         Args:
             parent: Frame name.
             child: Frame name.
-            stamp_ns: When the pose held, nanoseconds. A second one for a stamp replaces the first.
+            stamp_ns: When the pose held, nanoseconds. A second one for a stamp holds from it on.
             T_parent_child: (4, 4) rigid transform, metres.
 
         Returns:
@@ -365,8 +371,10 @@ class TransformTree:
         target, source = target.lstrip('/'), source.lstrip('/')
         if target == source:
             return [], []
-        up_target, why_target = self._climb(target, stamp_ns)
-        up_source, why_source = self._climb(source, stamp_ns)
+        up_target, why_target, _ = self._climb(target, stamp_ns)
+        up_source, why_source, loops = self._climb(source, stamp_ns)
+        if loops and target not in up_source:
+            raise TransformError(why_source)  # as tf2, also where a way might be found
         # Of two ways round a loop the one upwards from the source counts, as in tf2.
         common = target if target in up_source else None
         common = common or next((frame for frame in up_source if frame in up_target), None)
@@ -392,18 +400,19 @@ class TransformTree:
         fixed |= {link.parents[-1] for link in self._links.values() if link.static}
         return sorted(self.frames, key=lambda frame: (frame not in fixed, frame))
 
-    def _climb(self, frame: str, stamp_ns: int | None) -> tuple[list[str], str]:
-        """The frame, its parent at a time (None: its newest), and so on; and what stopped it."""
+    def _climb(self, frame: str, stamp_ns: int | None) -> tuple[list[str], str, bool]:
+        """A frame, its parent at a time (None: its newest), ...; why it ends; if by a loop."""
         chain = [frame]
         while (link := self._links.get(chain[-1])) is not None:
             if stamp_ns is not None and (why := self._out_of_reach(chain[-1], stamp_ns)):
-                return chain, why
+                return chain, why, False
             parent = link.parents[-1 if stamp_ns is None else link.row(stamp_ns)]
             if parent in chain:
                 loop = name_some(chain[chain.index(parent) :])
-                return chain, f'no transform of {frame!r}: the links of {loop} form a loop'
+                why = f'no transform of {frame!r}: the links of {loop} form a loop'
+                return chain, why, True
             chain.append(parent)
-        return chain, ''
+        return chain, '', False
 
     def _out_of_reach(self, child: str, stamp_ns: int) -> str:
         """Why a link has no pose at a time; empty where it has one."""

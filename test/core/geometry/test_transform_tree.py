@@ -289,3 +289,88 @@ def test_transforms_that_are_relayed_to_another_topic_raise_no_doubt():
             taken.take(SimpleNamespace(transforms=links), topic, static=False)
     assert taken.tree.doubts == {}
     assert x_of(taken.tree, 'odom', 'base', T0 + SECOND) == 10
+
+
+def test_two_poses_of_one_stamp_count_before_and_after_it():
+    """tf2 keeps both: what moves towards the stamp ends at the first, and leaves from the last."""
+    for between in ([], [link('odom', 'base', 9, T0 + SECOND)]):
+        tree, refused, _ = feed(
+            ('/tf', [link('odom', 'base', 0, T0), link('odom', 'base', 1, T0 + SECOND)]),
+            ('/tf', [*between, link('odom', 'base', 2, T0 + SECOND)]),
+            ('/tf', [link('odom', 'base', 3, T0 + 2 * SECOND)]),
+        )
+        assert refused == []
+        told = [x_of(tree, 'odom', 'base', T0 + k * SECOND // 4) for k in range(9)]
+        assert told == [0, 0.25, 0.5, 0.75, 2, 2.25, 2.5, 2.75, 3]
+
+
+def test_two_parents_of_one_stamp_count_before_and_after_it():
+    tree, _, _ = feed(
+        ('/tf', [link('odom', 'base', 0, T0), link('odom', 'base', 1, T0 + SECOND)]),
+        ('/tf', [link('map', 'base', 2, T0 + SECOND)]),
+    )
+    assert x_of(tree, 'odom', 'base', T0 + SECOND // 2) == 0.5
+    assert x_of(tree, 'map', 'base', T0 + SECOND) == 2
+    with pytest.raises(TransformError, match=r"'odom' is unknown|not connected"):
+        tree.lookup('odom', 'base', T0 + SECOND)
+
+
+def test_poses_of_a_stamp_that_stands_still_take_no_memory():
+    tree = TransformTree()
+    for k in range(1000):
+        pose = np.eye(4)
+        pose[0, 3] = k
+        tree.add_dynamic('odom', 'base', T0, pose)
+    assert len(tree._links['base'].stamps_ns) == 2
+    assert x_of(tree, 'odom', 'base', T0) == 999
+
+
+@pytest.mark.parametrize(
+    ('target', 'source', 'x'),
+    [('a', 'b', 1), ('b', 'a', 2), ('a', 'c', 3), ('b', 'c', 5), ('b', 'z', 4), ('a', 'z', 5)]
+    + [(target, source, None) for target in 'cxz' for source in 'ab' if target != source],
+)
+def test_way_round_a_loop_is_taken_upwards_from_the_source_only(target, source, x):
+    tree, _, _ = feed(
+        ('/tf_static', [link('a', 'b', 1), link('b', 'a', 2), link('a', 'c', 3)]),
+        ('/tf_static', [link('b', 'z', 4), link('x', 'y', 5)]),
+    )
+    if x is None:
+        with pytest.raises(TransformError, match='form a loop'):
+            tree.lookup(target, source)
+    else:
+        assert x_of(tree, target, source) == x
+    assert x_of(tree, 'x', 'y') == 5
+
+
+def test_frame_that_goes_to_another_parent_and_back_has_the_older_of_two_in_between():
+    moves = [link('odom', 'base', k, T0 + k * SECOND) for k in (0, 1, 2)]
+    moves += [link('map', 'base', 9, T0 + 3 * SECOND)]
+    moves += [link('odom', 'base', k, T0 + k * SECOND) for k in (4, 5)]
+    tree, refused, _ = feed(*(('/tf', [each]) for each in moves))
+    assert refused == []
+    times = {0.5: 0.5, 2.0: 2, 2.5: 2, 4.0: 4, 4.5: 4.5, 5.0: 5}
+    assert {t: x_of(tree, 'odom', 'base', T0 + int(t * SECOND)) for t in times} == times
+    assert [x_of(tree, 'map', 'base', T0 + int(t * SECOND)) for t in (3.0, 3.5)] == [9, 9]
+
+
+def test_static_link_after_a_moving_one_holds_at_all_times_and_moves_again():
+    tree, _, _ = feed(
+        ('/tf', [link('base', 'camera', 4, T0 + k * SECOND) for k in range(3)]),
+        ('/tf_static', [link('base', 'camera', 3, T0)]),
+    )
+    assert [x_of(tree, 'base', 'camera', T0 + k * SECOND) for k in (-9, 0, 1, 99)] == [3] * 4
+    tree, _, _ = feed(
+        ('/tf', [link('base', 'camera', k, T0 + k * SECOND) for k in (5, 7)]), tree=tree
+    )
+    assert x_of(tree, 'base', 'camera', T0 + 6 * SECOND) == 6
+    with pytest.raises(TransformError, match='known from'):
+        tree.lookup('base', 'camera', T0)
+
+
+@pytest.mark.parametrize('length', [2, 60, 400])
+def test_chains_of_any_length_are_composed(length):
+    links = [link(f'f{k}', f'f{k + 1}', 1) for k in range(length)]
+    tree, _, _ = feed(('/tf_static', links[::-1]))
+    assert x_of(tree, 'f0', f'f{length}') == length
+    assert x_of(tree, f'f{length}', 'f0') == -length
