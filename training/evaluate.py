@@ -32,13 +32,23 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from sam_ad_perception.core.console.command_line import CommandParser, describe_error
+from sam_ad_perception.core.console.command_line import (
+    CommandParser,
+    checked,
+    describe_error,
+    existing_file,
+    existing_folder,
+    whole_number,
+)
+from sam_ad_perception.core.console.outputs import new_file, new_folder
+from sam_ad_perception.core.console.suggestions import did_you_mean
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.core.routing.table import (
     RoutingTable,
     load_routing_table,
     save_routing_table,
 )
+from sam_ad_perception.modeling.devices import check_device
 from sam_ad_perception.modeling.runtimes.backends import BACKENDS, BackendConfig
 from sam_ad_perception.modeling.zoo.files import zoo_files
 from training.configuration.fault_cases import SELECTIONS
@@ -331,7 +341,11 @@ def main(argv: Sequence[str] | None = None, prog: str = 'python -m training.eval
                                                data.size, before[0].rows,
                                                classes=own_classes(data.space)))  # fmt: skip
     except (ValueError, OSError) as error:
-        parser.error(describe_error(error))
+        told = describe_error(error)
+        last = arguments.networks[-1]
+        if repr(last) in told and 'did you mean' not in told:
+            told += did_you_mean(last, dataset_names())
+        parser.error(told)
     follower = SequenceFollower(data.space) if arguments.consecutive else None
     results = evaluate(networks, data, plan, console, follower)
     damaged = sorted(set(getattr(data, 'damaged', ())))
@@ -374,13 +388,17 @@ def _make_parser(prog: str) -> argparse.ArgumentParser:
         nargs='?',
         help=f'{SIMULATED} where none is named, or one of {", ".join(dataset_names())}',
     )
-    parser.add_argument('--root', type=Path, help='folder of the data set')
+    parser.add_argument(
+        '--root', type=existing_folder('the folder of the data set'), help='folder of the data set'
+    )
     parser.add_argument('--split', default='val')
     parser.add_argument(
         '--label-space', default='', help='of recordings that do not say what their labels mean'
     )
     parser.add_argument(
-        '--calibration', type=Path, help='of recordings: transforms and cameras that they lack'
+        '--calibration',
+        type=existing_file('config/extrinsics.example.yaml shows what it holds'),
+        help='of recordings: transforms and cameras that they lack',
     )
     parser.add_argument('--partial', action='store_true', help='less than was published will do')
     parser.add_argument('--zoo', type=Path, help="default: that of a run, else the package's")
@@ -388,7 +406,9 @@ def _make_parser(prog: str) -> argparse.ArgumentParser:
         '--checkpoints', type=Path, help='default: those of the package, or beside --zoo'
     )
     parser.add_argument('--entry', default='', help='entry of weights that do not tell it')
-    parser.add_argument('--frames', type=int, default=0, help='simulated: in each condition')
+    parser.add_argument(
+        '--frames', type=whole_number(0), default=0, help='simulated: in each condition'
+    )
     parser.add_argument(
         '--conditions',
         type=lambda text: text.split(','),
@@ -404,14 +424,31 @@ def _make_parser(prog: str) -> argparse.ArgumentParser:
         action='store_true',
         help='the frames follow each other: tell also how steady the masks are',
     )
-    parser.add_argument('--router', type=Path, help='also measure a vehicle with this table')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument(
+        '--router',
+        type=existing_file('--routing writes one'),
+        help='also measure a vehicle with this table',
+    )
+    parser.add_argument(
+        '--device', default='cpu', type=checked(_device), help='cpu, cuda or cuda:N'
+    )
     parser.add_argument('--backend', default='torch', choices=BACKENDS, help='runs the networks')
-    parser.add_argument('--threads', type=int, default=0, help='with 1, latency is CPU time')
-    parser.add_argument('--source', type=Path, help='--out of a run on the training domain')
-    parser.add_argument('--out', type=Path, help='folder for page and figures')
-    parser.add_argument('--routing', type=Path, help='routing table to write, or to add to')
+    parser.add_argument(
+        '--threads', type=whole_number(0), default=0, help='with 1, latency is CPU time'
+    )
+    parser.add_argument(
+        '--source',
+        type=existing_folder('it is what --out wrote'),
+        help='--out of a run on the training domain',
+    )
+    parser.add_argument('--out', type=new_folder(), help='folder for page and figures')
+    parser.add_argument('--routing', type=new_file(), help='routing table to write, or to add to')
     return parser
+
+
+def _device(text: str) -> str:
+    check_device(text)
+    return text
 
 
 if __name__ == '__main__':

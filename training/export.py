@@ -25,6 +25,7 @@ from rich.console import Console
 from torch import Tensor
 
 from sam_ad_perception.core.console.command_line import CommandParser, describe_error
+from sam_ad_perception.core.console.outputs import new_folder
 from sam_ad_perception.core.label_files import label_space_values
 from sam_ad_perception.modeling.network import SegmentationNetwork
 from sam_ad_perception.modeling.runtimes.onnx_export import export_sensor_sets
@@ -196,7 +197,7 @@ def main(argv: Sequence[str] | None = None, prog: str = 'python -m training.expo
         raw=True,
     )
     parser.add_argument('network', help='entry of the zoo, folder of a run, or file of weights')
-    parser.add_argument('--out', type=Path, required=True, help='folder; is made')
+    parser.add_argument('--out', type=new_folder(), required=True, help='folder; is made')
     parser.add_argument('--name', default='', help='key of the new entry, default: the old one')
     parser.add_argument('--entry', default='', help='entry of weights that do not tell it')
     parser.add_argument('--zoo', type=Path, help="default: that of a run, else the package's")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sam_ad_perception.core.console.command_line import CommandParser
+from sam_ad_perception.core.console.command_line import CommandParser, whole_number
+from sam_ad_perception.core.console.outputs import new_folder
 from training.annotation.export import ExportOptions, ExportReport, export_labels
 from training.annotation.formats import FORMATS
 from training.annotation.picks import KEYS
@@ -40,12 +41,18 @@ def main(argv: list[str] | None = None, prog: str = 'python -m training.export_l
     )
     add = parser.add_argument
     add('bag', type=Path, help='what `sam_ad label` wrote')
-    add('--out', type=Path, required=True, help='folder to write; it must not exist')
+    add('--out', type=new_folder(), required=True, help='folder to write; it must not exist')
     add('--format', choices=FORMATS, default='masks', help='default: %(default)s')
-    add('--every', type=int, default=1, metavar='N', help='take every Nth frame of those that fit')
+    add(
+        '--every',
+        type=whole_number(1),
+        default=1,
+        metavar='N',
+        help='take every Nth frame of those that fit',
+    )
     add(
         '--least-confident',
-        type=int,
+        type=whole_number(0),
         default=0,
         metavar='N',
         help='of those, take the N most doubtful ones that are not corrected yet, spread in time '

@@ -23,8 +23,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sam_ad_perception.core.console.command_line import CommandParser, describe_error
-from sam_ad_perception.core.console.suggestions import did_you_mean
+from sam_ad_perception.core.console.command_line import (
+    CommandParser,
+    describe_error,
+    existing_file,
+    whole_number,
+)
+from sam_ad_perception.core.console.outputs import new_folder
+from sam_ad_perception.core.console.suggestions import did_you_mean, missing_path
 from sam_ad_perception.core.label_files import find_label_space
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from training.datasets.catalog import FOLDERS, RECORDINGS, dataset_names, layout_of, open_dataset
@@ -321,11 +327,19 @@ def main(argv: list[str] | None = None, prog: str = 'python -m training.prepare'
     )
     parser.add_argument('root', type=Path, nargs='?', help='the folder')
     parser.add_argument(
-        '--out', type=Path, default=Path('runs/prepare'), help='for index and picture: %(default)s'
+        '--out',
+        type=new_folder(),
+        default=Path('runs/prepare'),
+        help='for index and picture: %(default)s',
     )
-    parser.add_argument('--workers', type=int, default=2, help='threads that read: %(default)s')
     parser.add_argument(
-        '--frames', type=int, default=6, help='frames of each split in the picture: %(default)s'
+        '--workers', type=whole_number(1), default=2, help='threads that read: %(default)s'
+    )
+    parser.add_argument(
+        '--frames',
+        type=whole_number(0),
+        default=6,
+        help='frames of each split in the picture: %(default)s',
     )
     parser.add_argument(
         '--label-space', default='', help='of recordings that do not say what their labels mean'
@@ -336,7 +350,9 @@ def main(argv: list[str] | None = None, prog: str = 'python -m training.prepare'
         help='recordings without truth: look at the masks that a network gave them',
     )
     parser.add_argument(
-        '--calibration', type=Path, help='of recordings: transforms and cameras that they lack'
+        '--calibration',
+        type=existing_file('config/extrinsics.example.yaml shows what it holds'),
+        help='of recordings: transforms and cameras that they lack',
     )
     parser.add_argument(
         '--cache',
@@ -349,13 +365,19 @@ def main(argv: list[str] | None = None, prog: str = 'python -m training.prepare'
     source = Path(options.dataset).expanduser()
     if options.root is None and source.suffix in ('.yaml', '.yml'):
         options.dataset, options.root = FOLDERS, source
-    if options.dataset not in dataset_names() or options.root is None:
+        if not source.exists():
+            parser.error(missing_path(source))
+    if options.dataset in dataset_names() and options.root is None:
+        parser.error(f'{options.dataset} needs its folder, as in `{parser.examples[0]}`')
+    if options.dataset not in dataset_names():
         parser.error(
             f'dataset must be one of {", ".join(dataset_names())} with its folder, or the YAML '
             f'file of own data, got {options.dataset!r}'
             f'{did_you_mean(options.dataset, dataset_names())}'
         )
     options.root = options.root.expanduser()
+    if not options.root.exists():
+        parser.error(missing_path(options.root))
     try:
         report = check_folder(options.dataset, options.root, options, console)
     except DatasetError as error:

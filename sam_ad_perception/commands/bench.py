@@ -12,7 +12,6 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +35,7 @@ from sam_ad_perception.core.console.command_line import (
     names_of,
     whole_number,
 )
+from sam_ad_perception.core.console.outputs import new_file
 from sam_ad_perception.core.sensors import Modality, PointCloud, SensorBundle
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from sam_ad_perception.modeling.inference.segmenter import Segmenter
     from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
+    from sam_ad_perception.simulation.drives.configuration import DriveConfig
 
 WAYS = {
     'torch': ('torch', False),
@@ -55,6 +56,8 @@ WAYS = {
 }
 """`model.backend` and `model.half` of each way."""
 
+LEAST_SIZE = 16
+"""Pixels of the smallest side that can be simulated."""
 SAME = 0.99
 """Share of the pixels that must get the class of float32 torch for a way to be advised."""
 
@@ -93,12 +96,14 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from sam_ad_perception.nodes.segmentation.model_loading import check_model
+    from sam_ad_perception.simulation.drives.sample_frames import sample_frames
 
     console = Console()
     config = _read_config(options)
     check_model(config.model)
+    frames = _drive(options)
     with show_status(console, 'simulating frames'):
-        bundles = simulate_frames(options)
+        bundles = sample_frames(frames, options.frames, options.sensors, options.points)
     rows = list(measure(config, bundles, options, console))
     for table in make_tables(rows, f'{config.model.key}: {_describe(bundles[0])}'):
         print_table(console, table)
@@ -245,20 +250,18 @@ def measure_torch_mask(logits: Tensor, bundle: SensorBundle) -> float:
         return best_ms(decode, 5)[0]
 
 
-def simulate_frames(options: argparse.Namespace) -> list[SensorBundle]:
-    """Simulate frames of sensors as the command line has them."""
+def _drive(options: argparse.Namespace) -> DriveConfig:
+    """Describe a drive of sensors as the command line has them."""
     from sam_ad_perception.simulation.drives.drive import DriveConfig
-    from sam_ad_perception.simulation.drives.sample_frames import sample_frames
     from sam_ad_perception.simulation.sensors.rig import load_rig
 
-    config = DriveConfig(
+    return DriveConfig(
         duration_s=0.1 * options.frames + 1.0,
         size=options.size,
         thermal_size=options.thermal_size,
         event_size=options.event_size,
         rig=load_rig(options.rig) if options.rig else (),
     )
-    return sample_frames(config, options.frames, options.sensors, options.points)
 
 
 def make_tables(rows: Sequence[BenchRow], title: str) -> Iterator[Table]:
@@ -347,7 +350,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=existing_file('config/rig.example.yaml is one'),
         help='file of sensors, see config/rig.example.yaml',
     )
-    parser.add_argument('--json', type=Path, help='also write the figures here')
+    parser.add_argument('--json', type=new_file(), help='also write the figures here')
     return parser.parse_args(argv)
 
 
@@ -364,6 +367,10 @@ def _size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(
             f'expected HxW, for example 400x640, got {text!r}'
         ) from None
+    if min(height, width) < LEAST_SIZE:
+        raise argparse.ArgumentTypeError(
+            f'expected at least {LEAST_SIZE}x{LEAST_SIZE} pixels, got {text!r}'
+        )
     return height, width
 
 

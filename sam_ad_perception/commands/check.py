@@ -15,6 +15,7 @@ from sam_ad_perception.commands.options.topics import (
     check_bag,
 )
 from sam_ad_perception.core.console.command_line import CommandParser
+from sam_ad_perception.core.console.outputs import new_file, new_folder
 from sam_ad_perception.core.sensor_kinds import EVENTS
 
 if TYPE_CHECKING:
@@ -52,9 +53,6 @@ def main(argv: Sequence[str]) -> int:
             '--write makes a parameter file from the defaults, not from that of --params: give '
             'one of them'
         )
-    for folder in (options.out, options.write and options.write.parent):
-        if folder and folder.exists() and not folder.is_dir():
-            raise ValueError(f'{folder} is to be a folder, and is a file')
     console = Console()
     check = _check(options)
     findings = list_findings(check)
@@ -300,11 +298,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_params_option(parser)
     add_calibration_option(parser)
     parser.add_argument(
-        '--out', type=Path, metavar='DIR', help=f'write a page with pictures, DIR/{PAGE}'
+        '--out', type=new_folder(), metavar='DIR', help=f'write a page with pictures, DIR/{PAGE}'
     )
     parser.add_argument(
         '--write',
-        type=Path,
+        type=new_file(),
         metavar='FILE',
         help='write the parameters of the recording, for label --params and for launch files',
     )

@@ -18,6 +18,7 @@ from sam_ad_perception.core.console.command_line import (
     CommandParser,
     describe_error,
     existing_file,
+    existing_folder,
 )
 from sam_ad_perception.core.console.printable import escape_controls
 from sam_ad_perception.modeling.openmp import wait_passively
@@ -155,7 +156,7 @@ def weights(argv: Sequence[str]) -> int:
 
 def models(argv: Sequence[str]) -> int:
     """List the networks of the zoo: size, sensors, and whether their weights are there."""
-    from sam_ad_perception.commands.options.model import ZOO_ADVICE
+    from sam_ad_perception.commands.options.model import CHECKPOINT_ADVICE, ZOO_ADVICE
 
     parser = CommandParser(
         prog='sam_ad models',
@@ -165,7 +166,11 @@ def models(argv: Sequence[str]) -> int:
     parser.add_argument(
         '--zoo', type=existing_file(ZOO_ADVICE), help='zoo file, default: the one of the package'
     )
-    parser.add_argument('--checkpoint-dir', type=Path, help='folder of checkpoints')
+    parser.add_argument(
+        '--checkpoint-dir',
+        type=existing_folder(CHECKPOINT_ADVICE),
+        help='folder of checkpoints',
+    )
     options = parser.parse_args(argv)
     from rich.console import Console
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sam_ad_perception.commands.options.model import ZOO_ADVICE
-from sam_ad_perception.core.console.command_line import existing_file
+from sam_ad_perception.commands.options.model import CHECKPOINT_ADVICE, ZOO_ADVICE
+from sam_ad_perception.core.console.command_line import existing_file, existing_folder
 from sam_ad_perception.core.console.install_advice import install_advice
+from sam_ad_perception.core.console.outputs import new_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `sam_ad export` to its parser."""
     parser.add_argument('model', help='entry of the zoo')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the files')
+    parser.add_argument('--out', type=new_folder(), required=True, help='folder of the files')
     parser.add_argument(
         '--sensors',
         action='append',
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--zoo', type=existing_file(ZOO_ADVICE), help='zoo file, default: the one of the package'
     )
-    parser.add_argument('--checkpoints', type=Path, help='folder of checkpoints')
+    parser.add_argument(
+        '--checkpoints', type=existing_folder(CHECKPOINT_ADVICE), help='folder of checkpoints'
+    )
 
 
 def run(options: argparse.Namespace, zoo_path: Path, checkpoint_dir: Path) -> int:

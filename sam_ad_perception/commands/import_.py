@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from sam_ad_perception.bags.importing.plan import ImportReport, Progress
-from sam_ad_perception.core.console.command_line import CommandParser, whole_number
+from sam_ad_perception.core.console.command_line import CommandParser, number, whole_number
+from sam_ad_perception.core.console.outputs import new_folder, refuse_own_input
 from sam_ad_perception.core.console.suggestions import missing_path
 
 FORMATS = ('kitti', 'nuscenes', 'folder', 'rosbag1')
@@ -35,11 +37,18 @@ def main(argv: Sequence[str]) -> int:
 
     _check(options)
     console = Console(stderr=True)
-    with LineProgress(console=console) as bar:
+    with ExitStack() as stack:
+        bar = LineProgress(console=console)
         task = bar.add_task('writing messages', total=None)
-        report = run_import(
-            options, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        if console.is_terminal:
+            stack.enter_context(bar)
+
+        def show(done: int, total: int) -> None:
+            if not bar.live.is_started:  # in a log file a refusal is one line
+                stack.enter_context(bar)
+            bar.update(task, completed=done, total=total)
+
+        report = run_import(options, show)
     table = Table('topic', 'type', 'messages', title=str(options.out), title_justify='left')
     for topic, count in sorted(report.counts.items()):
         table.add_row(topic, report.types[topic], str(count))
@@ -98,6 +107,11 @@ def _check(options: argparse.Namespace) -> None:
     }
     if not options.source.exists():
         raise ValueError(missing_path(options.source))
+    if options.format != 'rosbag1' and not options.source.is_dir():
+        raise ValueError(f'{options.source} is a file, expected a folder of {options.format}')
+    if options.calibration and not options.calibration.is_file():
+        raise ValueError(missing_path(options.calibration))
+    refuse_own_input(options.out, options.source)
     if options.out.exists() and not options.overwrite:
         raise ValueError(f'{options.out} exists already (--overwrite replaces a bag)')
     for name, owner in belongs.items():
@@ -123,9 +137,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add('format', choices=FORMATS, help='format of the source')
     add('source', type=Path, help='folder, or .bag file')
-    add('--out', type=Path, required=True, help='folder of the recording')
+    add('--out', type=new_folder(), required=True, help='folder of the recording')
     add('--overwrite', action='store_true', help='replace a recording that is there')
-    add('--rate', type=float, help='kitti without stamps: frames per second, default: 10')
+    add(
+        '--rate', type=number(above=0), help='kitti without stamps: frames per second, default: 10'
+    )
     add('--scene', default='', help='nuscenes: name or token of the scene')
     add('--key-frames', action='store_true', help='nuscenes: no sweeps between the key frames')
     add('--calibration', type=Path, help='folder: YAML file, default: calibration.yaml in it')

@@ -30,8 +30,9 @@ from sam_ad_perception.commands.options.model import (
     override_model,
 )
 from sam_ad_perception.commands.options.topics import check_bag
-from sam_ad_perception.core.console.command_line import CommandParser, whole_number
+from sam_ad_perception.core.console.command_line import CommandParser, number, whole_number
 from sam_ad_perception.core.console.install_advice import install_advice
+from sam_ad_perception.core.console.outputs import new_file, new_folder, refuse_own_input
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,11 +61,16 @@ def main(argv: Sequence[str]) -> int:
     console = Console(stderr=True)
     bags = find_bags(options.bag, options.out) if options.bag.is_dir() else []
     alone = is_one_bag(options.bag, bags)
+    refuse_own_input(options.out, options.bag)
     if alone and options.out.exists() and not options.overwrite:
         raise ValueError(f'{options.out} exists already (--overwrite replaces a bag)')
     for name in ('report', 'rerun'):
         if not alone and getattr(options, name):
             raise ValueError(f'--{name} is of one recording, got the folder {options.bag}')
+    if options.rerun:
+        from sam_ad_perception.reporting.rerun_file import require_rerun
+
+        require_rerun()
     work = _read_work(options)
     check_model(work.config.model)
     if alone:
@@ -138,10 +144,6 @@ def _label_bag(options: argparse.Namespace, work: _Work, console: Console) -> in
     if options.check:
         print_brief_check(console, options.bag, views, work.options)
 
-    if options.rerun:
-        from sam_ad_perception.reporting.rerun_file import require_rerun
-
-        require_rerun()
     with show_status(console, 'loading the network'):
         from sam_ad_perception.nodes.segmentation.model_loading import make_segmenter
 
@@ -365,7 +367,10 @@ def _add_recording(parser: argparse.ArgumentParser) -> None:
         'bag', type=Path, help='folder, or .mcap, .db3 or (ROS 1) .bag file; or a folder of those'
     )
     parser.add_argument(
-        '--out', type=Path, required=True, help='folder of the labelled bag, or of all of them'
+        '--out',
+        type=new_folder(),
+        required=True,
+        help='folder of the labelled bag, or of all of them',
     )
     parser.add_argument(
         '--overwrite',
@@ -415,7 +420,7 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
         help='and threads of its network, default: 1',
     )
     fleet.add_argument(
-        '--gpus-per-worker', type=float, help='default: 1 with a --device cuda, else 0'
+        '--gpus-per-worker', type=number(low=0), help='default: 1 with a --device cuda, else 0'
     )
     fleet.add_argument(
         '--address',
@@ -436,7 +441,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f'--{name}', action=switch, default=True, help=text)
     parser.add_argument(
         '--rerun',
-        type=Path,
+        type=new_file('.rrd'),
         metavar='FILE.rrd',
         help='of one recording: also write masks, depth, points and status for the viewer rerun '
         '(pip install rerun-sdk)',

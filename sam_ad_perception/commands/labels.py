@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam_ad_perception.core.console.command_line import CommandParser
+from sam_ad_perception.core.console.outputs import new_folder
 from sam_ad_perception.core.console.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from sam_ad_perception.core.labels import LabelSpace
+
+DEFAULT_MODEL = 'mle_sam_demo'
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,24 +26,27 @@ def main(argv: Sequence[str]) -> int:
         'that another tool reads them from.',
         examples=('sam_ad labels --model mle_sam_demo', 'sam_ad labels --space cityscapes'),
     )
-    parser.add_argument(
-        '--model', default='mle_sam_demo', help='whose masks, default: %(default)s'
-    )
+    parser.add_argument('--model', help=f'whose masks, default: {DEFAULT_MODEL}')
     parser.add_argument('--space', help='a label space by name, instead of that of a model')
     parser.add_argument('--as', dest='form', choices=FORMS, help='the tool')
-    parser.add_argument('--out', type=Path, default=Path(), help='folder, default: this one')
+    parser.add_argument('--out', type=new_folder(), help='of --as: folder, default: this one')
     options = parser.parse_args(argv)
-    space = _find_space(options.model, options.space)
+    if options.model and options.space:
+        raise ValueError('--space is taken in place of that of a --model: give one of them')
+    if options.out and not options.form:
+        raise ValueError(f'--out is of --as, which names the tool: one of {", ".join(FORMS)}')
+    space = _find_space(options.model or DEFAULT_MODEL, options.space)
     if options.form is None:
         print(f'label space {space.name}')
         for each in space.classes:
             print(f'{each.id:4} {each.name:20} {"#{:02x}{:02x}{:02x}".format(*each.color)}')
         return 0
     files = write_labels(space, options.form)
-    options.out.mkdir(parents=True, exist_ok=True)
+    folder = options.out or Path()
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (options.out / name).write_text(content, encoding='utf-8')
-        print(options.out / name)
+        (folder / name).write_text(content, encoding='utf-8')
+        print(folder / name)
     return 0
 
 

@@ -11,7 +11,7 @@ from sam_ad_perception.bags.clock_offsets import OffsetOptions, SensorOffset, es
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import choose_topics
 from sam_ad_perception.commands.options.topics import add_topic_option, check_bag
-from sam_ad_perception.core.console.command_line import CommandParser
+from sam_ad_perception.core.console.command_line import CommandParser, number
 from sam_ad_perception.core.sensors import Modality
 
 if TYPE_CHECKING:
@@ -148,12 +148,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('bag', type=Path, help='folder, or .mcap, .db3 or (ROS 1) .bag file')
     add_topic_option(parser)
     standard = OffsetOptions()
-    for name, value, text in (
-        ('start', standard.start_s, 'seconds to pass over'),
-        ('duration', standard.duration_s, 'seconds to look at'),
-        ('max-offset', standard.max_offset_s, 'look for offsets up to so many seconds'),
-    ):
+    for name, value, kind, text in (
+        ('start', standard.start_s, number(low=0), 'seconds to pass over'),
+        ('duration', standard.duration_s, number(above=0), 'seconds to look at'),
+        ('max-offset', standard.max_offset_s, number(above=0),
+         'look for offsets up to so many seconds'),
+    ):  # fmt: skip
         parser.add_argument(
-            f'--{name}', type=float, default=value, help=f'{text}, default: %(default)s'
+            f'--{name}', type=kind, default=value, help=f'{text}, default: %(default)s'
         )
     return parser.parse_args(argv)

@@ -18,6 +18,7 @@ from sam_ad_perception.commands.options.topics import (
     check_bag,
 )
 from sam_ad_perception.core.console.command_line import CommandParser, existing_file
+from sam_ad_perception.core.console.outputs import new_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -304,7 +305,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         '--inputs', type=Path, metavar='BAG', help='the recording, where the bag has masks alone'
     )
-    parser.add_argument('--out', type=Path, metavar='DIR', help='default: beside the masks')
+    parser.add_argument(
+        '--out', type=new_folder(), metavar='DIR', help='default: beside the masks'
+    )
     add_topic_option(parser)
     add_calibration_option(parser)
     parser.add_argument(

@@ -23,6 +23,7 @@ from sam_ad_perception.commands.options.simulation import (
     read_folder,
 )
 from sam_ad_perception.core.console.command_line import CommandParser
+from sam_ad_perception.core.console.outputs import new_folder
 from sam_ad_perception.simulation.drives.configuration import DriveConfig
 from sam_ad_perception.simulation.drives.drive import Drive
 from sam_ad_perception.simulation.drives.gallery import write_gallery
@@ -148,7 +149,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             '--condition fog',
         ),
     )
-    parser.add_argument('out', type=Path, help='folder of the bag, or of the drives')
+    parser.add_argument('out', type=new_folder(), help='folder of the bag, or of the drives')
     add_arguments(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace bags at OUT')
     return parser.parse_args(argv)

@@ -27,7 +27,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import choose_topics, read_role, roles
-from sam_ad_perception.core.console.command_line import CommandParser, checked, describe_error
+from sam_ad_perception.core.console.command_line import (
+    CommandParser,
+    checked,
+    describe_error,
+    number,
+)
+from sam_ad_perception.core.console.outputs import new_file
 from sam_ad_perception.core.transaction import write_file
 from sam_ad_perception.nodes.replay.playback import Replay, ReplayError, ReplayOptions
 from sam_ad_perception.nodes.replay.schedule import Plan, parse_drop, plan_routes
@@ -231,7 +237,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('bag', type=Path, help='folder, or .mcap, .db3 or (ROS 1) .bag file')
-    add('--rate', type=_positive, default=1.0, help='times real time, default: %(default)s')
+    add('--rate', type=number(above=0), default=1.0, help='times real time, default: %(default)s')
     add('--loop', action='store_true', help='start again at the end, until stopped')
     add(
         '--drop', type=checked(parse_drop), action='append', default=[],
@@ -243,39 +249,22 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         '--topic', type=checked(read_role), action='append', default=[], metavar='ROLE:=NAME',
         help=f'take NAME as ROLE, one of {", ".join(roles())}; without NAME: leave ROLE out',
     )  # fmt: skip
-    add('--start', type=_not_negative, default=0.0, help='skip so many seconds of the bag')
-    add('--duration', type=_positive, help='publish only so many seconds of the bag')
+    add('--start', type=number(low=0), default=0.0, help='skip so many seconds of the bag')
+    add('--duration', type=number(above=0), help='publish only so many seconds of the bag')
     add(
-        '--wait', type=_not_negative, default=60.0,
+        '--wait', type=number(low=0), default=60.0,
         help='longest wait for the nodes, seconds; 0 for none; default: %(default)s',
     )  # fmt: skip
     add(
-        '--timeout', type=_positive, default=30.0,
+        '--timeout', type=number(above=0), default=30.0,
         help='longest wait for an answer in lockstep, seconds; default: %(default)s',
     )  # fmt: skip
     add(
-        '--deadline', type=_not_negative,
+        '--deadline', type=number(low=0),
         help="the node's deadline in seconds; by default the node is asked",
     )  # fmt: skip
-    add('--json', type=Path, metavar='FILE', help='write the summary as JSON, too')
+    add('--json', type=new_file(), metavar='FILE', help='write the summary as JSON, too')
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> float:
-    value = _not_negative(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f'expected a number above 0, got {text!r}')
-    return value
-
-
-def _not_negative(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float('inf'):
-        raise argparse.ArgumentTypeError(f'expected a number from 0, got {text!r}')
-    return value
 
 
 if __name__ == '__main__':

@@ -68,7 +68,7 @@ WRONG = [
     ('simulate x --fault camera:balck:1:2', "got 'balck', did you mean 'black'?"),
     ('simulate x --fault camra:black:1:2', "got 'camra', did you mean 'camera'?"),
     ('simulate x --fault camera:black', 'a fault is SENSOR:KIND:START:END'),
-    ('simulate x --duration 0', 'duration_s must be positive, got 0.0'),
+    ('simulate x --duration 0', "--duration: expected a number above 0, got '0'"),
     ('simulate x --rig none.yaml', '--rig: none.yaml does not exist: config/rig.example.yaml'),
     # networks
     ('models --zoo none.yaml', 'none.yaml does not exist: leave --zoo out'),
@@ -102,16 +102,91 @@ WRONG = [
     ('evaluate mle_sam_dmeo', "did you mean 'mle_sam_demo'?"),
     ('export-labels drive --out x --format vco', "did you mean 'voc'?"),
     ('import-labels drive notes', 'does not say what its masks mean .*: give --label-space'),
+    # places of results: told before anything is read
+    ('label drive --out readme.txt', '--out: readme.txt is a file, expected a folder or nothing'),
+    ('label drive --out readme.txt/x', '--out: readme.txt/x cannot be made, for readme.txt is a'),
+    ('label drive --out /proc/x', '--out: nothing can be written in /proc'),
+    ('label drive --out drive --overwrite', '--out is drive itself: .* a folder of their own'),
+    ('label drive --out x --rerun x.rdr', '--rerun: x.rdr must end in .rrd'),
+    ('report drive --out readme.txt', '--out: readme.txt is a file'),
+    ('check drive --write notes', '--write: notes is a folder, expected a file or nothing'),
+    ('check drive --out readme.txt', '--out: readme.txt is a file'),
+    ('simulate readme.txt/x', 'out: readme.txt/x cannot be made, for readme.txt is a file'),
+    ('simulate x --gallery x.gif', '--gallery: x.gif must end in .png or .jpg'),
+    ('bench --json notes', '--json: notes is a folder'),
+    ('labels --as nav2 --out readme.txt', '--out: readme.txt is a file'),
+    ('weights sam_vit_b --folder readme.txt', '--folder: readme.txt is a file'),
+    ('demo --out notes/..', 'notes/.. holds files that are not of a demo: give a folder of its'),
+    ('prepare camvid notes --out readme.txt', '--out: readme.txt is a file'),
+    ('evaluate mle_sam_demo --out readme.txt', '--out: readme.txt is a file'),
+    ('evaluate mle_sam_demo --routing notes', '--routing: notes is a folder'),
+    # numbers out of range, and words for numbers
+    ('simulate x --duration ten', "--duration: expected a number above 0, got 'ten'"),
+    ('simulate x --duration nan', "--duration: expected a number above 0, got 'nan'"),
+    ('simulate x --seed -1', "--seed: expected a whole number from 0 on, got '-1'"),
+    ('simulate x --drives 3', '--drives is of --format folder, got --format bag'),
+    ('simulate x --format folder --drives 2 --val 3', '--val must be less than --drives, got 3'),
+    ('simulate x --fault camera:black:50:60', 'must begin within the drive, from 0 to 10 s after'),
+    ('simulate x --fault camera:black:-1:2', 'must begin within the drive'),
+    ('offsets drive --start -1', "--start: expected a number from 0 on, got '-1'"),
+    ('offsets drive --duration 0', "--duration: expected a number above 0, got '0'"),
+    ('offsets drive --max-offset x', "--max-offset: expected a number above 0, got 'x'"),
+    ('doctor --seconds -1', "--seconds: expected a number from 0 on, got '-1'"),
+    ('import kitti notes --out x --rate 0', "--rate: expected a number above 0, got '0'"),
+    ('bench --size 0x0', "--size: expected at least 16x16 pixels, got '0x0'"),
+    ('bench --sensors camera,camera', "expected each name once, got 'camera' 2 times"),
+    ('demo --seed -1 --out x', "--seed: expected a whole number from 0 on, got '-1'"),
+    ('prepare camvid notes --workers 0', "expected a whole number from 1 on, got '0'"),
+    ('evaluate mle_sam_demo --frames -1', "expected a whole number from 0 on, got '-1'"),
+    ('export-labels drive --out x --every 0', "expected a whole number from 1 on, got '0'"),
+    # files of another kind, and what is not there
+    ('label readme.txt --out x', 'readme.txt is not a bag: expected a folder, or one of'),
+    (
+        'label broken.mcap --out x',
+        "broken.mcap cannot be read: it begins with b'hello.*', which is not MCAP",
+    ),
+    ('label nothing --out x', 'nothing holds no message'),
+    ('label drive notes --out x', 'nothing is known of the argument notes, as in `sam_ad label'),
+    ('label drive --out x --zoo notes', '--zoo: notes is a folder, expected a file'),
+    ('label drive --out x --view front:=/cam/x', r"to be /cam/x, but the bag has only \['/cam"),
+    ('check notes', 'notes is not a bag: it holds no file of'),
+    ('check drive --calibration vehicle.yaml', "the unknown field '/\\*\\*', known are cameras"),
+    ('report notes', 'notes is not a bag'),
+    ('doctor readme.txt', 'readme.txt is not a bag'),
+    ('models --checkpoint-dir nowhere', '--checkpoint-dir: nowhere does not exist'),
+    ('models --zoo readme.txt', 'readme.txt must hold exactly one key, `models`'),
+    ('models mle_sam_demo', 'nothing is known of the argument mle_sam_demo, as in `sam_ad models'),
+    ('labels --out x', '--out is of --as, which names the tool: one of hydra, nav2'),
+    ('labels --space cityscapes --model mle_sam_demo', 'give one of them'),
+    ('bench --rig vehicle.yaml', 'vehicle.yaml must hold `<sensor>: ros__parameters'),
+    ('import kitti readme.txt --out x', 'readme.txt is a file, expected a folder of kitti'),
+    ('import kitti notes --out x', 'notes holds neither image_0'),
+    ('import folder notes --out x --calibration none.yaml', 'none.yaml does not exist'),
+    ('export mle_sam_demo --out x --checkpoints nowhere', '--checkpoints: nowhere does not exist'),
+    ('completion --shell bash', 'there is no option --shell, only --help'),
+    ('prepare camvid', 'camvid needs its folder, as in `sam_ad prepare mfnet data/mfnet`'),
+    ('prepare none.yaml', 'none.yaml does not exist'),
+    ('prepare camvid nots', "nots does not exist, did you mean 'notes'?"),
+    ('train notes', 'notes is a folder, expected a file'),
+    ('evaluate mle_sam_demo cityscape', "did you mean 'cityscapes'?"),
+    ('evaluate mle_sam_demo --device gpu', "must be cpu, cuda or cuda:N, got 'gpu', did you mean"),
+    ('evaluate mle_sam_demo --router none.yaml', 'none.yaml does not exist: --routing writes one'),
+    ('export-labels notes --out x', 'notes is not a bag'),
+    ('import-labels driv notes', "driv does not exist, did you mean 'drive'?"),
 ]
 
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of a user: a recording, a folder of notes, a parameter file with a slip."""
+    """A folder of a user: two recordings, notes, a text, a parameter file with a slip."""
     folder = tmp_path_factory.mktemp('user')
     (folder / 'notes').mkdir()
     text = '/**:\n  ros__parameters:\n    model:\n      devise: cpu\n'
     (folder / 'vehicle.yaml').write_text(text)
+    (folder / 'readme.txt').write_text('hello\n')
+    (folder / 'broken.mcap').write_text('hello\n' * 9)
+    with BagWriter(folder / 'nothing') as writer:
+        writer.add_topic('/camera/image_rect', 'sensor_msgs/msg/Image')
     with BagWriter(folder / 'drive') as writer:
         writer.add_topic('/camera/image_rect', 'sensor_msgs/msg/Image')
         pixels = np.zeros((8, 8, 3), np.uint8)
@@ -155,7 +230,7 @@ def test_a_wrong_call_is_one_line_that_says_what_to_do(
 
 
 def test_there_are_enough_of_them_and_each_command_has_one() -> None:
-    assert len(WRONG) >= 35
+    assert len(WRONG) >= 100
     called = {call.split()[0] for call, _ in WRONG if call}
     assert set(cli.COMMANDS) - called <= {'replay'}  # it needs rclpy; see below
 
@@ -166,6 +241,10 @@ def test_there_are_enough_of_them_and_each_command_has_one() -> None:
         ('replay driv', "driv does not exist, did you mean 'drive'?"),
         ('replay drive --drop lidr@5-8', "got 'lidr', did you mean 'lidar'?"),
         ('replay drive --topic lidr:=/x', "unknown role 'lidr', .*, did you mean 'lidar'?"),
+        ('replay drive --rate 0', "--rate: expected a number above 0, got '0'"),
+        ('replay drive --start x', "--start: expected a number from 0 on, got 'x'"),
+        ('replay drive --json notes', '--json: notes is a folder'),
+        ('replay notes', 'notes is not a bag'),
     ],
 )
 def test_a_wrong_replay_is_one_line_too(
@@ -183,12 +262,21 @@ def test_a_gpu_that_is_not_there_is_told_before_the_recording_is_read(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     torch = pytest.importorskip('torch')
+    pytest.importorskip('lightning')
     monkeypatch.chdir(place)
-    calls = ['label drive --out x --device cuda', 'bench --device cuda:0']
+    calls = [
+        'label drive --out x --device cuda',
+        'bench --device cuda:0',
+        'evaluate mle_sam_demo --device cuda',
+    ]
     if torch.cuda.is_available():
         calls = [f'label drive --out x --device cuda:{torch.cuda.device_count()}']
     for call in calls:
-        assert cli.main(call.split()) == 2
+        try:
+            code = cli.main(call.split())
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        assert code == 2
         told = capfd.readouterr()
         assert re.search('needs an NVIDIA GPU .* take --device cpu|is not there', told.err)
         assert told.err.count('\n') == 1

@@ -23,13 +23,17 @@ from rich.console import Console
 from sam_ad_perception.commands.demo.nodes import drive_nodes, lacking_ros, run_command
 from sam_ad_perception.commands.demo.plan import DemoPlan, measured_networks, routing_table
 from sam_ad_perception.commands.display.progress import LineProgress
-from sam_ad_perception.core.console.command_line import CommandParser, whole_number
+from sam_ad_perception.core.console.command_line import CommandParser, number, whole_number
+from sam_ad_perception.core.console.outputs import new_folder
 from sam_ad_perception.reporting.run_rates import RunRate, say_rate
 
 if TYPE_CHECKING:
     from sam_ad_perception.core.metrics import ConfusionMatrix
     from sam_ad_perception.modeling.inference.segmenter import Segmenter
     from sam_ad_perception.simulation.drives.configuration import DriveConfig
+
+MARK = '.sam_ad_demo'
+"""Says that a folder is a demo's, which the next one may remove."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,9 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = _parse(argv)
     console = Console()
     begin = time.monotonic()
-    if plan.drive.exists():
-        shutil.rmtree(plan.out)
-    plan.out.mkdir(parents=True, exist_ok=True)
+    _clear(plan.out)
     lacking = lacking_ros()
     if lacking:
         console.print(
@@ -81,16 +83,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _clear(out: Path) -> None:
+    """Make the folder of a demo, and remove what an earlier demo left there and nothing else."""
+    mark = out / MARK
+    if mark.exists():
+        shutil.rmtree(out)
+    elif out.exists() and any(out.iterdir()):
+        raise ValueError(
+            f'--out: {out} holds files that are not of a demo: give a folder of its own, or '
+            'remove it'
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    mark.write_text('Written by sam_ad demo; the next demo replaces this folder.\n')
+
+
 def _parse(argv: Sequence[str] | None) -> DemoPlan:
     parser = CommandParser(
         prog='sam_ad demo',
         description=__doc__,
         examples=('sam_ad demo', 'sam_ad demo --out tour --model mle_sam_fast --threads 4'),
     )
-    parser.add_argument('--out', type=Path, default=Path('demo_output'), help='folder to write')
-    parser.add_argument('--seed', type=int, default=DemoPlan.seed, help='of the simulated drive')
     parser.add_argument(
-        '--duration', type=float, default=DemoPlan.duration_s, help='of the drive, seconds'
+        '--out', type=new_folder(), default=Path('demo_output'), help='folder to write'
+    )
+    parser.add_argument(
+        '--seed', type=whole_number(0), default=DemoPlan.seed, help='of the simulated drive'
+    )
+    parser.add_argument(
+        '--duration',
+        type=number(above=0),
+        default=DemoPlan.duration_s,
+        help='of the drive, seconds',
     )
     parser.add_argument(
         '--model',

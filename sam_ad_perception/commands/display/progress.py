@@ -56,7 +56,10 @@ class LineProgress(Progress):
         if self._teller is not None:
             self._teller.join()
             self._teller = None
-        super().stop()
+        if self.live.transient:
+            self.live.stop()  # rich would leave an empty line in a log file
+        else:
+            super().stop()
 
     def _tell(self) -> None:
         begin = time.monotonic()

@@ -17,7 +17,7 @@ from sam_ad_perception.commands.doctor.findings import (
     run_checks,
 )
 from sam_ad_perception.commands.options.model import ZOO_ADVICE
-from sam_ad_perception.core.console.command_line import CommandParser, existing_file
+from sam_ad_perception.core.console.command_line import CommandParser, existing_file, number
 from sam_ad_perception.core.console.suggestions import missing_path
 from sam_ad_perception.nodes.ros.environment import prepare_environment
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--namespace', default='', help='of the sensor topics, for example /front')
     parser.add_argument(
         '--seconds',
-        type=float,
+        type=number(low=0),
         default=3.0,
         help='listen so long to the topics; 0 leaves them out',
     )
@@ -65,6 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for bag in bags:
         if not Path(bag).exists():
             parser.error(f'expected TOPIC:=NAME or a recording, got {bag!r}: {missing_path(bag)}')
+    if bags:
+        from sam_ad_perception.bags.containers.folder import find_files
+
+        for bag in bags:
+            find_files(Path(bag))
     renamed = dict(_remapping(parser, text) for text in options.remappings if text not in bags)
     prepare_environment()
     from sam_ad_perception.commands.doctor.machine import system_checks

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sam_ad_perception.nodes.ros.configuration import ModelConfig
 
 PARAMS_ADVICE = 'sam_ad check BAG --write FILE makes one'
+CHECKPOINT_ADVICE = 'it holds the files that `sam_ad models` names'
 ZOO_ADVICE = 'leave --zoo out for the one of the package'
 
 
@@ -27,7 +28,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--zoo', type=existing_file(ZOO_ADVICE), help='zoo file')
     parser.add_argument(
         '--checkpoints',
-        type=existing_folder('it holds the files that `sam_ad models` names'),
+        type=existing_folder(CHECKPOINT_ADVICE),
         help='folder of checkpoints',
     )
     parser.add_argument('--device', help='cpu, cuda or cuda:N')

@@ -6,9 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
-from sam_ad_perception.core.console.command_line import existing_file, whole_number
+from sam_ad_perception.core.console.command_line import existing_file, number, whole_number
+from sam_ad_perception.core.console.outputs import new_file
 from sam_ad_perception.simulation.drives.configuration import DriveConfig
-from sam_ad_perception.simulation.drives.gallery import check_suffix
+from sam_ad_perception.simulation.drives.gallery import SUFFIXES
 from sam_ad_perception.simulation.drives.render_pool import EXTRA_TRUTH
 from sam_ad_perception.simulation.faults.effects import KINDS, parse_fault
 from sam_ad_perception.simulation.sensors.rig import load_rig
@@ -16,6 +17,8 @@ from sam_ad_perception.simulation.street.scene import SCENES, STREET
 from sam_ad_perception.simulation.weather.conditions import CONDITIONS, Schedule
 
 BAG, FOLDER = 'bag', 'folder'
+DRIVES = 10
+"""So many go into a folder where nobody says."""
 _WORTH_PROCESSES_S = 3.0
 """Shorter drives are done before further processes have started."""
 
@@ -32,13 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_drive(parser)
     parser.add_argument(
         '--drives',
-        type=int,
-        default=10,
+        type=whole_number(1),
         help='of a folder: one each of the seeds from --seed on, with the conditions in turn; '
-        'default: %(default)s',
+        f'default: {DRIVES}',
     )
     parser.add_argument(
-        '--val', type=int, default=0, help='of a folder: the last ones go into val/, default: 0'
+        '--val', type=whole_number(0), help='of a folder: the last ones go into val/, default: 0'
     )
     parser.add_argument(
         '--rig',
@@ -57,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--gallery',
-        type=Path,
+        type=new_file(*SUFFIXES),
         metavar='FILE',
         help='also draw this street in every condition and with every fault, as .png or .jpg',
     )
@@ -70,9 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_drive(parser: argparse.ArgumentParser) -> None:
     """Adds what happens on a drive."""
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    parser.add_argument('--seed', type=whole_number(0), default=0, help='default: %(default)s')
     parser.add_argument(
-        '--duration', type=float, default=10.0, help='seconds, default: %(default)s'
+        '--duration', type=number(above=0), default=10.0, help='seconds, default: %(default)s'
     )
     parser.add_argument(
         '--scene', choices=SCENES, default=STREET, help='street, default: %(default)s'
@@ -108,6 +110,9 @@ def read_config(options: argparse.Namespace) -> DriveConfig:
         ValueError: A value is refused.
         OSError: The rig cannot be read.
     """
+    for name in ('drives', 'val'):
+        if getattr(options, name) is not None:
+            raise ValueError(f'--{name} is of --format {FOLDER}, got --format {options.format}')
     conditions = tuple(_read_condition(text) for text in options.condition or ['day'])
     return _make_config(options, options.seed, conditions)
 
@@ -125,15 +130,14 @@ def read_folder(options: argparse.Namespace) -> dict[Path, DriveConfig]:
         ValueError: A value is refused.
         OSError: The rig cannot be read.
     """
-    if not 0 <= options.val < options.drives:
-        raise ValueError(
-            f'val must be 0 or more and less than drives, got {options.val} of {options.drives}'
-        )
+    count, val = options.drives or DRIVES, options.val or 0
+    if val >= count:
+        raise ValueError(f'--val must be less than --drives, got {val} of {count}')
     names = options.condition or ['day']
     drives = {}
-    for number in range(options.drives):
-        seed, name = options.seed + number, names[number % len(names)]
-        split = 'val' if number >= options.drives - options.val else 'train'
+    for index in range(count):
+        seed, name = options.seed + index, names[index % len(names)]
+        split = 'val' if index >= count - val else 'train'
         place = Path(split, f'seed_{seed}_{name.replace("+", "_")}')
         drives[place] = _make_config(options, seed, ((0.0, name),))
     return drives
@@ -149,14 +153,19 @@ def count_workers(options: argparse.Namespace) -> int:
 
 
 def _make_config(options: argparse.Namespace, seed: int, conditions: Schedule) -> DriveConfig:
-    if options.gallery:
-        check_suffix(options.gallery)
+    faults = tuple(parse_fault(text) for text in options.fault)
+    for fault, text in zip(faults, options.fault, strict=True):
+        if not 0 <= fault.start_s < options.duration:
+            raise ValueError(
+                f'--fault must begin within the drive, from 0 to {options.duration:g} s after '
+                f'its start, got {text!r}'
+            )
     return DriveConfig(
         seed=seed,
         duration_s=options.duration,
         scene=options.scene,
         conditions=conditions,
-        faults=tuple(parse_fault(text) for text in options.fault),
+        faults=faults,
         rig=load_rig(options.rig) if options.rig else (),
     )
 

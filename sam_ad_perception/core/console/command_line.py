@@ -1,12 +1,13 @@
 """The command line of every command: errors of one sentence that say what was meant, examples.
 
-`CommandParser` is argparse's parser with those; `checked`, `existing_file` and `whole_number` read
-values and refuse them in words.
+`CommandParser` is argparse's parser with those; `checked`, `existing_file`, `whole_number` and
+`number` read values and refuse them in words.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,11 @@ from sam_ad_perception.core.console.suggestions import did_you_mean, missing_pat
 T = TypeVar('T')
 _EXAMPLE = 'example'
 _PREFIX = re.compile(r'^argument ([^:]+): ', re.DOTALL)
+_NUMBER = re.compile(r"invalid (int|float) value: ('.*')$", re.DOTALL)
+_KINDS = {'int': 'a whole number', 'float': 'a number'}
+_SURE = 0.7
+"""Share of the letters that an option has in common with the one that was meant."""
+_SPARE = 'unrecognized arguments: '
 
 
 class ExampleFormatter(argparse.HelpFormatter):
@@ -73,6 +79,10 @@ class CommandParser(argparse.ArgumentParser):
             message: As argparse words it.
         """
         text = _PREFIX.sub(r'\1: ', message)
+        text = _NUMBER.sub(lambda m: f'expected {_KINDS[m[1]]}, got {m[2]}', text)
+        if text.startswith(_SPARE):
+            text = f'nothing is known of the argument {text.removeprefix(_SPARE)}'
+            text += f', as in `{self.examples[0]}`' if self.examples else ''
         if 'are required' in text and self.examples:
             text += f', as in `{self.examples[0]}`'
         self.exit(2, f'{self.prog}: {text}\n')
@@ -97,7 +107,8 @@ class CommandParser(argparse.ArgumentParser):
                 continue  # argparse takes the beginning of an option's name for it
             options = ', '.join(each for each in known if each.startswith('--'))
             self.error(
-                f'there is no option {name}' + (did_you_mean(name, known) or f', only {options}')
+                f'there is no option {name}'
+                + (did_you_mean(name, known, _SURE) or f', only {options}')
             )
 
 
@@ -179,6 +190,32 @@ def whole_number(low: int) -> Callable[[str], int]:
     return checked(read)
 
 
+def number(*, above: float | None = None, low: float | None = None) -> Callable[[str], float]:
+    """Take a number within its range; `nan` is none, infinity is out of range.
+
+    Args:
+        above: It must be more than that; None for no such limit.
+        low: The lowest; None for no such limit.
+
+    Returns:
+        A `type` for `add_argument`.
+    """
+    wanted = 'a number' + (f' above {above:g}' if above is not None else '')
+    wanted += f' from {low:g} on' if low is not None else ''
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f'expected {wanted}, got {text!r}') from None
+        small = (above is not None and value <= above) or (low is not None and value < low)
+        if small or not math.isfinite(value):
+            raise ValueError(f'expected {wanted}, got {text!r}')
+        return value
+
+    return checked(read)
+
+
 def names_of(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
     """Take names that are separated by commas.
 
@@ -197,6 +234,10 @@ def names_of(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
                 raise ValueError(
                     f'{name!r} is none of {", ".join(listed)}{did_you_mean(name, listed)}'
                 )
+            if names.count(name) > 1:
+                raise ValueError(
+                    f'expected each name once, got {name!r} {names.count(name)} times'
+                )
         return names
 
     return checked(read)
@@ -211,6 +252,8 @@ def describe_error(err: BaseException) -> str:
     Returns:
         Its sentence.
     """
+    if isinstance(err, IsADirectoryError) and err.filename is not None:
+        return f'{err.filename} is a folder, expected a file'
     if isinstance(err, FileNotFoundError) and err.filename is not None and err.errno is not None:
         return missing_path(str(err.filename))
     if isinstance(err, OSError) and err.filename is not None and err.strerror:

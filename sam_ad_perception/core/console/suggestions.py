@@ -74,4 +74,4 @@ def missing_path(path: str | Path) -> str:
 
 
 def _plain(name: str) -> str:
-    return name.casefold().replace('-', '_')
+    return name.casefold().lstrip('-').replace('-', '_')

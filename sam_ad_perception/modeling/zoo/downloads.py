@@ -27,6 +27,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from sam_ad_perception.core.console.outputs import new_folder
 from sam_ad_perception.modeling.zoo.checkpoints import CheckpointError, check_digest
 
 CHUNK = 1 << 20
@@ -299,7 +300,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--folder',
-        type=Path,
+        type=new_folder(),
         default=Path(os.environ.get('SAM_AD_CHECKPOINTS', 'models/checkpoints')),
         help='checkpoint folder, made if absent (default: $SAM_AD_CHECKPOINTS, else %(default)s)',
     )

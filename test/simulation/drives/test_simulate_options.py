@@ -59,9 +59,8 @@ def test_a_folder_has_a_drive_per_seed_with_the_conditions_in_turn() -> None:
     assert [config.seed for config in drives.values()] == [7, 8, 9, 10]
     assert [config.schedule[0][1] for config in drives.values()] == ['day', 'night+rain'] * 2
     assert {config.scene for config in drives.values()} == {'full'}
-    for wrong in (('--drives', '3', '--val', '3'), ('--drives', '0'), ('--val', '-1')):
-        with pytest.raises(ValueError, match='val must be'):
-            read_folder(parse(*wrong))
+    with pytest.raises(ValueError, match='val must be less than --drives, got 3 of 3'):
+        read_folder(parse('--drives', '3', '--val', '3'))
     with pytest.raises(ValueError, match='2:night'):
         read_folder(parse('--condition', '2:night'))
 
@@ -80,6 +79,8 @@ def test_short_drives_start_no_processes() -> None:
         (('--condition', '3:night', '--condition', '1:day'), 'ascend'),
         (('--fault', 'camera:black'), 'SENSOR:KIND'),
         (('--fault', 'radar:black:0:1'), 'radar'),
+        (('--fault', 'camera:black:10:12'), 'must begin within the drive'),
+        (('--val', '1'), '--val is of --format folder'),
     ],
 )
 def test_nonsense_is_refused_in_words(words: tuple[str, ...], said: str) -> None:
