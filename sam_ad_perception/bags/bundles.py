@@ -149,6 +149,7 @@ class BagFeed:
     def finish(self) -> list[Due]:
         """Give out what waits: the recording, or a part of it, is read."""
         rest = self._refused.among(self._checked(self.bundler.flush()), to_the_end=True)
+        self._count_events()  # those after the last frame, too
         return [Due(each, self.delay_ns) for each in rest]
 
     def read_geometry(self, message: BagMessage) -> None:
@@ -260,10 +261,14 @@ class BagFeed:
         order = self.times.keys[topic].tobytes(), self.times.parts[topic].tobytes()
         return self._decoder.event_decoder((topic, part, hash(order)))
 
+    def _count_events(self) -> None:
+        if Modality.EVENT in self._data.values():
+            self.checks.count_events(self.bundler.counters, self.bundler.event_size)
+
     def _checked(self, results: list[BundleResult]) -> list[BundleResult]:
         """Take out of bundles what cannot be right."""
-        if results and Modality.EVENT in self._data.values():
-            self.checks.count_events(self.bundler.counters)
+        if results:
+            self._count_events()
         return [
             self.checks.check_bundle(each) if isinstance(each, SensorBundle) else each
             for each in results

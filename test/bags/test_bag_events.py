@@ -152,3 +152,43 @@ def test_a_picture_of_any_name_can_be_said_to_be_the_event_camera():
     mapping = guess_topics(listed, {'event': '/a'})
     assert mapping.sensors[Modality.EVENT].data == '/a'
     assert mapping.sensors[Modality.CAMERA].data == '/b'
+
+
+def test_share_of_events_beyond_the_named_size_is_of_the_whole_recording(tmp_path, rng):
+    """Packets name a region of interest, events keep the coordinates of the sensor."""
+    part, outside, total = (24, 32), 0, 0
+    with BagWriter(tmp_path / 'bag') as writer:
+        for name, what in {
+            '/events': PACKET,
+            '/camera/image_rect': IMAGE,
+            '/camera/camera_info': 'sensor_msgs/msg/CameraInfo',
+            '/events/camera_info': 'sensor_msgs/msg/CameraInfo',
+        }.items():
+            writer.add_topic(name, what)
+        for k in range(14):
+            stamp = START + k * 100 * MS
+            drawn = draw_events(rng, stamp)
+            if k > 10:  # behind the last image all lie outside
+                drawn.x[:] = 40
+            outside += int(((drawn.x >= part[1]) | (drawn.y >= part[0])).sum())
+            total += len(drawn.x)
+            packet = event_message(writer.types, PACKET, drawn, stamp)
+            packet.height, packet.width = part
+            writer.write('/events', packet, stamp)
+            if k > 10:
+                continue
+            info = cv.camera_to_message(writer.types, CAMERA, stamp)
+            info.header.frame_id = 'camera'
+            writer.write('/camera/camera_info', info, stamp)
+            writer.write('/events/camera_info', info, stamp)
+            grey = rng.integers(0, 255, SIZE, dtype=np.uint8)
+            image = cv.array_to_image(writer.types, grey, 'mono8', stamp, 'camera')
+            writer.write('/camera/image_rect', image, stamp)
+    with BagReader(tmp_path / 'bag') as reader:
+        feed = BagFeed(reader, guess_topics(reader.topics))
+        results = [each for _, due in feed.read() for each in due]
+    (found,) = [f.finding for f in feed.checks.findings() if f.finding.code == 'events.outside']
+    share = outside / total
+    assert found.figure == pytest.approx(share)
+    assert f'{100 * share:.0f} % of its events lie outside the 32x24' in found.text
+    assert Modality.EVENT in results[-1].missing

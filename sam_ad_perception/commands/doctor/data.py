@@ -64,7 +64,8 @@ class DataCheck:
     def _take(self, results: Sequence[BundleResult]) -> None:
         checks = self._inputs.checks
         if results:
-            checks.count_events(self._inputs.bundler.counters)
+            bundler = self._inputs.bundler
+            checks.count_events(bundler.counters, bundler.event_size)
         for each in results:
             if isinstance(each, SensorBundle):
                 checks.check_bundle(decode_lazy(each))

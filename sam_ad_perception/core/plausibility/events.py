@@ -10,12 +10,15 @@ from sam_ad_perception.core.sensors import Modality
 _OUTSIDE_SHARE, _OUTSIDE_NOTE, _OUTSIDE_EVENTS = 0.05, 0.005, 1000
 
 
-def check_events(counters: Mapping[str, int]) -> list[Finding] | None:
+def check_events(
+    counters: Mapping[str, int], size: tuple[int, int] | None = None
+) -> list[Finding] | None:
     """Look at what became of the events so far.
 
     Args:
         counters: `Bundler.counters`: `event.events`, `event.dropped_events`,
             `event.unsorted_packets`.
+        size: `(H, W)` that the newest packet names; None where it is not known.
 
     Returns:
         What cannot be right; None with fewer than a thousand events.
@@ -25,13 +28,14 @@ def check_events(counters: Mapping[str, int]) -> list[Finding] | None:
     if kept + outside < _OUTSIDE_EVENTS:
         return None
     share = outside / (kept + outside)
+    named = f'{size[1]}x{size[0]}' if size else 'size'
     found = []
     if share >= _OUTSIDE_NOTE:
         found.append(
             Finding(
                 'events.outside',
                 str(Modality.EVENT),
-                f'{100 * share:.0f} % of its events lie outside the size that its packets name',
+                f'{100 * share:.0f} % of its events lie outside the {named} that its packets name',
                 'let the driver name the size of the sensor, not of a region of interest',
                 out=share >= _OUTSIDE_SHARE,
                 figure=share,

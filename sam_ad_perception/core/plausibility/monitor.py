@@ -246,13 +246,16 @@ class PlausibilityMonitor:
         more = () if found is None else (found,)
         return replace(frame, data=cloud, findings=(*frame.findings, *more))
 
-    def count_events(self, counters: Mapping[str, int]) -> None:
+    def count_events(
+        self, counters: Mapping[str, int], size: tuple[int, int] | None = None
+    ) -> None:
         """Look at what became of the events so far.
 
         Args:
             counters: See `check_events`.
+            size: Likewise.
         """
-        found = check_events(counters) if self.config.enabled else None
+        found = check_events(counters, size) if self.config.enabled else None
         if found is not None:
             self._stand(Modality.EVENT, ('events.outside', 'events.order'), found)
 
@@ -314,6 +317,8 @@ class PlausibilityMonitor:
         for part in self._parts:
             for found in part.judgement.findings.values():
                 self._count([found], most=1)
+        for found in list(self._standing.values()):  # with what came after the last bundle
+            self._count([found], most=1)
         if (read := self.readings.finding) is not None:
             self._count([self._accepted(read)], most=1)
         with self._lock:

@@ -240,6 +240,11 @@ class Bundler:
         return counts
 
     @property
+    def event_size(self) -> tuple[int, int] | None:
+        """`(H, W)` that the newest events name, pixels; None before the first."""
+        return self._placement.event_size
+
+    @property
     def timing(self) -> dict[Modality, SensorReport]:
         """Each sensor's rhythm and latency, see `Synchronizer.report`."""
         return self._sync.report()

@@ -85,6 +85,7 @@ class Placement:
         self._event_offset_ns = to_ns(config.sync.sensors[Modality.EVENT].offset_s)
         self._event_window_ns = to_ns(config.event_window_s)
         self._events = EventBuffer(self._event_window_ns + event_history_ns, config.max_events)
+        self.event_size: tuple[int, int] | None = None
 
     def decode_packet(self, packet: EventPacket) -> tuple[Events, int]:
         """Decode a packet of the event camera.
@@ -115,6 +116,7 @@ class Placement:
         """
         self._events.add(events)
         self.events_end_ns = end_ns
+        self.event_size = events.size
 
     @property
     def counters(self) -> dict[str, int]:

@@ -176,7 +176,8 @@ class CameraPipeline:
         assert self.inputs is not None
         refusals = self.inputs.refusals(time.monotonic()) if results else {}
         if results and Modality.EVENT in self.inputs.sensors:
-            self.inputs.checks.count_events(self.inputs.bundler.counters)
+            bundler = self.inputs.bundler
+            self.inputs.checks.count_events(bundler.counters, bundler.event_size)
         for result in results:
             stamp_ns = result.stamp_ns + self._offset_ns[result.reference]
             if isinstance(result, DroppedFrame):
