@@ -26,7 +26,7 @@ from sam_ad_perception.core.events.packets import (
 from sam_ad_perception.core.images.lazy_image import check_megapixels
 from sam_ad_perception.core.messages.compressed_images import compressed_to_array, video_codec
 from sam_ad_perception.core.messages.from_ros import cloud_from_message, frame_of, image_to_array
-from sam_ad_perception.core.messages.image_encodings import EncodingError, to_rgb
+from sam_ad_perception.core.messages.image_encodings import EncodingError, image_size, to_rgb
 from sam_ad_perception.core.messages.image_size import image_size_of
 from sam_ad_perception.core.messages.livox import LIVOX_TYPES, sweep_from_livox
 from sam_ad_perception.core.sensors import PointCloud
@@ -133,7 +133,7 @@ def _read(reader: BagReader, message: BagMessage) -> TopicSample:
 
 def _sample_image(pixels: NDArray[Any], encoding: str) -> TopicSample:
     """Describe an image."""
-    size = (pixels.shape[0], pixels.shape[1])
+    size = image_size(pixels, encoding)
     pedestal, low = 0.0, 0.0
     if pixels.ndim == 2 and pixels.dtype.itemsize == 2:
         low, high = np.percentile(pixels[::4, ::4], (1, 99))

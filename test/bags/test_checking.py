@@ -209,3 +209,15 @@ def test_wrong_input_is_one_sentence(write_drive, tmp_path, capsys):
     ):
         assert cli.main(['check', *arguments]) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('encoding', 'rows'), [('nv12', 72), ('nv21', 72), ('nv24', 144)])
+def test_an_image_of_two_planes_has_the_size_of_its_picture(write_drive, encoding, rows):
+    def change(topic, message):
+        if topic == '/camera/image_rect':
+            message.encoding, message.step = encoding, 64
+            message.data = np.tile(message.data[: 64 * 48], rows // 48 + 1)[: 64 * rows]
+        return message
+
+    check = check_recording(write_drive(4, change))
+    assert f'{encoding}, 64 x 48' in by_sensor(check)[CAMERA].bits

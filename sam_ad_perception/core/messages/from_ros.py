@@ -30,8 +30,10 @@ from sam_ad_perception.core.messages.image_encodings import (
 )
 from sam_ad_perception.core.messages.image_size import image_size_of
 from sam_ad_perception.core.messages.packed_pixels import (
+    chroma_of,
     packing_of,
     plain_encoding,
+    unpack_chroma,
     unpack_pixels,
 )
 from sam_ad_perception.core.messages.point_cloud import PointField, decode_point_cloud
@@ -145,6 +147,8 @@ def image_to_array(message: Any) -> tuple[NDArray[Any], str]:
     )
     if (packing := packing_of(encoding)) is not None:
         return unpack_pixels(message.data, packing, *layout), packing.encoding
+    if order := chroma_of(encoding):
+        return unpack_chroma(message.data, order, *layout[:3])
     encoding = plain_encoding(encoding)
     return view_pixels(message.data, encoding, *layout), encoding
 
@@ -210,7 +214,8 @@ def defer_image(message: Any, modality: Modality, checks: ImageChecks | None = N
         ConversionError: The fields of the message contradict each other.
     """
     if not hasattr(message, 'format'):
-        if packing_of(str(message.encoding)) is None:
+        encoding = str(message.encoding)
+        if packing_of(encoding) is None and not chroma_of(encoding):
             image_to_array(message)  # refuses what contradicts itself
     elif not len(message.data):
         raise ConversionError('CompressedImage.data is empty')

@@ -21,6 +21,17 @@ from sam_ad_perception.core.messages.image_encodings import (
     view_pixels,
 )
 
+# Every constant of sensor_msgs/image_encodings.hpp (Jazzy).
+STANDARD = (
+    *('rgb8', 'rgba8', 'rgb16', 'rgba16', 'bgr8', 'bgra8', 'bgr16', 'bgra16', 'mono8', 'mono16'),
+    *(
+        f'{bits}C{n}'
+        for bits in ('8U', '8S', '16U', '16S', '32S', '32F', '64F')
+        for n in range(1, 5)
+    ),
+    *(f'bayer_{order}{bits}' for order in ('rggb', 'bggr', 'gbrg', 'grbg') for bits in (8, 16)),
+    *('uyvy', 'yuyv', 'yuv422', 'yuv422_yuy2', 'nv21', 'nv24'),
+)
 PLANES = {'nv12': 1.5, 'nv21': 1.5, 'nv24': 3}
 COLOURS = [e for e in ENCODINGS if not re.search('S|F|UC2', e)]
 
@@ -39,6 +50,21 @@ def pad_rows(array, padding):
     rows = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=0xAB)
     return rows.reshape(-1), rows.shape[1]
+
+
+@pytest.mark.parametrize('encoding', STANDARD)
+def test_every_name_of_sensor_msgs_is_read(encoding, rng):
+    kind, channels = pixel_type(encoding)
+    row = 8 * channels * np.dtype(kind).itemsize
+    data = bytes(round(PLANES.get(encoding, 1) * 6 * row))
+    view = view_pixels(data, encoding, 6, 8, row, False)
+    assert image_size(view, encoding) == (6, 8)
+    colours = not re.match('8S|16S|32|64|.*UC2', encoding)
+    if colours:
+        assert to_rgb(view, encoding).shape == (6, 8, 3)
+    else:
+        with pytest.raises(EncodingError, match='not a colour or grey image'):
+            to_rgb(view, encoding)
 
 
 @pytest.mark.parametrize('encoding', ENCODINGS)
