@@ -48,6 +48,7 @@ from sam_ad_perception.bags.topic_roles import (
 from sam_ad_perception.bags.topic_samples import TopicSample, sample_topics
 from sam_ad_perception.core.console.suggestions import did_you_mean
 from sam_ad_perception.core.messages.transforms import namespace_of, nearness
+from sam_ad_perception.core.sensor_kinds import image_of
 from sam_ad_perception.core.sensors import Modality
 
 __all__ = [
@@ -324,20 +325,6 @@ def geometry_beside(data: str, infos: Sequence[str]) -> list[str]:
     base = image_of(data)
     near = (f'{base.rpartition("/")[0]}/camera_info', f'{base}/camera_info')
     return [name for name in near if data and name in infos]
-
-
-def image_of(name: str) -> str:
-    """Name the image topic that a transport belongs to.
-
-    Args:
-        name: For example `camera/image_raw/compressed`.
-
-    Returns:
-        For example `camera/image_raw`.
-    """
-    for transport in ('compressed', 'compressedDepth', 'ffmpeg', 'h264', 'theora', 'video'):
-        name = name.removesuffix(f'/{transport}')
-    return name
 
 
 def _find_odometry(topics: Iterable[BagTopic]) -> str:

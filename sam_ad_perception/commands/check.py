@@ -201,8 +201,7 @@ def _bundle_options(
     if options.params:
         config = load(SegmentationConfig, options.params, 'segmentation')
     named = options.calibration or (Path(config.calibration) if config.calibration else None)
-    single = any(role in ('camera', 'camera_info') for role, _ in options.topic)
-    views = None if single and not options.view else wanted_views(options.view, config.views)
+    views = wanted_views(options, config.views)
     chosen = BundleOptions(
         config.bundler,
         load_calibration(named) if named else Calibration(),

@@ -124,8 +124,7 @@ def _read_work(options: argparse.Namespace) -> _Work:
         plausibility=config.plausibility,
         selections=config.selections,
     )
-    single = any(role in ('camera', 'camera_info') for role, _ in options.topic)
-    views = None if single and not options.view else wanted_views(options.view, config.views)
+    views = wanted_views(options, config.views)
     rectified = wanted_readings(options.rectified, config.camera.rectified)
     return _Work(config, label_options, files, views, rectified)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sam_ad_perception.bags.camera_views import choose_views
 from sam_ad_perception.bags.clock_offsets import OffsetOptions, SensorOffset, estimate_offsets
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import choose_topics
@@ -15,7 +16,10 @@ from sam_ad_perception.core.console.command_line import CommandParser, number
 from sam_ad_perception.core.sensors import Modality
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
+
+    from sam_ad_perception.bags.topics import TopicMapping
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
     looked_at = OffsetOptions(options.start, options.duration, options.max_offset)
     with BagReader(options.bag) as reader, LineProgress(console=console) as bar:
         mapping = choose_topics(reader, dict(options.topic))
+        _tell_cameras(console, reader, mapping, dict(options.topic))
         task = bar.add_task('watching the motion', total=None)
         found = estimate_offsets(
             reader,
@@ -56,6 +61,20 @@ def main(argv: Sequence[str]) -> int:
             console.print(f'{modality}: {notes}', markup=False, highlight=False, soft_wrap=True)
     print(offset_yaml(found), end='')
     return 0 if all(each.offset_s is not None for each in found.values()) else 1
+
+
+def _tell_cameras(
+    console: Console, reader: BagReader, mapping: TopicMapping, given: Mapping[str, str]
+) -> None:
+    """Say whose clock the others are held against where there are several cameras."""
+    chosen = mapping.sensors.get(Modality.CAMERA)
+    if chosen is None or not chosen.data or {'camera', 'camera_info'} & {*given}:
+        return
+    others = [t for t in choose_views(reader, given).topics.values() if t and t != chosen.data]
+    if others:
+        text = f'measured against {chosen.data}, none of the views {", ".join(others)}'
+        text += '; --topic camera:=TOPIC takes another'
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def offset_table(found: Mapping[Modality, SensorOffset]) -> Table:

@@ -322,3 +322,17 @@ Modality.THERMAL = _modality_of('thermal')
 Modality.EVENT = _modality_of('event')
 Modality.LIDAR = _modality_of('lidar')
 Modality.DEPTH = _modality_of('depth')
+
+
+def image_of(name: str) -> str:
+    """Name the image topic that a transport belongs to.
+
+    Args:
+        name: For example `camera/image_raw/compressed`.
+
+    Returns:
+        For example `camera/image_raw`.
+    """
+    for transport in ('compressed', 'compressedDepth', 'ffmpeg', 'h264', 'theora', 'video'):
+        name = name.removesuffix(f'/{transport}')
+    return name

@@ -13,6 +13,7 @@ still see a large sweep after a small image. So time waits for each measurement.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -25,22 +26,27 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sam_ad_perception.bags.camera_views import CameraViews, choose_views
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import choose_topics, read_role, roles
 from sam_ad_perception.core.console.command_line import (
     CommandParser,
     checked,
     describe_error,
+    existing_file,
     number,
 )
 from sam_ad_perception.core.console.outputs import new_file
+from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.core.transaction import write_file
 from sam_ad_perception.nodes.replay.playback import Replay, ReplayError, ReplayOptions
 from sam_ad_perception.nodes.replay.schedule import Plan, parse_drop, plan_routes
 from sam_ad_perception.nodes.ros.environment import prepare_environment
+from sam_ad_perception.nodes.ros.launch_model import views_of
 from sam_ad_perception.nodes.ros.node import PerceptionNode
 from sam_ad_perception.nodes.ros.process import raise_on_signals
 from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
+from sam_ad_perception.nodes.ros.view_choice import choose_wanted, read_view
 
 WRONG_INPUT = 2
 LINE_EVERY_S = 10.0
@@ -105,16 +111,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_environment()
     try:
         with BagReader(parsed.bag) as reader:
-            mapping = choose_topics(reader, dict(parsed.topic))
-            plan = plan_routes(reader.topics, mapping, refused_types(reader))
+            views = _choose_views(reader, parsed, arguments[split:])
+            plan = plan_routes(reader.topics, views.mappings, refused_types(reader))
             _check(options, plan, reader)
-            for line in describe(plan, mapping.rows()):
+            rows = [row for each in views.mappings.values() for row in each.rows()]
+            for line in describe(plan, rows):
                 print(line)
             sys.stdout.flush()
             return _replay(reader, plan, options, arguments[split:], parsed.json)
     except (ValueError, OSError) as err:
         print(f'replay: {describe_error(err)}', file=sys.stderr)
         return WRONG_INPUT
+
+
+def _choose_views(
+    reader: BagReader, parsed: argparse.Namespace, ros_arguments: Sequence[str]
+) -> CameraViews:
+    """Find the cameras that are views, and say so of those that are none."""
+    given = dict(parsed.topic)
+    files = [str(parsed.params)] if parsed.params else []
+    for word, value in itertools.pairwise(ros_arguments):
+        files += [value] if word == '--params-file' else []
+    chosen = choose_wanted(parsed.view, parsed.topic, views_of(files))
+    if chosen.remark:
+        print(chosen.remark)
+    if chosen.wanted is not None:
+        return choose_views(reader, given, None, chosen.wanted)
+    mapping = choose_topics(reader, given)
+    if not {'camera', 'camera_info'} & {*given}:
+        others = choose_views(reader, given).topics
+        camera = mapping.sensors.get(Modality.CAMERA)
+        others.pop('', None)
+        if camera is not None and len(others) > 1:
+            options = ' '.join(f'--view {name}' for name in others)
+            print(f'of {len(others)} cameras {camera.data} alone is a view: {options} takes all')
+    return CameraViews({'': mapping})
 
 
 def _replay(
@@ -248,6 +279,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add(
         '--topic', type=checked(read_role), action='append', default=[], metavar='ROLE:=NAME',
         help=f'take NAME as ROLE, one of {", ".join(roles())}; without NAME: leave ROLE out',
+    )  # fmt: skip
+    add(
+        '--view', type=checked(read_view), action='append', default=[], metavar='NAME[:=TOPIC]',
+        help='the camera NAME, whose images are TOPIC, is a view: it goes to NAME/camera/...; '
+        'repeatable. Default: the parameter views, else one camera without name',
+    )  # fmt: skip
+    add(
+        '--params', type=existing_file('sam_ad check --write makes one'), metavar='FILE',
+        help='parameter file of the nodes: its views are views here, too; so are those of files '
+        'that follow --ros-args --params-file',
     )  # fmt: skip
     add('--start', type=number(low=0), default=0.0, help='skip so many seconds of the bag')
     add('--duration', type=number(above=0), help='publish only so many seconds of the bag')

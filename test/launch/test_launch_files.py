@@ -206,11 +206,47 @@ def test_views_of_a_parameter_file_shape_every_process(tmp_path):
         ('a/b', "got 'a/b'"),
         ('links,vorn,größe', "got 'größe'"),
         ('left,left', 'views must differ'),
+        ('left:=/a,left:=/b', 'views must differ'),
+        ('left:=', 'expected a topic behind left:='),
     ],
 )
 def test_a_view_that_ros_does_not_allow_is_refused_before_anything_starts(views, sentence):
     with pytest.raises(ValueError, match=sentence):
         plan(views=views).nodes('segmentation')
+
+
+CARS = 'front:=/car/front/camera/image_raw, rear:=/oak_rear/rgb/image_rect/compressed'
+
+
+def test_cameras_with_topics_of_no_pattern_are_named_one_by_one():
+    made = plan(views=f'{CARS},left', camera_image='CAM_{view}/image')
+    assert made.views == ('front', 'rear', 'left')
+    (process,) = made.nodes('segmentation')
+    assert process.parameters == {'views': ['front', 'rear', 'left']}
+    found = dict(process.remappings)
+    assert found['front/camera/image_rect'] == '/car/front/camera/image_raw'
+    assert found['front/camera/camera_info'] == '/car/front/camera/camera_info'
+    assert found['rear/camera/image_rect'] == '/oak_rear/rgb/image_rect'
+    assert found['rear/camera/image_rect/compressed'] == '/oak_rear/rgb/image_rect/compressed'
+    assert found['left/camera/image_rect'] == 'CAM_left/image'
+    assert found['rear/points'] == 'points'
+    front, rear, _ = made.nodes('visualization')
+    assert dict(front.remappings)['camera/image_rect'] == '/car/front/camera/image_raw'
+    assert dict(rear.remappings)['camera/camera_info'] == '/oak_rear/rgb/camera_info'
+
+
+def test_a_replay_of_the_launch_is_told_its_views(tmp_path):
+    made = plan(views=CARS, bag='drive')
+    told = ('--view', 'front:=/car/front/camera/image_raw', '--view', CARS.split(', ')[1])
+    assert made.replay('drive', '1.0').arguments[-4:] == told
+    (process,) = made.nodes('segmentation')  # which reads what the replay publishes
+    assert 'front/camera/image_rect' not in dict(process.remappings)
+    assert '--view' not in plan(bag='drive').replay('drive', '1.0').arguments
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**: {ros__parameters: {views: [front, rear]}}')
+    files = {'segmentation': (*FILES['segmentation'], str(file))}
+    replayed = plan(files=files, bag='drive').replay('drive', '1.0')
+    assert replayed.arguments[-4:] == ('--view', 'front', '--view', 'rear')
 
 
 def test_a_topic_with_a_view_needs_views():

@@ -47,22 +47,23 @@ def write_parameters(check: RecordingCheck, calibration: str = '') -> str:
             packed = each.topic.endswith(_COMPRESSED)
             inputs[name]['transport'] = 'compressed' if packed else 'raw'
     values: dict[str, Any] = {'calibration': calibration} if calibration else {}
+    if '' not in check.views:
+        values['views'] = list(check.views)
     values |= inputs
     values['bundler'] = {'sync': sync}
+    sections = {'/**': {'ros__parameters': values}}
+    if (reading := inputs.get('camera', {}).get('rectified')) is not None:
+        sections['/**/depth_projection'] = {'ros__parameters': {'rectified': reading}}
     name = check.path.resolve().name
     told = [f'# Made by sam_ad check of {name}; what it does not name is at its default.']
     told += [f'# {line}' for line in _remarks(check)]
-    return (
-        '\n'.join(told)
-        + '\n'
-        + yaml.safe_dump({'/**': {'ros__parameters': values}}, sort_keys=False, allow_unicode=True)
-    )
+    return '\n'.join(told) + '\n' + yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
 
 
 def topic_options(check: RecordingCheck) -> list[str]:
     """Say which topic is which sensor: options of `sam_ad label`, `replay` and `offsets`.
 
-    Cameras with names of views are given by `--view`, which `label` and `check` take.
+    Cameras with names of views are given by `--view`.
     """
     options = []
     named = '' not in check.views
@@ -112,10 +113,7 @@ def _remarks(check: RecordingCheck) -> list[str]:
             if view.camera is not None
         }
         told = ', '.join(f'{name} ({reading})' for name, reading in readings.items())
-        lines.append(
-            f'cameras: {told}; a node that segments all of them has the parameter '
-            f'views: [{", ".join(check.views)}]'
-        )
+        lines.append(f'cameras: {told}')
         if len(set(readings.values())) > 1:
             lines.append('camera.rectified stays at auto: each view is judged by its own images')
     lines += [' '.join(f.sentence.split()) for f in check.findings if f.out]

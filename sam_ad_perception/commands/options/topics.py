@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sam_ad_perception.core.console.command_line import checked, existing_file
 from sam_ad_perception.core.console.suggestions import did_you_mean, missing_path
 from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.nodes.ros.view_choice import choose_wanted, read_view
 
 
 def add_topic_options(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,7 @@ def add_topic_options(parser: argparse.ArgumentParser) -> None:
         '--view',
         action='append',
         default=[],
-        type=read_view,
+        type=checked(read_view),
         metavar='NAME[:=TOPIC]',
         help='label the camera NAME, whose images are TOPIC, and no other; may be given several '
         'times. Default: the parameter views, else every camera there is; --topic camera:=TOPIC '
@@ -84,19 +86,6 @@ def read_rectified(text: str) -> tuple[Modality, bool]:
     return Modality(sensor), value == 'true'
 
 
-def read_view(text: str) -> tuple[str, str]:
-    """Read `NAME` or `NAME:=TOPIC`; raises `ArgumentTypeError`."""
-    from sam_ad_perception.nodes.ros.configuration import VIEW_NAME
-
-    name, _, topic = text.partition(':=')
-    if not VIEW_NAME.fullmatch(name):
-        raise argparse.ArgumentTypeError(
-            f'expected NAME or NAME:=TOPIC with a name of letters, digits and underscores, got '
-            f'{text!r}'
-        )
-    return name, topic
-
-
 def wanted_readings(given: Sequence[tuple[Modality, bool]], camera: str) -> dict[Modality, bool]:
     """Say which images are rectified: by the command line, else by the parameter file.
 
@@ -111,16 +100,17 @@ def wanted_readings(given: Sequence[tuple[Modality, bool]], camera: str) -> dict
     return {**named, **dict(given)}
 
 
-def wanted_views(given: Sequence[tuple[str, str]], named: Sequence[str]) -> dict[str, str] | None:
-    """Say which cameras are labelled: those of the command line, else of the parameter file.
+def wanted_views(options: argparse.Namespace, named: Sequence[str]) -> dict[str, str] | None:
+    """Say which cameras are labelled, and print where the parameter file does not decide it.
 
     Args:
-        given: Options `--view`.
+        options: With `--view` and `--topic`.
         named: Parameter `views`.
 
     Returns:
         Name of each view -> topic of its images, '' where its name tells; None for all cameras.
     """
-    if given:
-        return dict(given)
-    return dict.fromkeys(named, '') if tuple(named) != ('',) else None
+    chosen = choose_wanted(options.view, options.topic, named)
+    if chosen.remark:
+        print(chosen.remark, file=sys.stderr)
+    return chosen.wanted

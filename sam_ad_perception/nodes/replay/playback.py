@@ -6,15 +6,15 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import rclpy
-from rcl_interfaces.msg import ParameterType
-from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.core.messages.from_ros import (
@@ -24,14 +24,17 @@ from sam_ad_perception.core.messages.from_ros import (
     status_from_message,
 )
 from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.nodes.replay.deadline import DEFAULT_DEADLINE_S, ask_deadline
 from sam_ad_perception.nodes.replay.schedule import (
     NS,
     Drop,
     Item,
     Lead,
     Plan,
+    Route,
     first_items,
     header_stamp,
+    is_stream,
     ordered_items,
 )
 from sam_ad_perception.nodes.replay.summary import ReplayStats
@@ -41,9 +44,6 @@ from sam_ad_perception.nodes.ros.rclpy_helpers import OUTPUT_QOS, STATUS_QOS, me
 
 CLOCK_STEP_NS = 5_000_000
 MARGIN_NS = 15_000_000
-DEADLINE_PARAMETER = 'bundler.sync.deadline_s'
-DEFAULT_DEADLINE_S = 0.05
-ASK_TIMEOUT_S = 15.0
 SETTLE_S = 0.3
 HOLD_S = 0.03
 WAIT_TOLD_S = 10.0
@@ -51,9 +51,21 @@ CREEP_AFTER_S = 1.0
 CREEP_RATE = 0.05
 
 
-def is_stream(kind: str) -> bool:
-    """Whether messages of a type come by the hundred per second: packets of events."""
-    return kind.endswith(('EventPacket', 'EventArray'))
+@dataclass(frozen=True)
+class _Reference:
+    """A frame that waits for its answer in lockstep.
+
+    Attributes:
+        view: The camera view.
+        stamp_ns: Header stamp, nanoseconds.
+        sent_ns: When it went out, nanoseconds of the bag.
+        sure: Whether it surely leads.
+    """
+
+    view: str
+    stamp_ns: int
+    sent_ns: int
+    sure: bool
 
 
 class ReplayError(ValueError):
@@ -127,26 +139,15 @@ class Replay:
         self._told_clock_ns = -1
         self._anchor = (self._now_ns, time.monotonic())
         # Subscriptions first: who finds our publishers shall have found these, too.
-        self._listeners = [
-            node.create_subscription(
-                message_type('sensor_msgs/msg/Image'),
-                topics.MASK,
-                self._on_mask,
-                OUTPUT_QOS,
-                raw=True,
-            ),
-            node.create_subscription(
-                message_type('diagnostic_msgs/msg/DiagnosticArray'),
-                topics.STATUS,
-                self._on_status,
-                STATUS_QOS,
-            ),
-        ]
+        self._listeners = {view: self._listen(view) for view in plan.views}
         clock = message_type('rosgraph_msgs/msg/Clock')
         self._clock = node.create_publisher(clock, '/clock', 10)
         self._publishers = self._advertise()
-        leaders = [m for m in Modality if plan.route_of(m) is not None]
-        self._leader = plan.route_of(leaders[0]) if leaders else None
+        self._leaders: dict[str, Route] = {}
+        for view in plan.views:
+            first = next((r for m in Modality if (r := plan.route_of(m, view)) is not None), None)
+            if first is not None:
+                self._leaders[view] = first
 
     def run(self, tell: Callable[[float], object]) -> None:
         """Publish the bag.
@@ -185,6 +186,24 @@ class Replay:
             self._executor.spin_once(0.02)
 
     # Setting up
+
+    def _listen(self, view: str) -> tuple[Subscription, Subscription]:
+        """Hear what becomes of the frames of a view: masks and drops."""
+        return (
+            self._node.create_subscription(
+                message_type('sensor_msgs/msg/Image'),
+                topics.in_view(view, topics.MASK),
+                partial(self._on_mask, view),
+                OUTPUT_QOS,
+                raw=True,
+            ),
+            self._node.create_subscription(
+                message_type('diagnostic_msgs/msg/DiagnosticArray'),
+                topics.in_view(view, topics.STATUS),
+                partial(self._on_status, view),
+                STATUS_QOS,
+            ),
+        )
 
     def _advertise(self) -> dict[str, Publisher]:
         """Make one publisher per target; two topics with one target share it."""
@@ -229,7 +248,10 @@ class Replay:
             self._publish_clock()
             self._executor.spin_once(0.05)
         self._node.destroy_subscription(listener)
-        self._deadline_ns = int(NS * self._ask_deadline())
+        deadline_s = self._options.deadline_s
+        if deadline_s is None and self._options.lockstep:
+            deadline_s = ask_deadline(self._node, self._executor)
+        self._deadline_ns = int(NS * (DEFAULT_DEADLINE_S if deadline_s is None else deadline_s))
 
     def _on_diagnostics(self, message: Any) -> None:
         """Print a step of loading when it begins."""
@@ -241,47 +263,18 @@ class Replay:
 
     def _lacking(self) -> str:
         """What is not there yet, in words; empty when all is."""
-        wanted = [self._leader] if self._leader is not None else []
-        wanted += [r for r in self._plan.routes.values() if r.target == topics.CAMERA_INFO]
+        infos = {topics.in_view(view, topics.CAMERA_INFO) for view in self._plan.views}
+        wanted = [*self._leaders.values()]
+        wanted += [r for r in self._plan.routes.values() if r.target in infos]
         for route in wanted:
             publisher = self._publishers[route.target]
             if not publisher.get_subscription_count():
                 return f'nobody subscribes to {publisher.topic_name}'
         if self._options.lockstep:
-            for listener in self._listeners:
+            for listener in (each for pair in self._listeners.values() for each in pair):
                 if not listener.get_publisher_count():
                     return f'nobody publishes {listener.topic_name}'
         return ''
-
-    def _ask_deadline(self) -> float:
-        """The node's own deadline, seconds."""
-        if self._options.deadline_s is not None:
-            return self._options.deadline_s
-        if not self._options.lockstep:
-            return DEFAULT_DEADLINE_S
-        client = self._node.create_client(GetParameters, 'segmentation/get_parameters')
-        request = GetParameters.Request(names=[DEADLINE_PARAMETER])
-        end = time.monotonic() + ASK_TIMEOUT_S
-        deadline_s = None
-        while deadline_s is None and time.monotonic() < end and rclpy.ok():
-            # A busy node answers late, and one that has not found us answers nobody: ask again.
-            if not client.wait_for_service(ASK_TIMEOUT_S / 5):
-                continue
-            future = client.call_async(request)
-            self._executor.spin_until_future_complete(future, ASK_TIMEOUT_S / 5)
-            values = future.result().values if future.done() else []
-            if values and values[0].type == ParameterType.PARAMETER_DOUBLE:
-                deadline_s = float(values[0].double_value)
-            elif future.done():
-                break
-        self._node.destroy_client(client)
-        if deadline_s is None:
-            print(
-                f'no segmentation node told its {DEADLINE_PARAMETER}, '
-                f'{DEFAULT_DEADLINE_S} s is assumed (--deadline tells another)',
-                flush=True,
-            )
-        return DEFAULT_DEADLINE_S if deadline_s is None else deadline_s
 
     def _settle(self) -> None:
         """Let transforms and simulated time reach everybody before the first measurement."""
@@ -295,31 +288,38 @@ class Replay:
 
     def _run_once(self, tell: Callable[[float], object]) -> None:
         """Publish the bag from start to end."""
-        lead = Lead(self._plan, self._deadline_ns / NS)
-        pending: tuple[int, int, bool] | None = None  # stamp, sent, whether surely a reference
+        leads = {v: Lead(self._plan, self._deadline_ns / NS, v) for v in self._plan.views}
+        pending: dict[str, _Reference] = {}
         for item in self._items():
             route, message = item.route, item.message
-            leads = route.sensor is not None and lead.leads(route.sensor, message.received_ns)
-            if leads and pending is not None and self._options.lockstep:
-                self._await_answer(*pending)
-                pending = None
+            led = [
+                view
+                for view, lead in leads.items()
+                if route.sensor is not None
+                and route.view in ('', view)
+                and lead.leads(route.sensor, message.received_ns)
+            ]
+            if self._options.lockstep:
+                for view in [each for each in led if each in pending]:
+                    self._await_answer(pending.pop(view))
             self._advance(message.received_ns)
             if not rclpy.ok():
                 return
-            stamp_ns = header_stamp(message.data) if leads else None
+            stamp_ns = header_stamp(message.data) if led else None
             if stamp_ns is not None:
                 self._publish_clock()
-                self.ledger.send(stamp_ns, time.monotonic())
-                sure = route is self._leader
-                pending = (stamp_ns, self._now_ns, sure)
-                if not sure and not self._options.lockstep:
-                    self.ledger.withdraw(stamp_ns)
+                for view in led:
+                    sure = route is self._leaders[view]
+                    pending[view] = _Reference(view, stamp_ns, self._now_ns, sure)
+                    self.ledger.send(stamp_ns, time.monotonic(), view)
+                    if not sure and not self._options.lockstep:
+                        self.ledger.withdraw(stamp_ns, view)
             self._publish(item)
             if self._options.lockstep and route.sensor is not None and not is_stream(route.type):
                 self._hold()
             tell((message.received_ns - self._start_ns) / NS)
-        if pending is not None and self._options.lockstep:
-            self._await_answer(*pending)
+        for reference in pending.values() if self._options.lockstep else ():
+            self._await_answer(reference)
 
     def _items(self) -> Iterator[Item]:
         return ordered_items(
@@ -338,7 +338,7 @@ class Replay:
                 left = (to_ns - self._now_ns) / NS / self._options.rate
                 self._executor.spin_once(min(left, CLOCK_STEP_NS / NS / self._options.rate))
 
-    def _await_answer(self, stamp_ns: int, sent_ns: int, sure: bool) -> None:
+    def _await_answer(self, reference: _Reference) -> None:
         """Wait for the mask or the drop of a reference frame, while time runs to its deadline.
 
         Raises:
@@ -346,18 +346,18 @@ class Replay:
         """
         begin = time.monotonic()
         from_ns = self._now_ns
-        limit_ns = max(sent_ns + self._deadline_ns + MARGIN_NS, from_ns)
+        limit_ns = max(reference.sent_ns + self._deadline_ns + MARGIN_NS, from_ns)
         median_s = statistics.median(self.ledger.round_trips or [0.5])
         # Whether another sensor's frame leads is for the node to decide; most often it answers.
-        patience_s = self._options.timeout_s if sure else max(0.5, 3 * median_s)
+        patience_s = self._options.timeout_s if reference.sure else max(0.5, 3 * median_s)
         # The first answers may have waited for kernels: the others must not wait as long.
         creep_after_s = min(max(CREEP_AFTER_S, 3 * median_s), self._options.timeout_s / 4)
-        while self.ledger.is_open(stamp_ns) and rclpy.ok():
+        while self.ledger.is_open(reference.stamp_ns, reference.view) and rclpy.ok():
             waited_s = time.monotonic() - begin
             if waited_s > patience_s:
-                if sure:
-                    raise ReplayError(self._no_answer(stamp_ns))
-                self.ledger.withdraw(stamp_ns)
+                if reference.sure:
+                    raise ReplayError(self._no_answer(reference))
+                self.ledger.withdraw(reference.stamp_ns, reference.view)
                 break
             # A frame that was held up on its way has a later deadline: far behind any usual
             # answer, time creeps on until it passes.
@@ -368,11 +368,12 @@ class Replay:
             self._executor.spin_once(CLOCK_STEP_NS / NS)
         self._anchor = (self._now_ns, time.monotonic())
 
-    def _no_answer(self, stamp_ns: int) -> str:
-        mask, status = (listener.topic_name for listener in self._listeners)
+    def _no_answer(self, reference: _Reference) -> str:
+        mask, status = (each.topic_name for each in self._listeners[reference.view])
         return (
             f'neither a mask on {mask} nor a drop on {status} came within '
-            f'{self._options.timeout_s:g} s for the frame of {stamp_ns / NS:.3f} s'
+            f'{self._options.timeout_s:g} s for the frame of '
+            f'{reference.stamp_ns / NS:.3f} s'
         )
 
     def _hold(self) -> None:
@@ -394,15 +395,15 @@ class Replay:
         self._clock.publish(make(message_type, 'rosgraph_msgs/msg/Clock', clock=stamp))
         self._told_clock_ns = self._now_ns
 
-    def _on_mask(self, data: bytes) -> None:
+    def _on_mask(self, view: str, data: bytes) -> None:
         stamp_ns = header_stamp(data)
         if stamp_ns is not None:
-            self.ledger.on_mask(stamp_ns, time.monotonic())
+            self.ledger.on_mask(stamp_ns, time.monotonic(), view)
 
-    def _on_status(self, message: Any) -> None:
+    def _on_status(self, view: str, message: Any) -> None:
         try:
             status = status_from_message(message)
         except ConversionError:
             return  # somebody else's status on this topic
         if status.dropped is not None:
-            self.ledger.on_drop(status.stamp_ns, status.dropped)
+            self.ledger.on_drop(status.stamp_ns, status.dropped, view)

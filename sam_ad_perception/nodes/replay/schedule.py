@@ -107,6 +107,7 @@ class Route:
         order: Of messages received at the same time, those of lower order go first.
         sensor: Whose measurements these are, or None.
         latched: Whether it is published transient local.
+        view: The camera view that alone reads it; '' for what all of them read.
     """
 
     source: str
@@ -115,6 +116,7 @@ class Route:
     order: int
     sensor: Modality | None = None
     latched: bool = False
+    view: str = ''
 
 
 @dataclass(frozen=True)
@@ -124,27 +126,33 @@ class Plan:
     Attributes:
         routes: By recorded topic.
         left_out: Topics that are not published, each with the reason.
+        views: Names of the camera views; one empty name for a single camera.
     """
 
     routes: Mapping[str, Route]
     left_out: Mapping[str, str]
+    views: tuple[str, ...] = ('',)
 
-    def route_of(self, modality: Modality) -> Route | None:
-        """The route of a sensor's measurements, or None."""
-        return next((r for r in self.routes.values() if r.sensor is modality), None)
+    def route_of(self, modality: Modality, view: str = '') -> Route | None:
+        """The route of a sensor's measurements as a view reads them, or None."""
+        fitting = (r for r in self.routes.values() if r.sensor is modality)
+        return next((r for r in fitting if r.view in ('', view)), None)
 
 
 def plan_routes(
-    topics: Iterable[BagTopic], mapping: TopicMapping, refused: Mapping[str, str]
+    topics: Iterable[BagTopic],
+    mapping: TopicMapping | Mapping[str, TopicMapping],
+    refused: Mapping[str, str],
 ) -> Plan:
     """Decide where each topic goes.
 
     Sensors, their geometry and transforms go to the nodes' inputs, everything else keeps its name.
+    Of several views each has its camera below its name, the others they have in common.
     What the nodes themselves publish is left out: a recorded mask would pass for a fresh one.
 
     Args:
         topics: The bag's topics.
-        mapping: Which of them is which sensor.
+        mapping: Which of them is which sensor; of each view by its name where there are several.
         refused: Types that cannot be published here, each with the reason.
 
     Returns:
@@ -154,31 +162,41 @@ def plan_routes(
     routes: dict[str, Route] = {}
     left_out: dict[str, str] = {}
 
-    def add(name: str, target: str, order: int, sensor: Modality | None = None) -> None:
+    def add(
+        name: str, target: str, order: int, sensor: Modality | None = None, view: str = ''
+    ) -> None:
         topic = listed[name]
         if topic.type in refused:
             left_out[name] = refused[topic.type]
         elif name not in routes:
             latched = topic.latched or order == _STATIC
-            routes[name] = Route(name, topic.type, target, order, sensor, latched)
+            whole = names.in_view(view, target)
+            routes[name] = Route(name, topic.type, whole, order, sensor, latched, view)
 
-    for modality, found in mapping.sensors.items():
-        if found.data:
-            suffix = '/compressed' if listed[found.data].type.endswith('CompressedImage') else ''
-            add(found.data, modality.topic + suffix, _SENSOR, modality)
-        if found.info and modality.info_topic:
-            add(found.info, modality.info_topic, _INFO)
-    for name in mapping.tf_static:
-        add(name, '/tf_static', _STATIC)
-    for name in mapping.tf:
-        add(name, '/tf', _MOVING)
-    if mapping.odometry and listed[mapping.odometry].type == ODOMETRY_TYPES[0]:
-        add(mapping.odometry, names.ODOMETRY, _MOVING)
+    mappings = {'': mapping} if isinstance(mapping, TopicMapping) else mapping
+    for view, each in mappings.items():
+        for modality, found in each.sensors.items():
+            own = view if modality is Modality.CAMERA else ''
+            if found.data:
+                packed = listed[found.data].type.endswith('CompressedImage')
+                target = modality.topic + ('/compressed' if packed else '')
+                add(found.data, target, _SENSOR, modality, own)
+            if found.info and modality.info_topic:
+                add(found.info, modality.info_topic, _INFO, view=own)
+        for name in each.tf_static:
+            add(name, '/tf_static', _STATIC)
+        for name in each.tf:
+            add(name, '/tf', _MOVING)
+        if each.odometry and listed[each.odometry].type == ODOMETRY_TYPES[0]:
+            add(each.odometry, names.ODOMETRY, _MOVING)
+    below = ['', *(f'/{view}' for view in mappings if view)]
+    outputs = {f'{start}{name}' for start in below for name in _OUTPUTS}
+    results = [f'{start}{_RESULTS}' for start in below]
     taken = {'/' + route.target.lstrip('/') for route in routes.values()}
     for name, topic in listed.items():
         if name in routes or name in left_out or not topic.count:
             continue
-        if name in _OUTPUTS or name.startswith(_RESULTS):
+        if name in outputs or any(name.startswith(each) for each in results):
             left_out[name] = 'the nodes publish it'
         elif name in _OWN:
             left_out[name] = 'every replay has its own'
@@ -186,7 +204,7 @@ def plan_routes(
             left_out[name] = 'another topic was mapped to this name'
         else:
             add(name, name, _OTHER)
-    return Plan(routes, left_out)
+    return Plan(routes, left_out, tuple(mappings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,12 +287,13 @@ class Lead:
     Args:
         plan: The routes.
         grace_s: What a sensor may be late, seconds.
+        view: Whose masks they lead.
     """
 
-    def __init__(self, plan: Plan, grace_s: float) -> None:
+    def __init__(self, plan: Plan, grace_s: float, view: str = '') -> None:
         self._grace_ns = int(grace_s * NS)
         leaders = [m for m in Modality if m.record.leads]
-        self._sensors = [m for m in leaders if plan.route_of(m) is not None]
+        self._sensors = [m for m in leaders if plan.route_of(m, view) is not None]
         self._last: dict[Modality, int] = {}
         self._intervals: dict[Modality, deque[int]] = {m: deque(maxlen=8) for m in Modality}
         self._begin_ns: int | None = None
@@ -322,3 +341,8 @@ def header_stamp(data: bytes) -> int | None:
     order = 'little' if data[1] & 1 else 'big'
     seconds = int.from_bytes(data[4:8], order, signed=True)  # type: ignore[arg-type]
     return seconds * NS + int.from_bytes(data[8:12], order)  # type: ignore[arg-type]
+
+
+def is_stream(kind: str) -> bool:
+    """Whether messages of a type come by the hundred per second: packets of events."""
+    return kind.endswith(('EventPacket', 'EventArray'))

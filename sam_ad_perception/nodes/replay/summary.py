@@ -21,7 +21,8 @@ class ReplayStats:
         others: Masks whose stamp belongs to no frame of the sensor that leads.
         unanswered: Frames that nothing came back for.
         round_trips: From the publishing of a frame to its mask, steady seconds.
-        mask_stamps: Header stamps of the frames that got their mask, nanoseconds, as they came.
+        mask_stamps: Header stamps of the frames that got their mask, nanoseconds, as they came, of
+            each camera view.
         begin_s: Steady time of the first frame, seconds; None before it.
         end_s: Steady time of the last frame, mask or drop, seconds; None before the first frame.
     """
@@ -31,10 +32,10 @@ class ReplayStats:
     masks: int = 0
     others: int = 0
     round_trips: list[float] = field(default_factory=list)
-    mask_stamps: list[int] = field(default_factory=list)
+    mask_stamps: dict[str, list[int]] = field(default_factory=dict)
     begin_s: float | None = None
     end_s: float | None = None
-    _open: dict[int, float] = field(default_factory=dict)
+    _open: dict[tuple[str, int], float] = field(default_factory=dict)
     _drops: ReasonTally = field(default_factory=ReasonTally)
 
     @property
@@ -54,9 +55,12 @@ class ReplayStats:
 
     @property
     def gap_ms(self) -> float | None:
-        """The longest time between two masks, milliseconds of the bag; None with less than two."""
-        stamps = sorted(self.mask_stamps)
-        gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
+        """The longest time between two masks of a view, ms of the bag; None with less than two."""
+        gaps = [
+            later - earlier
+            for stamps in self.mask_stamps.values()
+            for earlier, later in itertools.pairwise(sorted(stamps))
+        ]
         return 1e-6 * max(gaps) if gaps else None
 
     def figures(self) -> dict[str, Any]:
@@ -77,50 +81,54 @@ class ReplayStats:
             'round_trip_ms': None if median is None else 1e3 * median,
         }
 
-    def send(self, stamp_ns: int, now: float) -> None:
+    def send(self, stamp_ns: int, now: float, view: str = '') -> None:
         """A reference frame goes out.
 
         Args:
             stamp_ns: Its header stamp, nanoseconds.
             now: Steady time, seconds.
+            view: The camera view.
         """
         self.sent += 1
-        self._open[stamp_ns] = now
+        self._open[view, stamp_ns] = now
         self._look_at(now)
 
-    def withdraw(self, stamp_ns: int) -> None:
+    def withdraw(self, stamp_ns: int, view: str = '') -> None:
         """Expect nothing for a frame that only might have led.
 
         Args:
             stamp_ns: Its header stamp, nanoseconds.
+            view: The camera view.
         """
-        if self._open.pop(stamp_ns, None) is not None:
+        if self._open.pop((view, stamp_ns), None) is not None:
             self.sent -= 1
 
-    def on_mask(self, stamp_ns: int, now: float) -> None:
+    def on_mask(self, stamp_ns: int, now: float, view: str = '') -> None:
         """A mask came.
 
         Args:
             stamp_ns: Its header stamp, nanoseconds.
             now: Steady time, seconds.
+            view: The camera view.
         """
-        sent_at = self._open.pop(stamp_ns, None)
+        sent_at = self._open.pop((view, stamp_ns), None)
         if sent_at is None:
             self.others += 1
             return
         self.masks += 1
-        self.mask_stamps.append(stamp_ns)
+        self.mask_stamps.setdefault(view, []).append(stamp_ns)
         self.round_trips.append(now - sent_at)
         self._look_at(now)
 
-    def on_drop(self, stamp_ns: int, reason: str) -> None:
+    def on_drop(self, stamp_ns: int, reason: str, view: str = '') -> None:
         """A status said that there is no mask.
 
         Args:
             stamp_ns: Its header stamp, nanoseconds.
             reason: Why.
+            view: The camera view.
         """
-        if self._open.pop(stamp_ns, None) is not None:
+        if self._open.pop((view, stamp_ns), None) is not None:
             self._drops.add(reason)
 
     def _look_at(self, now: float) -> None:
@@ -128,13 +136,14 @@ class ReplayStats:
         self.begin_s = now if self.begin_s is None else self.begin_s
         self.end_s = now
 
-    def is_open(self, stamp_ns: int) -> bool:
+    def is_open(self, stamp_ns: int, view: str = '') -> bool:
         """Whether a frame waits for its answer.
 
         Args:
             stamp_ns: Its header stamp, nanoseconds.
+            view: The camera view.
         """
-        return stamp_ns in self._open
+        return (view, stamp_ns) in self._open
 
     def percentile(self, percent: float) -> float | None:
         """A percentile of the round trips, by nearest rank.

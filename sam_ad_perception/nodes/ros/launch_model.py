@@ -6,13 +6,13 @@ Knows nothing of `launch`, so that it can be read and tested without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from sam_ad_perception.core.sensor_kinds import EVENTS, IMAGE, POINTS
+from sam_ad_perception.core.sensor_kinds import EVENTS, IMAGE, POINTS, image_of
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.nodes.ros import topics
 from sam_ad_perception.nodes.ros.configuration import VIEW_NAME
@@ -67,7 +67,11 @@ PARAMETERS = {
     'checkpoint_dir': ('model.checkpoint_dir', 'Folder of checkpoints'),
     'device': ('model.device', 'Where the network runs: cpu or cuda:0'),
     'calibration': ('calibration', 'File of transforms and geometry that no topic brings'),
-    'views': ('views', 'Cameras by name, separated by commas; {view} in a topic is each of them'),
+    'views': (
+        'views',
+        'Cameras by name, separated by commas; {view} in a topic is each of them, and NAME:=TOPIC '
+        'reads the images of one from TOPIC and its geometry from camera_info beside it',
+    ),
     'synchronizer_policy': ('policy', 'deadline or approximate'),
     **SWITCHES,
 }
@@ -166,22 +170,36 @@ class PerceptionLaunch:
         Raises:
             ValueError: A name is none that ROS allows, or is given twice.
         """
+        return tuple(self.cameras)
+
+    @property
+    def cameras(self) -> dict[str, str]:
+        """Name of each view -> topic of its images where the argument names one, else ''.
+
+        Raises:
+            ValueError: As `views`.
+        """
         told = self.given.get('views', '')
         named = [each.strip() for each in told.split(',')]
         source = f'{PREFIX}views:={told}'
         if not told:
-            named, source = _views_of(self.files.get('segmentation', ())), 'views'
+            named, source = views_of(self.files.get('segmentation', ())), 'views'
         if named == ['']:
-            return ('',)
+            return {'': ''}
+        found: dict[str, str] = {}
         for each in named:
-            if not VIEW_NAME.fullmatch(each):
+            name, arrow, topic = each.partition(':=')
+            if not VIEW_NAME.fullmatch(name):
                 raise ValueError(
                     f'{source}: a view is named by letters, digits and underscores and begins '
-                    f'with a letter, got {each!r}'
+                    f'with a letter, got {name!r}'
                 )
-        if len(set(named)) < len(named):
-            raise ValueError(f'{source}: views must differ')
-        return tuple(named)
+            if arrow and not topic:
+                raise ValueError(f'{source}: expected a topic behind {each}')
+            if name in found:
+                raise ValueError(f'{source}: views must differ')
+            found[name] = topic
+        return found
 
     def nodes(self, name: str) -> list[Process]:
         """Describe the processes of one of our nodes.
@@ -244,8 +262,13 @@ class PerceptionLaunch:
             name='replay',
             namespace=self.given.get('namespace', ''),
             parameters={'use_sim_time': False},
-            arguments=(bag, '--lockstep', '--rate', rate),
+            arguments=(bag, '--lockstep', '--rate', rate, *self._replayed_views()),
         )
+
+    def _replayed_views(self) -> list[str]:
+        """Tell a replay which recorded cameras are views; it gives each the name of its inputs."""
+        named = [f'{name}:={topic}' if topic else name for name, topic in self.cameras.items()]
+        return [word for each in named if each for word in ('--view', each)]
 
     def rviz(self, config: Path) -> Process:
         """Describe RViz, which reads the topics that the segmentation node reads.
@@ -287,10 +310,13 @@ class PerceptionLaunch:
     ) -> tuple[tuple[str, str], ...]:
         """List which topic is read from where, by the names of a node that has these views."""
         found = []
+        # A replay that is started here publishes each camera under the name of its inputs.
+        own = {} if self.given.get('bag') else self.cameras
         for view in views:
+            beside = camera_topics(own.get(view, ''))
             for name in inputs:
                 source = topics.in_view(view, INPUTS[name][0].removeprefix(VIEW))
-                told = self.given.get(name) or INPUTS[name][0]
+                told = beside.get(name) or self.given.get(name) or INPUTS[name][0]
                 if not view and told == INPUTS[name][0]:
                     told = told.removeprefix(VIEW)
                 target = told.replace('{view}', view) if view else told
@@ -377,8 +403,15 @@ def simulated_by(files: Mapping[str, tuple[str, ...]]) -> bool | None:
     return found
 
 
-def _views_of(files: tuple[str, ...]) -> list[str]:
-    """Read the views that parameter files name; one empty name where none does."""
+def views_of(files: Sequence[str]) -> list[str]:
+    """Read the views that parameter files of the segmentation node name.
+
+    Args:
+        files: Paths; later ones win.
+
+    Returns:
+        Their names; one empty name where no file names any.
+    """
     found = ['']
     for path in files:
         told = _read(path, 'segmentation').get('views')
@@ -398,6 +431,22 @@ def _read(path: str, node: str) -> dict[str, object]:
         if (key == '/**' or str(key).rpartition('/')[2] == node) and isinstance(held, dict):
             found |= held
     return found
+
+
+def camera_topics(image: str) -> dict[str, str]:
+    """Name the inputs of a camera whose image topic is known, as image_transport does.
+
+    Args:
+        image: For example `/car/front/camera/image_raw`; '' for none.
+
+    Returns:
+        Input -> topic: the images without their transport, and the `camera_info` beside them.
+    """
+    if not image:
+        return {}
+    base = image_of(image)
+    space, slash, _ = base.rpartition('/')
+    return {'camera_image': base, 'camera_info': f'{space}{slash}camera_info'}
 
 
 def join(*parts: str) -> str:

@@ -8,6 +8,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from sam_ad_perception.bags import sensor_messages
 from sam_ad_perception.bags.camera_views import choose_views, name_views
@@ -339,7 +340,8 @@ def test_check_looks_at_every_camera(surround, tmp_path, capsys, monkeypatch):
         *(f'camera CAM_{name}' for name in NAMES[1:]),
     ]
     assert all(int(re.search(r', (\d+) of 900 points', c)[1]) > 40 for c in captions)
-    assert 'views: [CAM_FRONT, CAM_FRONT_LEFT' in (tmp_path / 'p').read_text()
+    written = yaml.safe_load((tmp_path / 'p').read_text())['/**']['ros__parameters']
+    assert written['views'] == [f'CAM_{name}' for name in NAMES]
 
     assert main(['check', str(surround), '--view', 'rear:=/CAM_BACK/image_rect']) == 0
     shown = capsys.readouterr().out

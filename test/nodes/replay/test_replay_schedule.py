@@ -66,6 +66,54 @@ def test_what_is_left_out_says_why(plan):
     assert '/empty' not in {**plan.left_out, **plan.routes}
 
 
+def test_each_view_has_its_camera_and_all_share_the_rest():
+    topics = [
+        *BAG_TOPICS,
+        BagTopic('/rear/camera_info', INFO, 5),
+        BagTopic('/front/semantic/image', IMAGE, 5),
+    ]
+    views = {
+        name: guess_topics(topics, {'lidar': '/velodyne_points', 'camera': topic})
+        for name, topic in (
+            ('front', '/front/image_rect/compressed'),
+            ('rear', '/rear/image_rect'),
+        )
+    }
+    plan = plan_routes(topics, views, {})
+    assert plan.views == ('front', 'rear')
+    targets = {source: route.target for source, route in plan.routes.items()}
+    assert targets['/front/image_rect/compressed'] == 'front/camera/image_rect/compressed'
+    assert targets['/front/camera_info'] == 'front/camera/camera_info'
+    assert targets['/rear/image_rect'] == 'rear/camera/image_rect'
+    assert targets['/rear/camera_info'] == 'rear/camera/camera_info'
+    assert targets['/velodyne_points'] == 'points'
+    assert targets['/flir/image_raw'] == 'thermal/image_rect'
+    assert plan.left_out['/front/semantic/image'] == 'the nodes publish it'
+    camera = Modality.CAMERA
+    assert plan.route_of(camera, 'rear').source == '/rear/image_rect'
+    assert plan.route_of(Modality.LIDAR, 'rear') is plan.route_of(Modality.LIDAR, 'front')
+    lead = {view: Lead(plan, 0.05, view) for view in plan.views}
+    for view in plan.views:
+        assert lead[view].leads(camera, 0)
+        assert not lead[view].leads(Modality.LIDAR, 1000)
+
+
+def test_answers_are_those_of_a_view():
+    stats = ReplayStats()
+    stats.send(5, 0.0, 'front')
+    stats.send(5, 0.0, 'rear')
+    stats.on_mask(5, 1.0, 'rear')
+    assert (stats.masks, stats.unanswered) == (1, 1)
+    assert stats.is_open(5, 'front')
+    assert not stats.is_open(5, 'rear')
+    stats.on_drop(5, 'late', 'front')
+    assert stats.unanswered == 0
+    for stamp, view in ((1_000_000, 'front'), (9_000_000, 'rear'), (3_000_000, 'front')):
+        stats.send(stamp, 0.0, view)
+        stats.on_mask(stamp, 0.1, view)
+    assert stats.gap_ms == pytest.approx(9.0)  # of the rear view, whose first was at 0
+
+
 @pytest.mark.parametrize(
     ('text', 'drop'),
     [
