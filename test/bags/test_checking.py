@@ -135,6 +135,20 @@ def test_of_a_long_recording_only_parts_are_read(write_drive):
     assert all(s.timing.missing == 0 and s.count == 400 for s in check.sensors)
 
 
+def test_a_slow_machine_judges_a_few_frames_and_not_one(write_drive):
+    lost = []
+
+    def lose_first(topic, message):
+        if topic == '/thermal/image_rect' and not lost:
+            lost.append(message)
+            return None
+        return message
+
+    check = check_recording(write_drive(30, lose_first), time_s=0.0)
+    assert 5 <= check.bundles < 30
+    assert check.findings == ()
+
+
 def test_parts_hold_the_messages_that_a_full_reading_has_there(write_drive):
     bag = write_drive(300)
     with BagReader(bag) as whole:

@@ -21,6 +21,12 @@ from sam_ad_perception.core.sensors import Modality, SensorBundle
 
 TIME_S = 10.0
 """So long bundles are read; what was seen by then is told."""
+WHOLE_S = 16.0
+"""So long all of a check may take, opening and reading of times included."""
+_LEAST_BUNDLES = 5
+"""Of each view, however long they take: what is wrong with one frame is no finding."""
+_GRACE_S = 2.0
+"""So much longer a view is waited for that does not come."""
 _EDGE_NS = 300_000_000
 
 
@@ -114,6 +120,7 @@ def check_recording(
     Raises:
         BagError: The recording cannot be read, or an override cannot be followed.
     """
+    begin = time.monotonic()
     show = progress or (lambda share, what: None)
     show(0.0, 'opening')
     with SampledReader(bag) as reader:
@@ -131,6 +138,7 @@ def check_recording(
         total = max(1, sum(read.get(topic, 0) for topic in topics))
         show(0.3, 'looking at what the sensors saw')
         start = time.monotonic()
+        limit_s = min(time_s, max(0.0, begin + WHOLE_S - start))
         done = 0
         for message, due in read_feeds(reader, feeds):
             done += message is not None and message.topic in topics
@@ -143,7 +151,7 @@ def check_recording(
                 looks[each.view].add(result)
             if due:
                 show(0.3 + 0.7 * min(1.0, done / total), 'looking at what the sensors saw')
-            if _is_enough(time.monotonic() - start, time_s, looks):
+            if _is_enough(time.monotonic() - start, limit_s, looks):
                 break
         show(1.0, 'done')
         found = [look.result(feed, parts) for look, feed in zip(looks, feeds, strict=True)]
@@ -165,8 +173,8 @@ def _is_inside(time_ns: int, parts: tuple[Part, ...]) -> bool:
 
 def _is_enough(spent_s: float, time_s: float, looks: Sequence[ViewLook]) -> bool:
     """Whether to stop: each view was seen, or one was and the others do not come."""
-    seen = [look.seen for look in looks]
-    return (spent_s > time_s and all(seen)) or (spent_s > 2 * time_s and any(seen))
+    seen = [look.bundles >= _LEAST_BUNDLES for look in looks]
+    return (spent_s > time_s and all(seen)) or (spent_s > time_s + _GRACE_S and any(seen))
 
 
 def _choose_parts(reader: SampledReader, topics: Sequence[str]) -> tuple[Part, ...]:

@@ -61,9 +61,9 @@ class ViewLook:
         self._example: SensorBundle | None = None
 
     @property
-    def seen(self) -> bool:
-        """Whether there was a bundle."""
-        return bool(self._bundles)
+    def bundles(self) -> int:
+        """How many bundles there were."""
+        return self._bundles
 
     def add(self, result: BundleResult) -> None:
         """Take a bundle, or a frame without one."""
