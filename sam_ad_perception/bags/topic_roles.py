@@ -42,7 +42,23 @@ RESULT_WORDS = frozenset(
         *('filtered', 'radar', 'obstacles', 'clusters', 'theora'),
     }
 )
-
+_CLOUD_RESULT_WORDS = frozenset(
+    {
+        *(
+            'ground',
+            'nonground',
+            'obstacle',
+            'cluster',
+            'clustered',
+            'segmented',
+            'cropped',
+            'crop',
+        ),
+        *('downsampled', 'voxel', 'voxels', 'voxelized', 'sampled', 'inliers', 'outliers'),
+        *('accumulated', 'aggregated', 'submap', 'globalmap', 'localmap', 'features', 'edges'),
+    }
+)
+"""What programs call clouds that they have made of sweeps."""
 _DEPTH_RESULT_WORDS = frozenset({'registered', 'map'})
 """What drivers of depth cameras call their own images, and what results are called."""
 _OWN_DEPTH = re.compile(r'(^|/)depth_registered/(image_rect|image_raw|measured)$')
@@ -102,6 +118,8 @@ def judge_topic(topic: BagTopic, sample: TopicSample | None = None) -> Verdict:
     if (brought := _judge_brought(topic, words)) is not None:
         return brought
     found = words & RESULT_WORDS
+    if topic.type in CLOUD_TYPES:
+        found |= words & _CLOUD_RESULT_WORDS
     if found and not _is_measured_depth(topic, words, found, sample):
         return Verdict(None, reason=f'called {", ".join(sorted(found))}: a result')
     if topic.type in PACKET_TYPES:

@@ -48,6 +48,7 @@ class TopicSample:
         is_specks: Whether an image is single dots of few colours on a plain ground.
         pedestal: 1st percentile over 99th percentile of the values of a grey image of 16 bits.
         lowest: 1st percentile of those values.
+        points: Of a cloud, how many.
         intensity_varies: Whether the intensity of a cloud changes from point to point.
         is_optical: Whether all points lie in front of an optical frame (z forward).
         coverage: Time from the first to the last message, as a share of the recording.
@@ -62,6 +63,7 @@ class TopicSample:
     is_specks: bool = False
     pedestal: float = 0.0
     lowest: int = 0
+    points: int = 0
     intensity_varies: bool = False
     is_optical: bool = False
     coverage: float = 1.0
@@ -180,5 +182,9 @@ def _sample_cloud(cloud: PointCloud, frame_id: str) -> TopicSample:
     varies = cloud.intensity is not None and bool(np.ptp(cloud.intensity[:4096]) > 0)
     forward = bool(len(cloud.points)) and bool((cloud.points[:, 2] > 0).all())
     return TopicSample(
-        frame_id=frame_id, fields=names, intensity_varies=varies, is_optical=forward
+        frame_id=frame_id,
+        fields=names,
+        points=len(cloud.points),
+        intensity_varies=varies,
+        is_optical=forward,
     )

@@ -12,7 +12,8 @@ its kind (counts rather than a picture of them, a lidar rather than a stereo cam
 than pictures of events); one with a CameraInfo; one that covers the recording; an ordinary image
 rather than one of an event or near-infrared camera; rectified rather than raw; one that looks
 ahead (`front`, `center`) rather than elsewhere; one that is not named `right`, `rear` or `back`;
-uncompressed, if it has as many messages; the one with more messages; the first by name.
+uncompressed, if it has as many messages; the one with more messages; the cloud with more points;
+the first by name.
 """
 
 from __future__ import annotations
@@ -281,6 +282,7 @@ def _rank(
             bool(words & {'right', 'rear', 'back'}),
             _transport_rank(topic, counts),
             -topic.count,
+            -sample.points if sample else 0,
         )
         ranked[modality].append((score, topic.name))
     return {modality: [name for _, name in sorted(found)] for modality, found in ranked.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -133,6 +134,18 @@ def test_of_a_long_recording_only_parts_are_read(write_drive):
     assert not check.dropped
     assert {s.used for s in check.sensors} == {check.bundles}
     assert all(s.timing.missing == 0 and s.count == 400 for s in check.sensors)
+
+
+def test_a_recording_that_is_there_twice_is_told(write_drive):
+    bag = write_drive(12)
+    (bag / 'metadata.yaml').unlink()
+    (file,) = bag.glob('*.mcap')
+    shutil.copy(file, bag / f'copy of {file.name}')
+    found = {f.sensor: f for f in check_recording(bag).findings}
+    assert {str(f.code) for f in found.values()} == {'check.order'}
+    assert found.keys() == {'camera', 'thermal', 'lidar'}
+    assert '12 of 24 stamps' in found['camera'].text
+    assert 'in the folder twice' in found['camera'].remedy
 
 
 def test_a_slow_machine_judges_a_few_frames_and_not_one(write_drive):

@@ -58,6 +58,7 @@ def cloud_of(kind, rng):
     points = rng.uniform(-20, 20, (300, 3)).astype(np.float32)
     names = {
         'lidar': ('x', 'y', 'z', 'intensity', 'ring'),
+        'few': ('x', 'y', 'z', 'intensity', 'ring'),
         'plain': ('x', 'y', 'z', 'intensity'),
         'constant': ('x', 'y', 'z', 'intensity'),
         'coloured': ('x', 'y', 'z', 'rgb'),
@@ -71,6 +72,7 @@ def cloud_of(kind, rng):
         array[name] = 7 if kind == 'constant' else rng.uniform(0, 100, 300)
     if kind == 'optical':
         array['z'] = np.abs(array['z']) + 1
+    array = array[:50] if kind == 'few' else array
     return array, 'cam_optical' if kind == 'optical' else 'frame'
 
 
@@ -80,7 +82,15 @@ def write(path, rng, listed):
         rows = []
         for topic, what in listed.items():
             kind, count, share = what if isinstance(what, tuple) else (what, 10, 1.0)
-            is_cloud = kind in ('lidar', 'plain', 'constant', 'coloured', 'optical', 'radar')
+            is_cloud = kind in (
+                'lidar',
+                'few',
+                'plain',
+                'constant',
+                'coloured',
+                'optical',
+                'radar',
+            )
             packed = topic.endswith('compressed')
             writer.add_topic(topic, CLOUD if is_cloud else COMPRESSED if packed else IMAGE)
             for k in range(count):
@@ -337,6 +347,12 @@ def test_packets_are_named_with_the_driver_that_reads_them(tmp_path, rng, kind, 
             {'/zed2/point_cloud/cloud_registered': 'coloured', '/lidar/points': 'plain'},
             {'lidar': '/lidar/points'},
         ),
+        (  # parts of a sweep, and what was made of it
+            {f'/a/{n}': 'lidar' for n in ('ground_points', 'obstacle_cloud', 'points_downsampled')}
+            | {'/velodyne_points': 'lidar'},
+            {'lidar': '/velodyne_points'},
+        ),
+        ({'/a/points': 'few', '/b/points': 'lidar'}, {'lidar': '/b/points'}),
         ({'/oak/points': 'optical', '/rslidar_points': 'lidar'}, {'lidar': '/rslidar_points'}),
         ({'/ti_mmwave/pcl': 'radar', '/livox/points': 'plain'}, {'lidar': '/livox/points'}),
         ({'/stereo/points2': 'coloured', '/cam/image': 'colour'}, {'lidar': '/stereo/points2'}),

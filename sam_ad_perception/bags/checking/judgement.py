@@ -122,7 +122,9 @@ def _merge(own: Sequence[Finding], told: Sequence[Finding]) -> tuple[Finding, ..
     ]
     clocks = {each.sensor for each in told if each.code.startswith('clock.')}
     out = {each.sensor for each in told if each.out}
-    known = {('check.clock', s) for s in clocks} | {('check.unused', s) for s in out}
+    known = {(f'check.{what}', s) for what in ('clock', 'order') for s in clocks} | {
+        ('check.unused', s) for s in out
+    }
     kept = [
         each
         for each in own
@@ -156,6 +158,13 @@ def _judge_use(each: SensorCheck, duration_s: float) -> list[Finding]:
     if regular and timing is not None and timing.missing > _OFTEN * timing.count:
         text = f'{each.topic}: {timing.missing} messages are missing beside {timing.count}'
         found.append(Finding('check.gaps', sensor, text, figure=timing.missing))
+    if regular and timing is not None and timing.disordered > _OFTEN * timing.count:
+        text = (
+            f'{each.topic}: {timing.disordered} of {timing.count} stamps are no later than those '
+            'before them'
+        )
+        remedy = 'is the recording, or a file of it, in the folder twice?'
+        found.append(Finding('check.order', sensor, text, remedy, figure=timing.disordered))
     if each.coverage < 1.0 - _OFTEN and (1.0 - each.coverage) * duration_s > _LOST_S:
         text = f'{each.topic} covers {100 * each.coverage:.0f} % of the recording'
         found.append(Finding('check.coverage', sensor, text, figure=each.coverage))
