@@ -14,7 +14,7 @@ from sam_ad_perception.bags.labelling.view_run import LabelOptions, LabelReport
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import choose_topics
 from sam_ad_perception.core.geometry.calibration import Calibration, load_calibration
-from sam_ad_perception.core.sensors import SensorBundle
+from sam_ad_perception.core.sensors import Modality, SensorBundle
 from sam_ad_perception.core.status import ReasonTally
 from sam_ad_perception.modeling.inference.segmenter import Segmenter
 
@@ -29,6 +29,7 @@ def read_bundles(
 ) -> Iterator[SensorBundle]:
     """Read a recording as bundles: what all sensors saw around each reference frame.
 
+    Of several cameras one is read, which is logged as a warning unless `topics` names it.
     Reference frames without a bundle are logged at the end as a warning, by their reason.
 
     Args:
@@ -47,7 +48,13 @@ def read_bundles(
     options = BundleOptions(calibration=_calibration(calibration))
     dropped = ReasonTally()
     with BagReader(Path(bag)) as reader:
-        for result in _read_bundles(reader, choose_topics(reader, topics), options):
+        mapping = choose_topics(reader, topics)
+        if not {'camera', 'camera_info'} & {*(topics or {})}:
+            others = [t for t in choose_views(reader, topics).topics.values() if t]
+            if len(others) > 1:
+                one = mapping.sensors[Modality.CAMERA].data
+                _log.warning('%s: of the cameras %s only %s is read', bag, ', '.join(others), one)
+        for result in _read_bundles(reader, mapping, options):
             if isinstance(result, SensorBundle):
                 yield result
             else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -381,6 +382,9 @@ def _read_config(options: argparse.Namespace) -> SegmentationConfig:
 
     config = load(SegmentationConfig, options.params, 'segmentation') if options.params else None
     config = config or SegmentationConfig()
+    if config.views != ('',):
+        told = f'one frame is measured: the views {", ".join(config.views)} are left aside'
+        print(told, file=sys.stderr)
     chosen = argparse.Namespace(**{**vars(options), 'threads': None})  # it has several
     return replace(config, model=override_model(config.model, chosen))
 

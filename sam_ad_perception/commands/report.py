@@ -17,8 +17,9 @@ from sam_ad_perception.commands.options.topics import (
     add_topic_option,
     check_bag,
 )
-from sam_ad_perception.core.console.command_line import CommandParser, existing_file
+from sam_ad_perception.core.console.command_line import CommandParser, checked, existing_file
 from sam_ad_perception.core.console.outputs import new_folder
+from sam_ad_perception.nodes.ros.view_choice import read_view
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,7 +145,7 @@ def _write(bag: Path, options: argparse.Namespace, command: str, console: Consol
         space = read_label_space(reader, bag)
         views, experts = read_views(reader), read_experts(reader)
     with BagReader(inputs) as reader:
-        mappings = map_views(reader, views, dict(options.topic))
+        mappings = map_views(reader, views, dict(options.topic), dict(options.view))
     if not any(topics.data for each in mappings.values() for topics in each.sensors.values()):
         raise ValueError(
             f'{inputs} holds masks but no sensor (label --no-copy): name the recording that was '
@@ -203,7 +204,10 @@ def read_views(reader: BagReader) -> list[str]:
 
 
 def map_views(
-    reader: BagReader, views: Sequence[str], overrides: Mapping[str, str]
+    reader: BagReader,
+    views: Sequence[str],
+    overrides: Mapping[str, str],
+    given: Mapping[str, str],
 ) -> dict[str, TopicMapping]:
     """Find which topic of a recording is which sensor, in each view.
 
@@ -211,16 +215,25 @@ def map_views(
         reader: The recording, open.
         views: Of `read_views`.
         overrides: Of `--topic`.
+        given: Of `--view`: topics of the images of views whose names do not tell them.
 
     Returns:
         By the name of the view.
+
+    Raises:
+        ValueError: `given` names what is no view of the masks, or a view has no camera.
     """
     from sam_ad_perception.bags.camera_views import choose_views
     from sam_ad_perception.bags.topics import choose_topics
 
+    if unknown := set(given) - set(views):
+        named = ', '.join(filter(None, views)) or 'none by name'
+        raise ValueError(f'--view {unknown.pop()}: the masks have the views {named}')
     if list(views) == ['']:
         return {'': choose_topics(reader, overrides)}
-    return dict(choose_views(reader, overrides, None, dict.fromkeys(views, '')).mappings)
+    return dict(
+        choose_views(reader, overrides, None, {**dict.fromkeys(views, ''), **given}).mappings
+    )
 
 
 def read_experts(reader: BagReader) -> list[str]:
@@ -309,6 +322,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         '--out', type=new_folder(), metavar='DIR', help='default: beside the masks'
     )
     add_topic_option(parser)
+    parser.add_argument(
+        '--view',
+        action='append',
+        default=[],
+        type=checked(read_view),
+        metavar='NAME:=TOPIC',
+        help='the images of the view NAME are TOPIC, as it was labelled with; for names that do '
+        'not tell it themselves',
+    )
     add_calibration_option(parser)
     parser.add_argument(
         '--zoo', type=existing_file(ZOO_ADVICE), help='zoo file, default: the one of the package'

@@ -256,6 +256,14 @@ def test_views_can_be_named(surround, tmp_path, capsys, tiny_zoo, monkeypatch):
     assert masks(out) == {'/cam_front/semantic/image', '/rear/semantic/image'}
     assert 'rear: camera' in told
     assert told.count('none names it') == 4
+    report = ['report', str(out), '--inputs', str(surround), '--out', str(tmp_path / 'page')]
+    report += ['--zoo', str(tiny_zoo)]
+    assert main(report) == 2  # the name does not tell which camera that was
+    assert '--view rear:=TOPIC names its images' in capsys.readouterr().err
+    assert main([*report, '--view', 'hinten:=/CAM_BACK/image_rect']) == 2
+    assert '--view hinten: the masks have the views' in capsys.readouterr().err
+    assert main([*report, '--view', 'rear:=/CAM_BACK/image_rect']) == 0
+    assert 'Masks of two: rear' in (tmp_path / 'page' / 'report.html').read_text()
     params = tmp_path / 'node.param.yaml'
     params.write_text('segmentation: {ros__parameters: {views: [CAM_FRONT]}}\n')
     code, out, told = label('file', '--params', str(params))
@@ -282,6 +290,19 @@ def test_one_page_shows_all_views(surround, tmp_path, capsys, tiny_zoo):
         assert f'Masks of drive: {name}' in page
         assert (out / f'{name}_overlay.webm').stat().st_size > 0
     assert '/CAM_BACK_LEFT/image_rect' in page  # under what was not read
+
+
+def test_bundles_are_of_one_camera_and_that_is_said(surround, caplog):
+    import sam_ad_perception
+
+    first = next(iter(sam_ad_perception.read_bundles(surround)))
+    assert first.camera.frame_id == 'cam_FRONT'
+    (record,) = caplog.records
+    assert 'only /CAM_FRONT/image_rect is read' in record.getMessage()
+    caplog.clear()
+    named = {'camera': '/CAM_BACK/image_rect'}
+    first = next(iter(sam_ad_perception.read_bundles(surround, topics=named)))
+    assert (first.camera.frame_id, caplog.records) == ('cam_BACK', [])
 
 
 def test_a_role_and_views_contradict_each_other(surround):
