@@ -150,6 +150,38 @@ def test_the_timeline_zooms_and_tells(pages, browser) -> None:  # type: ignore[n
     assert browser.errors == []
 
 
+def test_the_timeline_is_as_wide_as_the_screen_and_two_fingers_zoom_it(pages, browser) -> None:  # type: ignore[no-untyped-def]
+    browser.call('Emulation.setEmulatedMedia', features=[])
+    browser.open(pages['report'], 390)
+    seen = browser.run(
+        """(() => {
+          for (const name of ['closer', 'wider', 'whole']) document.getElementById(name).click();
+          const box = chart.getBoundingClientRect(), texts = [...chart.querySelectorAll('.tick')].filter((e) => e.getAttribute('text-anchor') === 'middle' && getComputedStyle(e).visibility === 'visible');
+          const places = texts.map((e) => e.getBoundingClientRect()), touch = texts.length > 1 && places.some((p, i) => i && p.left < places[i - 1].right);
+          const bars = [...chart.querySelectorAll('.along rect')].map((e) => e.getBoundingClientRect().right);
+          const finger = (kind, id, share) => chart.dispatchEvent(new PointerEvent(kind, {pointerId: id, clientX: box.left + share * box.width, clientY: box.top + 20}));
+          finger('pointerdown', 1, 0.5); finger('pointerdown', 2, 0.6); finger('pointermove', 2, 0.7);
+          return { wide: box.right, end: Math.max(...bars), ticks: texts.length, touch, zoom: +chart.dataset.zoom,
+                   text: parseFloat(getComputedStyle(texts[0]).fontSize) * texts[0].getScreenCTM().a };
+        })()"""  # noqa: E501
+    )
+    assert 350 < seen['wide'] <= 390
+    assert seen['end'] == pytest.approx(seen['wide'], abs=20)  # the whole run is in sight
+    assert seen['ticks'] > 1
+    assert not seen['touch']
+    assert seen['zoom'] == pytest.approx(2)
+    assert seen['text'] >= 12
+    assert browser.errors == []
+
+
+@pytest.mark.parametrize('blue', range(0, 256, 5))
+def test_text_is_readable_on_every_colour(blue: int) -> None:
+    for red in range(0, 256, 15):
+        for green in range(0, 256, 15):
+            color = f'#{red:02x}{green:02x}{blue:02x}'
+            assert contrast(text_on(color), color) >= 4.5, color
+
+
 def test_contrast_is_that_of_wcag() -> None:
     """Values of the W3C's own examples."""
     assert contrast('#000000', '#ffffff') == pytest.approx(21)

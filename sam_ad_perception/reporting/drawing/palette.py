@@ -21,7 +21,9 @@ CONDITIONS = MappingProxyType(
 )
 NETWORKS = ('#44566c', '#a15c7a', '#4c7a30', '#8a5f1a', '#6b5ca5')
 MISSING, NOTED, UNKNOWN = '#c93434', '#f2b01e', '#d5d9de'
-_WHITE, _DARK = '#ffffff', '#1d2530'
+_WHITE, _DARK, _BLACK = '#ffffff', '#1d2530', '#000000'
+_READABLE = 4.5
+"""Least contrast of text by WCAG 2 AA; black or white has it on every colour."""
 
 
 def condition_color(name: str) -> str:
@@ -35,8 +37,9 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def text_on(color: str) -> str:
-    """Dark or white, whichever has the higher contrast on a colour."""
-    return max((_WHITE, _DARK), key=lambda each: contrast(each, color))
+    """Dark or white, whichever has the higher contrast; black where that one is too low."""
+    best = max((_WHITE, _DARK), key=lambda each: contrast(each, color))
+    return best if contrast(best, color) >= _READABLE else _BLACK
 
 
 def contrast(a: str, b: str) -> float:
