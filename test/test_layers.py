@@ -30,7 +30,7 @@ ALLOWED = {
 ROOMS = {
     'core/lidar': {'geometry'},
     'core/images': {'geometry', 'lidar'},
-    'core/plausibility': {'geometry'},
+    'core/plausibility': {'geometry', 'lidar'},
     'core/messages': {'geometry', 'images', 'lidar', 'events', 'plausibility'},
     'core/health': {'images'},
     'core/fault_detection': {'health', 'lidar'},

@@ -3,5 +3,5 @@
 Enter at `monitor`, whose docstring is the guide: one monitor per recording or view takes
 messages and gives findings. The other files hold one kind of look each: `clock`,
 `clock_judgement` and `stamps`, `pixels`, `clouds`, `point_times`, `events`, `geometry`,
-`thermal_look`, `lens_reading` with `reading_watch`; limits are in `config`.
+`sensor_height`, `thermal_look`, `lens_reading` with `reading_watch`; limits are in `config`.
 """

@@ -35,6 +35,7 @@ from sam_ad_perception.core.plausibility.geometry import check_principal_point, 
 from sam_ad_perception.core.plausibility.pixels import ImageChecks
 from sam_ad_perception.core.plausibility.point_times import check_point_times
 from sam_ad_perception.core.plausibility.reading_watch import ReadingWatch
+from sam_ad_perception.core.plausibility.sensor_height import SensorHeight
 from sam_ad_perception.core.plausibility.stamps import find_odd_stamps, odd_stamp, usual_gap_ns
 from sam_ad_perception.core.plausibility.thermal_look import ThermalLook
 from sam_ad_perception.core.sensors import Modality, PointCloud, SensorBundle, SensorFrame
@@ -79,7 +80,7 @@ class PlausibilityMonitor:
         self._lock = threading.Lock()
         self._checks: dict[Modality, ImageChecks] = {}
         self._heat = ThermalLook(black_hot=self.config.thermal_polarity == 'black_hot')
-        self.readings = ReadingWatch()
+        self.readings, self._height = ReadingWatch(), SensorHeight()
         self.reset()
 
     def reset(self) -> None:
@@ -343,8 +344,9 @@ class PlausibilityMonitor:
             found += frame.data.findings
             T = bundle.T_camera.get(sensor)
             if T is not None and not any(f.code.startswith('cloud.') and f.out for f in found):
-                view = check_view(frame.data.points, T, bundle.camera)
-                found += [] if view is None else [view]
+                points = frame.data.points
+                looks = check_view(points, T, bundle.camera), self._height.look(points, T)
+                found += [each for each in looks if each is not None]
         elif frame.camera is not None and sensor is not Modality.CAMERA:
             centre = check_principal_point(frame.camera, sensor)
             found += [] if centre is None else [centre]
