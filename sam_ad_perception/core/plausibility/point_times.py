@@ -197,7 +197,7 @@ def _anchored(
         text = next(f.text for f in cloud.findings if f.code == 'point_time.origin')
         text = f'{text.partition(": their span")[0]}: their span is used, {where}'
     else:
-        off = 1e-9 * (first_ns if abs(first_ns) > abs(last_ns) else last_ns)
+        off = -1e-9 * shift
         text = f'its point times are {off:+.2f} s off its stamp: their span is used, {where}'
     offsets = cloud.time_offset_ns + shift if shift else cloud.time_offset_ns
     return replace(cloud, time_offset_ns=offsets, findings=(*findings, other_clock(text)))

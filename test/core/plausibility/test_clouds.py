@@ -175,6 +175,20 @@ def test_the_conventions_of_stamps_are_no_other_clock(rng, first):
     np.testing.assert_allclose(cloud.time_offset_ns[0], first * 1e9, atol=1e3)
 
 
+@pytest.mark.parametrize(('begins_s', 'arrives_s'), [(-0.4, 0.12), (-0.5, 0.01), (0.4, 0.12)])
+def test_the_figure_of_another_clock_is_what_its_times_are_moved_by(rng, begins_s, arrives_s):
+    """Of a stamp at the beginning of the sweep, and of one at its end."""
+    first_s = STAMP * 1e-9 + begins_s
+    times = first_s + np.linspace(0, 0.1, 4000)
+    cloud = sweep(street(rng), times, 'timestamp', 'f8', arrival=STAMP + round(arrives_s * 1e9))
+    assert codes(cloud) == ['point_time.origin']
+    at_end = arrives_s < 0.1
+    off = begins_s + (0.1 if at_end else 0.0)
+    assert f'{off:+.2f} s off its stamp' in cloud.findings[0].text
+    moved = cloud.time_offset_ns[-1 if at_end else 0]
+    assert abs(moved) < 1e6
+
+
 FORWARD = np.array([[0.0, -1, 0, 0], [0, 0, -1, -0.2], [1, 0, 0, 0], [0, 0, 0, 1]])
 
 
