@@ -20,7 +20,7 @@ _LEAST_M, _MOST_M = 1e-4, 1e8
 _FAR_M = 200.0
 """No lidar measures half of its points beyond this: the ground before it returns most."""
 _REPEATED = 100
-_UNITS = ((1e3, 'millimetres'), (1e2, 'centimetres'), (1 / 0.0254, 'inches'), (1 / 0.3048, 'feet'))
+UNITS = ((1e3, 'millimetres'), (1e2, 'centimetres'), (1 / 0.0254, 'inches'), (1 / 0.3048, 'feet'))
 _TYPICAL_M = (0.5, 120.0)
 
 
@@ -131,17 +131,38 @@ def check_cloud(points: NDArray[np.floating]) -> Finding | None:
             out=True,
             figure=high,
         )
-    own = float(np.median(np.abs(samples).max(axis=1)))
+    return _wrong_unit(float(np.median(np.abs(samples).max(axis=1))), '')
+
+
+def beyond_reach(offsets: NDArray[np.float64], whence: str) -> Finding | None:
+    """Check that points are within the reach of a lidar.
+
+    Args:
+        offsets: (N, 3) from somewhere near the sensor, metres.
+        whence: From where, in words.
+
+    Returns:
+        What cannot be right, or None.
+    """
+    samples = offsets[:: max(1, len(offsets) // _SAMPLES)]
+    if len(samples) < 20:
+        return None
+    middle = float(np.median(np.abs(samples).max(axis=1)))
+    return _wrong_unit(middle, whence) if middle > _FAR_M else None
+
+
+def _wrong_unit(own: float, whence: str) -> Finding:
+    """The finding of a cloud whose points are too far away, on average."""
     units = [
         f'{own / scale:.3g} m if in {name}'
-        for scale, name in _UNITS
+        for scale, name in UNITS
         if _TYPICAL_M[0] <= own / scale <= _TYPICAL_M[1]
     ]
     unit = f' ({", ".join(units)})' if units else ''
     return Finding(
         'cloud.unit',
         LIDAR,
-        f'half of its points are beyond {own:.0f} m, which no lidar measures{unit}',
+        f'half of its points are beyond {own:.0f} m{whence}, which no lidar measures{unit}',
         'PointCloud2 is in metres (REP 103): scale it in the driver',
         out=True,
         figure=own,

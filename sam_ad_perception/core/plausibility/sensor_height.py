@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.findings import Finding
 from sam_ad_perception.core.lidar.ground import find_ground
+from sam_ad_perception.core.plausibility.clouds import UNITS, beyond_reach
 from sam_ad_perception.core.sensors import Modality
 
 _MOST_M = 4.6
@@ -18,7 +19,6 @@ _MOST_M = 4.6
 _MAST_M = 20.0
 """No mast beside a road is higher."""
 _USUAL_M = (0.4, 3.6)
-_UNITS = ((1 / 0.3048, 'feet'), (1 / 0.0254, 'inches'), (1e2, 'centimetres'), (1e3, 'millimetres'))
 _POINTS = 10_000
 _LOOKS, _AGAIN = 10, 500
 
@@ -58,7 +58,7 @@ class SensorHeight:
         if ground is not None and ground.offset <= _MOST_M:
             self._settled = True
             return None
-        for scale, unit in _UNITS:
+        for scale, unit in reversed(UNITS):
             other = find_ground(points / scale - eye)
             if other is None or not _USUAL_M[0] <= other.offset <= _USUAL_M[1]:
                 continue
@@ -75,4 +75,4 @@ class SensorHeight:
                 out=height > _MAST_M,
                 figure=height,
             )
-        return None
+        return beyond_reach(points - eye, ' from the camera')

@@ -91,6 +91,21 @@ def test_the_pass_takes_out_or_notes_the_sweep(rng, unit):
     assert ('if in feet' in bundle.notes.get(Modality.LIDAR, '')) == (unit == 'feet')
 
 
+@pytest.mark.parametrize('unit', ['inches', 'centimetres', 'millimetres'])
+def test_a_wall_in_another_unit_is_too_far_from_the_camera(rng, unit):
+    """A wall alone has no ground, and its points are near to each other."""
+    wall = np.column_stack(
+        [np.full(2000, 10.0), rng.uniform(-4, 4, 2000), rng.uniform(-1, 3, 2000)]
+    )
+    assert SensorHeight().look(wall, camera_at()) is None
+    found = SensorHeight().look(wall * UNITS[unit], camera_at())
+    assert (found.code, found.out) == ('cloud.unit', True)
+    assert 'from the camera, which no lidar measures' in found.text
+    assert f'10 m if in {unit}' in found.text
+    offset = np.array([5200.0, -3400.0, 41.0])
+    assert SensorHeight().look(wall + offset, camera_at(*offset)) is None
+
+
 @pytest.mark.data
 def test_real_sweeps_are_told_in_every_unit_and_not_in_metres(sample_data):
     streets = np.load(sample_data / 'health/street_lidar_10hz.npz')
