@@ -49,6 +49,7 @@ from sam_ad_perception.bags.topic_roles import (
 from sam_ad_perception.bags.topic_samples import TopicSample, sample_topics
 from sam_ad_perception.core.console.suggestions import did_you_mean
 from sam_ad_perception.core.messages.transforms import namespace_of, nearness
+from sam_ad_perception.core.plausibility.lens_reading import named_rectified
 from sam_ad_perception.core.sensor_kinds import image_of
 from sam_ad_perception.core.sensors import Modality
 
@@ -151,7 +152,7 @@ def guess_topics(
             info = given.get(role, _find_info(modality, image, infos, taken))
         if data or (info and modality is Modality.CAMERA):
             # A camera that is known by its CameraInfo alone is taken as the node takes it.
-            flat = (rectified or {}).get(modality, not image or _is_rectified(image))
+            flat = (rectified or {}).get(modality, not image or named_rectified(image))
             sensors[modality] = SensorTopics(data, info, flat)
     names = [name for s in sensors.values() for name in (s.data, s.info) if name]
     tf, foreign_tf = _transforms(listed, given, 'tf', names)
@@ -277,7 +278,7 @@ def _rank(
             not modality.info_topic or not geometry_beside(topic.name, infos),
             bool(sample and sample.coverage < _PARTLY * widest[modality]),
             modality is Modality.CAMERA and bool(words & (EVENT_WORDS | GREY_WORDS)),
-            not _is_rectified(topic.name),
+            not named_rectified(topic.name),
             not words & {'front', 'center', 'centre', 'forward'},
             bool(words & {'right', 'rear', 'back'}),
             _transport_rank(topic, counts),
@@ -356,8 +357,3 @@ def _transforms(
     own = max(near.values(), default=0) > 0
     taken = [name for name in found if near[name] >= 0] if own else found
     return tuple(taken), tuple(name for name in found if name not in taken)
-
-
-def _is_rectified(name: str) -> bool:
-    """Whether a name says that its image is rectified."""
-    return bool(words_of(name) & {'rect', 'rectified'})

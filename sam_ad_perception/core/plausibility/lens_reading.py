@@ -7,6 +7,7 @@ of a sweep fall on edges of the image in one only. Nothing is told where neither
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,12 @@ class Evidence:
 def no_evidence() -> Evidence:
     """What is known before the first image."""
     return Evidence(np.zeros(0), np.zeros(0), np.zeros(0))
+
+
+def named_rectified(topic: str) -> bool:
+    """Whether the name of a topic says that its images are rectified."""
+    words = {word.rstrip('0123456789') for word in re.split(r'[^a-z0-9]+', topic.lower())}
+    return bool(words & {'rect', 'rectified'})
 
 
 def wrong_reading(

@@ -14,6 +14,7 @@ from sam_ad_perception.core.plausibility.lens_reading import (
     MIN_SHIFT_PX,
     SeenImages,
     look_at_image,
+    named_rectified,
     no_evidence,
     readings_differ,
     wrong_reading,
@@ -34,12 +35,14 @@ class LensReadings:
         raw: By K and D.
         taken: Whether the images are read as rectified.
         settled: Whether somebody said so; else the images decide.
+        topic: Name of the topic of the images, which may say otherwise.
     """
 
     rectified: CameraModel
     raw: CameraModel
     taken: bool
     settled: bool = True
+    topic: str = ''
 
 
 class ReadingWatch:
@@ -95,7 +98,7 @@ class ReadingWatch:
                 self._next = int(_MORE * self._bundles) + 1
                 self._begin(readings, bundle, frame.data)
         found = self.finding
-        if found is None or self.decided is None:
+        if found is None or self.decided is None or self.decided == readings.taken:
             return found
         wrong = readings.raw if self.decided else readings.rectified
         return replace(found, out=_is_like(bundle.camera, wrong))
@@ -156,23 +159,27 @@ class ReadingWatch:
         self.finding = None
         if told is None:
             return
-        taken, other = ('rectified', 'raw') if readings.taken else ('raw', 'rectified')
         if readings.settled:
             if told != readings.taken:
                 remedy = f'camera.rectified: {str(told).lower()}'
                 self.finding = wrong_reading(
-                    self._evidence, f'and read as {taken}', remedy, out=True
+                    self._evidence, f'and read as {_word(readings.taken)}', remedy, out=True
                 )
             return
         self._looks = _LOOKS
-        if told != readings.taken:
+        named = named_rectified(readings.topic) if readings.topic else readings.taken
+        if told != named:
             self.finding = wrong_reading(
                 self._evidence,
-                f'and were read as {taken} at first',
-                f'read as {other} from then on; camera.rectified: '
-                f'{str(readings.taken).lower()} overrules',
+                f'its topic {readings.topic} is named as of {_word(named)} images',
+                f'read as {_word(told)} from here on; camera.rectified: {str(named).lower()} '
+                'overrules',
             )
         self.decided = told
+
+
+def _word(rectified: bool) -> str:
+    return 'rectified' if rectified else 'raw'
 
 
 def _is_like(camera: CameraModel, other: CameraModel) -> bool:

@@ -56,6 +56,7 @@ class GeometryInput:
         self._settled = reading.rectified != 'auto'
         self._is_flat = reading.starts_rectified
         self._other: CameraModel | None = None
+        self._topic = ''
         self._past: deque[tuple[int, CameraModel, CameraModel]] = deque(maxlen=_KEPT)
 
     def subscribe(
@@ -71,6 +72,7 @@ class GeometryInput:
             Monitors of the topics, by their names.
         """
         monitors = {}
+        self._topic = self._node.resolve_topic_name(name(Modality.CAMERA.topic))
         for modality in sensors:
             monitor = TopicMonitor(f'camera_info/{modality}', float('inf'))
             monitors[monitor.name] = monitor
@@ -151,7 +153,8 @@ class GeometryInput:
         self._other = other
         flat, drawn = (camera, other) if self._is_flat else (other, camera)
         starts = self._config.camera.starts_rectified
-        self._checks.readings.set_readings(LensReadings(flat, drawn, starts, self._settled))
+        told = LensReadings(flat, drawn, starts, self._settled, self._topic)
+        self._checks.readings.set_readings(told)
 
 
 def _content(message: Any) -> tuple[Any, ...]:

@@ -132,12 +132,15 @@ def test_the_pass_finds_images_that_are_read_wrongly(rng, taken, is_rectified):
     assert 'rectified' in last.notes[Modality.CAMERA]
 
 
-@pytest.mark.parametrize('at_once', [True, False])
+@pytest.mark.parametrize(
+    ('topic', 'at_once'), [('/cam/image_rect', True), ('/cam/image_raw', False)]
+)
 @pytest.mark.parametrize('is_rectified', [True, False])
-def test_images_decide_once_where_nobody_said(rng, is_rectified, at_once):
+def test_images_decide_once_where_nobody_said(rng, is_rectified, topic, at_once):
     watch = PlausibilityMonitor(PlausibilityConfig()).readings
     watch.at_once = at_once
-    watch.set_readings(LensReadings(RECTIFIED, RAW, taken=True, settled=False))
+    told = LensReadings(RECTIFIED, RAW, taken=True, settled=False, topic=topic)
+    watch.set_readings(told)
     true, other = (np.zeros(5), D) if is_rectified else (D, np.zeros(5))
     for k in range(12):
         watch.look(bundle_of(street(rng, true), k))
@@ -154,18 +157,21 @@ def test_images_decide_once_where_nobody_said(rng, is_rectified, at_once):
         LensReadings(zoomed, CameraModel(640, 400, zoomed.K, D), taken=True, settled=False)
     )
     assert watch.decided is is_rectified
-    if is_rectified:
+    if is_rectified == (topic == '/cam/image_rect'):
         assert watch.finding is None
         return
     assert not watch.finding.out
-    assert 'were read as rectified at first' in watch.finding.text
-    assert 'camera.rectified: true overrules' in watch.finding.remedy
+    named, other = ('raw', 'rectified') if is_rectified else ('rectified', 'raw')
+    assert f'its topic {topic} is named as of {named} images' in watch.finding.text
+    assert f'read as {other} from here on' in watch.finding.remedy
+    assert f'camera.rectified: {str(not is_rectified).lower()} overrules' in watch.finding.remedy
 
 
 def test_what_was_projected_by_the_wrong_reading_is_taken_out_until_it_is_followed(rng):
     monitor = PlausibilityMonitor(PlausibilityConfig())
     monitor.readings.at_once = True
-    monitor.readings.set_readings(LensReadings(RECTIFIED, RAW, taken=True, settled=False))
+    told = LensReadings(RECTIFIED, RAW, taken=True, settled=False, topic='/cam/image_rect')
+    monitor.readings.set_readings(told)
     before = [monitor.check_bundle(bundle_of(street(rng, D), k)) for k in range(12)]
     assert monitor.readings.decided is False
     assert Modality.THERMAL in before[0].frames
@@ -173,5 +179,5 @@ def test_what_was_projected_by_the_wrong_reading_is_taken_out_until_it_is_follow
     followed = replace(bundle_of(street(rng, D), 12), camera=RAW)
     after = monitor.check_bundle(followed)
     assert set(after.frames) == {Modality.CAMERA, Modality.THERMAL}
-    assert 'read as raw from then on' in monitor.findings()[0].finding.sentence
+    assert 'read as raw from here on' in monitor.findings()[0].finding.sentence
     assert 'its images are not rectified' in after.notes[Modality.CAMERA]

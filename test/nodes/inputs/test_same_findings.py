@@ -37,6 +37,8 @@ DRIVES = {
     'millimetres': {('cloud.unit', 'lidar', True)},
     'centimetres': {('cloud.unit', 'lidar', True)},
     'images raw under image_rect': {('geometry.rectified', 'camera', False)},
+    'images rectified under image_raw': {('geometry.rectified', 'camera', False)},
+    'images raw under image_raw': set(),
 }
 LENS_SIZE, LENS_K = (240, 360), np.array([[290.0, 0, 180], [0, 290, 119], [0, 0, 1]])
 LENS_D = np.array([-0.32, 0.1, 0, 0, 0])
@@ -55,16 +57,25 @@ def drive(sensors, kind, stamp_ns):
     yield 'points', sensors.cloud(stamp_ns + ahead_ns, points * scale)
     yield 'thermal/image_rect', thermal
     image = sensors.image('camera', stamp_ns)
-    if kind == 'images raw under image_rect':
-        picture = lens_picture(sensors.rng, LENS_SIZE, LENS_K, LENS_D)
+    if kind.startswith('images'):
+        D = LENS_D if is_raw(kind) else np.zeros(5)
+        picture = lens_picture(sensors.rng, LENS_SIZE, LENS_K, D)
         image = from_ros.array_to_image(sensors.types, picture, 'rgb8', stamp_ns, 'camera_optical')
-    yield 'camera/image_rect', image
+    yield image_topic(kind), image
+
+
+def is_raw(kind):
+    return kind.startswith('images raw')
+
+
+def image_topic(kind):
+    return 'camera/image_raw' if kind.endswith('image_raw') else 'camera/image_rect'
 
 
 def geometry(sensors, kind, stamp_ns):
     for name in ('camera', 'thermal'):
         camera = sensors.camera(name)
-        if name == 'camera' and kind == 'images raw under image_rect':
+        if name == 'camera' and kind.startswith('images'):
             camera = CameraModel(*LENS_SIZE[::-1], LENS_K, LENS_D, frame_id='camera_optical')
         info = from_ros.camera_to_message(sensors.types, camera, stamp_ns)
         yield f'{name}/camera_info', info
@@ -96,9 +107,16 @@ def recorded(path, kind, sensor_type):
 
 
 @pytest.fixture
-def live(graph, vehicle):
+def live(graph, vehicle, kind):
     """The inputs of the segmentation node with what becomes of its bundles, and doctor's look."""
-    node, doctor_node = (Node(name, context=graph.context) for name in ('inputs', 'doctor'))
+    topic = image_topic(kind)
+    remap = ['--ros-args', '-r', f'camera/image_rect:={topic}']
+    node, doctor_node = (
+        Node(name, context=graph.context, cli_args=remap) for name in ('inputs', 'doctor')
+    )
+    if topic not in vehicle.publishers:
+        image = vehicle.types('sensor_msgs/msg/Image')
+        vehicle.publishers[topic] = graph.node.create_publisher(image, topic, 100)
     config, used = SegmentationConfig(), []
     transforms = TransformInput(node, TransformTree())
 
@@ -149,4 +167,4 @@ def test_label_check_node_and_doctor_find_the_same(graph, vehicle, live, tmp_pat
     expected = {Modality.CAMERA, Modality.THERMAL, Modality.LIDAR} - gone
     for last in (recorded_used[-1], used[-1]):
         assert set(last.frames) == expected
-        assert last.camera.D.any() == (kind == 'images raw under image_rect')
+        assert last.camera.D.any() == is_raw(kind)
