@@ -104,6 +104,15 @@ class Run:
         Raises:
             TrainingError, DatasetError, OSError: It cannot go on; see `failures`.
         """
+        try:
+            self._train()
+            if self.validator is not None and self.trainer.step % self.interval:
+                self._validate()
+            return self.trainer.save()
+        finally:
+            self.folder.close()
+
+    def _train(self) -> None:
         trainer, config = self.trainer, self.trainer.config
         schedule, data = config.schedule, config.data
         reader = BatchReader(
@@ -134,12 +143,8 @@ class Run:
                         saved = time.monotonic()
         finally:
             ahead.close()
-            self.folder.flush()
             for text in self.watch.summary():
                 self.console.print(text, markup=False, soft_wrap=True)
-        if self.validator is not None and trainer.step % self.interval:
-            self._validate()
-        return trainer.save()
 
     def _validate(self) -> None:
         assert self.validator is not None

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 ACCELERATORS = ('auto', 'cpu', 'cuda', 'mps')
 PRECISIONS = ('32', 'bf16-mixed', '16-mixed')
+LOGGERS = ('wandb', 'mlflow')
+"""Who is told of a run beside its folder."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from training.configuration.augmentation import AugmentationConfig
 from training.configuration.autoencoder import LatentStageConfig
 from training.configuration.data import DataConfig, SubsetConfig
 from training.configuration.optimization import LossConfig, OptimizerConfig, ScheduleConfig
-from training.configuration.place import MachineConfig, ResumeConfig, ValidationConfig
+from training.configuration.place import LOGGERS, MachineConfig, ResumeConfig, ValidationConfig
 
 SIMULATED = 'simulated'
 
@@ -43,6 +43,7 @@ class TrainConfig:
         half: Whether the weights are exported in half precision.
         seed: Of weights and batches.
         threads: Threads of torch; 0 keeps its own number.
+        loggers: `wandb`, `mlflow`: who else gets figures and pictures, where it is installed.
 
     Raises:
         ValueError: Fields that do not go together.
@@ -60,6 +61,7 @@ class TrainConfig:
     half: bool = True
     seed: int = 0
     threads: int = 0
+    loggers: tuple[str, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
     subsets: SubsetConfig = field(default_factory=SubsetConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -74,6 +76,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ('cache_dir', 'output_dir', 'root', 'zoo', 'checkpoints', 'start'):
             object.__setattr__(self, name, expand_home(getattr(self, name), name))
+        for name in self.loggers:
+            if name not in LOGGERS:
+                raise ValueError(f'loggers must be among {LOGGERS}, got {name!r}')
         simulated = self.dataset == SIMULATED
         if simulated and self.root:
             raise ValueError(f'root is of a dataset on disk, got {self.root!r} for {SIMULATED}')

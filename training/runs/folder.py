@@ -6,7 +6,7 @@ import csv
 import io
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from rich.console import Console
 
 from training.configuration.run import TrainConfig, to_mapping
 from training.networks.checkpoint import save_atomically
+from training.runs.loggers import RunLogger, open_loggers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +60,8 @@ class RunFolder:
 
     `config.yaml` is the resolved configuration, `version.txt` has a line per start,
     `metrics.csv` and `validation.csv` a row per measurement, `pictures/` what the network sees
-    and says, `events.*` the same for TensorBoard where that is installed.
+    and says, `events.*` the same for TensorBoard where that is installed. The configuration's
+    `loggers` are told, too.
 
     Args:
         config: The experiment.
@@ -69,6 +71,7 @@ class RunFolder:
 
     Raises:
         OSError: The folder cannot be written.
+        ValueError: A logger of the configuration is not there.
     """
 
     def __init__(
@@ -76,10 +79,14 @@ class RunFolder:
     ) -> None:
         self.path = Path(config.output_dir)
         self.leads = leads
+        self._console = console
         self._events: _Events | None = None
+        self._loggers: tuple[RunLogger, ...] = ()
         if not leads:
             return
-        text = yaml.safe_dump(dict(to_mapping(config)), sort_keys=False)
+        settings = dict(to_mapping(config))
+        self._loggers = open_loggers(config.loggers, self.path, settings)
+        text = yaml.safe_dump(settings, sort_keys=False)
         save_atomically(text.encode(), self.path / 'config.yaml')
         now = datetime.now(UTC).isoformat(timespec='seconds')
         with (self.path / 'version.txt').open('a') as file:
@@ -112,6 +119,7 @@ class RunFolder:
         if self._events is not None:
             for column, value in values.items():
                 self._events.add_scalar(f'{name}/{column}', value, step)
+        self._tell(lambda logger: logger.log(name, values, step))
 
     def draw(self, name: str, images: Sequence[NDArray[np.uint8]], step: int) -> None:
         """Write images of one size side by side.
@@ -132,11 +140,29 @@ class RunFolder:
         save_atomically(content.tobytes(), self.path / 'pictures' / f'{name}_{step:08d}.png')
         if self._events is not None:
             self._events.add_image(name, row, step, dataformats='HWC')
+        self._tell(lambda logger: logger.draw(name, row, step))
 
     def flush(self) -> None:
         """Hand what TensorBoard buffers to the disk."""
         if self._events is not None:
             self._events.flush()
+
+    def close(self) -> None:
+        """End what is told of this start of the run."""
+        self.flush()
+        self._tell(lambda logger: logger.close())
+        self._loggers = ()
+
+    def _tell(self, what: Callable[[RunLogger], None]) -> None:
+        """Do something with each logger; one whose server is gone does not end the run."""
+        for logger in self._loggers:
+            try:
+                what(logger)
+            except Exception as error:  # theirs
+                self._loggers = tuple(each for each in self._loggers if each is not logger)
+                self._console.print(
+                    f'{type(logger).__name__} gets no more of this run: {error}', markup=False
+                )
 
 
 def _as_csv(rows: Sequence[Sequence[str]]) -> str:
