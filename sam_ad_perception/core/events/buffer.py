@@ -74,10 +74,13 @@ class EventBuffer:
         self._count = 0
 
     def window(self, end_ns: int, duration_ns: int) -> Events | None:
-        """Take the events of `(end_ns - duration_ns, end_ns]`.
+        """Take the events of `[end_ns - duration_ns, end_ns)`.
+
+        A packet holds the events before its end, so that a window that ends with a packet is
+        complete with it; the next packet may begin with events at that very time.
 
         Args:
-            end_ns: Last time included, host clock, nanoseconds.
+            end_ns: First time that is not included, host clock, nanoseconds.
             duration_ns: Length, nanoseconds.
 
         Returns:
@@ -89,11 +92,11 @@ class EventBuffer:
         start_ns = end_ns - duration_ns
         parts: list[Events] = []
         for chunk in reversed(self._chunks):
-            if chunk.t_ns[-1] <= start_ns:
+            if chunk.t_ns[-1] < start_ns:
                 break
-            if chunk.t_ns[0] > end_ns:
+            if chunk.t_ns[0] >= end_ns:
                 continue
-            first, last = np.searchsorted(chunk.t_ns, (start_ns, end_ns), side='right')
+            first, last = np.searchsorted(chunk.t_ns, (start_ns, end_ns), side='left')
             parts.append(_slice(chunk, int(first), int(last)))
         size = self._chunks[-1].size
         if not parts:

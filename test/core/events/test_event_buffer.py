@@ -45,23 +45,30 @@ def test_window_is_what_a_list_would_give(steps: list[list[int]], end: int, dura
         assert window is None
         return
     assert window is not None
-    wanted = [t for t in everything if end - duration < t <= end]
+    wanted = [t for t in everything if end - duration <= t < end]
     assert window.t_ns.tolist() == wanted
     assert window.x.tolist() == [t % 64 for t in wanted]
     assert window.start_ns == end - duration
     assert len(buffer) == len(everything)
 
 
-def test_an_event_exactly_at_the_end_of_the_window_is_in_it_and_one_at_its_start_is_not() -> None:
+def test_an_event_exactly_at_the_start_of_the_window_is_in_it_and_one_at_its_end_is_not() -> None:
     buffer = EventBuffer(max_duration_ns=10_000)
-    buffer.add(events_at([100, 200, 201]))
+    buffer.add(events_at([99, 100, 200]))
     window = buffer.window(200, 100)
     assert window is not None
-    assert window.t_ns.tolist() == [200]
-    buffer.add(events_at([300]))
-    alone = buffer.window(300, 99)
-    assert alone is not None
-    assert alone.t_ns.tolist() == [300]
+    assert window.t_ns.tolist() == [100]
+
+
+def test_a_window_that_ends_with_a_packet_is_complete_without_the_next() -> None:
+    buffer = EventBuffer(max_duration_ns=10_000)
+    buffer.add(events_at([250, 299]))
+    before = buffer.window(300, 100)
+    buffer.add(events_at([300, 301]))  # the packet of [300, 400)
+    after = buffer.window(300, 100)
+    assert before is not None
+    assert after is not None
+    assert before.t_ns.tolist() == after.t_ns.tolist() == [250, 299]
 
 
 def test_time_bound() -> None:

@@ -125,7 +125,7 @@ def test_events_are_the_window_that_ends_at_the_reference() -> None:
     for bundle in bundles_of(drive(make_bundler())):
         events = bundle.frames[EVENT].data
         assert isinstance(events, Events)
-        wanted = bundle.stamp_ns + np.arange(-29, 1) * MS
+        wanted = bundle.stamp_ns + np.arange(-30, 0) * MS
         np.testing.assert_array_equal(events.t_ns, wanted)
         np.testing.assert_array_equal(events.x, wanted // MS % 40)
 
@@ -145,7 +145,7 @@ def test_event_clock_offset_moves_stamps_and_events() -> None:
     (bundle,) = bundles_of(results + bundler.flush())[:1]
     events = bundle.frames[EVENT].data
     assert isinstance(events, Events)
-    np.testing.assert_array_equal(events.t_ns, 100 * S + np.arange(-29, 1) * MS)
+    np.testing.assert_array_equal(events.t_ns, 100 * S + np.arange(-30, 0) * MS)
     np.testing.assert_array_equal(events.x, (events.t_ns // MS + 7) % 40)
     assert bundle.time_error_ns[EVENT] == 0
 
@@ -159,7 +159,7 @@ def test_events_that_end_early_say_so_and_are_as_many_as_ever() -> None:
     assert bundle.time_error_ns[EVENT] == -20 * MS
     events = bundle.frames[EVENT].data
     assert isinstance(events, Events)
-    np.testing.assert_array_equal(events.t_ns, 100 * S + np.arange(-49, -19) * MS)
+    np.testing.assert_array_equal(events.t_ns, 100 * S + np.arange(-50, -19) * MS)
     assert events.start_ns == 100 * S - 50 * MS
 
 
@@ -369,7 +369,7 @@ def test_bag_loop_keeps_each_window_in_its_loop() -> None:
     for bundle in bundles:
         events = bundle.frames[EVENT].data
         assert isinstance(events, Events)
-        np.testing.assert_array_equal(events.t_ns, bundle.stamp_ns + np.arange(-29, 1) * MS)
+        np.testing.assert_array_equal(events.t_ns, bundle.stamp_ns + np.arange(-30, 0) * MS)
 
 
 def test_sets_that_wait_at_a_loop_still_get_their_events() -> None:

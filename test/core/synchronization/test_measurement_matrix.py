@@ -292,4 +292,4 @@ def test_a_stream_of_events_covers_its_window() -> None:
     for bundle in found:
         data = bundle.frames[EVENT].data
         assert isinstance(data, Events)
-        np.testing.assert_array_equal(data.t_ns, bundle.stamp_ns + np.arange(-29, 1) * MS)
+        np.testing.assert_array_equal(data.t_ns, bundle.stamp_ns + np.arange(-30, 0) * MS)
