@@ -14,7 +14,7 @@ from sam_ad_perception.modeling.zoo.files import find_network, zoo_files
 from sam_ad_perception.modeling.zoo.packed import read_entries
 from training.configuration.run import TrainConfig, apply_overrides, load_config
 from training.datasets.own.data_file import read_data_file
-from training.datasets.own.folders import NAME
+from training.datasets.own.folders import NAME, named_sensors
 
 CONFIGS = Path(__file__).parent / 'configs'
 DEFAULTS: Mapping[str, Any] = {
@@ -103,6 +103,8 @@ def configure(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         'output_dir': f'runs/{path.stem}',
         'classes': label_space_values(data.space),
     }
+    known = read_entries(zoo)[model].get('modalities', {})
+    content['sensors'] = [name for name in known if name in named_sensors(data, known)]
     content = _merge(content, {k: v for k, v in data.file.training.items() if k != 'start'})
     return build_record(TrainConfig, apply_overrides(content, overrides), path.name)
 

@@ -19,7 +19,7 @@ from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.commands import cli
 from sam_ad_perception.core.label_files import label_space_from
 from sam_ad_perception.core.labels import LABEL_SPACES, mapping
-from sam_ad_perception.core.messages.from_ros import image_to_array
+from sam_ad_perception.core.messages.from_ros import image_to_array, status_from_message
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.modeling.inference.segmenter import Segmenter
 from sam_ad_perception.modeling.zoo.checkpoints import CheckpointError
@@ -29,39 +29,17 @@ from sam_ad_perception.nodes.ros.configuration import ModelConfig, SegmentationC
 from sam_ad_perception.nodes.segmentation.model_loading import load_model
 from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 from sam_ad_perception.simulation.drives.recording import record
+from test.pictures import OWN_SIZE, draw_own_frames
 from training.datasets.catalog import open_dataset
 from training.datasets.own.data_file import read_data_file
 from training.frames.frame import DatasetError
 from training.networks.checkpoint import export_weights
+from training.networks.start import entry_metadata, keep_inputs
 from training.networks.transfer import fit_state, read_state
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / 'training/configs/debug_zoo.yaml'
 NAMES = ['ground', 'sky', 'bush', 'cart', 'person']
-SIZE = (60, 96)
-
-
-def draw(root: Path, count: int = 20, folder: str = '') -> None:
-    """Pictures in which colour follows the class, and their masks."""
-    rng = np.random.default_rng(count)
-    colours = np.array(
-        [(90, 90, 90), (120, 180, 240), (40, 140, 40), (200, 40, 40), (230, 200, 40)]
-    )
-    for k in range(count):
-        ids = np.full(SIZE, 1, np.uint8)
-        ids[20:30], ids[30:] = 2, 0
-        for label, width in ((3, 24), (4, 12)):
-            left = int(rng.integers(0, SIZE[1] - width))
-            ids[22:45, left : left + width] = label
-        picture = np.clip(colours[ids] + rng.integers(-20, 21, (*SIZE, 3)), 0, 255)
-        ids[:2] = 255
-        save(root / folder / 'images' / f'{k:03d}.png', picture.astype(np.uint8))
-        save(root / folder / 'masks' / f'{k:03d}.png', ids)
-
-
-def save(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
 
 
 @pytest.fixture
@@ -77,7 +55,7 @@ def start(tmp_path: Path) -> Path:
 
 def test_from_twenty_frames_to_masks_of_a_recording(tmp_path, start, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    draw(tmp_path / 'own')
+    draw_own_frames(tmp_path / 'own')
     file = tmp_path / 'own/data.yaml'
     file.write_text(f'names: {NAMES}\ncolours: {{cart: "#ff0000"}}\nstart: {start}\n')
     assert cli.main(['prepare', str(file), '--out', 'prepared', '--frames', '2']) == 0
@@ -87,7 +65,7 @@ def test_from_twenty_frames_to_masks_of_a_recording(tmp_path, start, capsys, mon
     assert cli.main(['train', str(file), *more]) == 0
     said = ' '.join(capsys.readouterr().out.split())
     assert 'are kept' in said
-    assert 'are new: decoder.mask_tokens.weight (20, ' in said
+    assert 'are new: fusion.gates.0.input.weight (8, 8) to (8, 2), ' in said, said
     assert 'validation mIoU' in said
     words = ['run', str(file), '--subsets', 'full', '--threads', '1', '--out', 'figures']
     assert cli.main(['evaluate', *words, '--routing', 'table.yaml']) == 0
@@ -109,6 +87,12 @@ def test_from_twenty_frames_to_masks_of_a_recording(tmp_path, start, capsys, mon
             assert set(np.unique(mask)) <= {*range(5), 255}
     loaded = load_model(SegmentationConfig(model=ModelConfig(key=str(one))), lambda text: None)
     assert loaded.labels.names == tuple(NAMES)
+    # the pictures are all that was learned from, though the drive has four sensors
+    (expert,) = Segmenter.from_pretrained(one).experts.values()
+    assert tuple(expert.spec.inputs) == ('camera',)
+    with BagReader(tmp_path / 'labelled') as reader:
+        for message in reader.messages(['/semantic/status']):
+            assert status_from_message(reader.deserialize(message)).used == ('camera',)
     assert loaded.labels.classes[3].color == (255, 0, 0)
     picture = np.array(Image.open('own/images/019.png'))
     truth = np.array(Image.open('own/masks/019.png'))
@@ -171,7 +155,7 @@ def test_weights_of_others_are_recognised(tmp_path):
 
 
 def test_a_file_of_own_data_is_refused_by_field(tmp_path):
-    draw(tmp_path, 4)
+    draw_own_frames(tmp_path, 4)
     for text, message in (
         ('nmes: [a]', "unknown field 'nmes', did you mean 'names'"),
         ('camera: images', r"lacks \['names'\]"),
@@ -196,7 +180,7 @@ def test_a_file_of_own_data_is_refused_by_field(tmp_path):
 
 def test_splits_are_folders_lists_shares_and_drives(tmp_path):
     for drive in ('a', 'b', 'c'):
-        draw(tmp_path, 4, f'drive_{drive}')
+        draw_own_frames(tmp_path, 4, f'drive_{drive}')
     head = f'names: {NAMES}\ncamera: drive_*/images/*.png\nlabels: drive_*/masks/*.png\n'
     (tmp_path / 'some.txt').write_bytes(b'\xef\xbb\xbfa/000\r\nb/001\r\n')
     for text, train, val in (
@@ -216,9 +200,9 @@ def test_splits_are_folders_lists_shares_and_drives(tmp_path):
 
 
 def test_every_sensor_of_a_folder_arrives(tmp_path, rng, capsys):
-    draw(tmp_path, 4)
-    thermal = rng.integers(20000, 30000, SIZE, dtype=np.uint16)
-    depth = rng.integers(0, 40000, SIZE, dtype=np.uint16)
+    draw_own_frames(tmp_path, 4)
+    thermal = rng.integers(20000, 30000, OWN_SIZE, dtype=np.uint16)
+    depth = rng.integers(0, 40000, OWN_SIZE, dtype=np.uint16)
     cloud = rng.uniform(-5, 5, (50, 4)).astype(np.float32)
     cloud[3] = np.nan
     for k in range(4):
@@ -228,7 +212,7 @@ def test_every_sensor_of_a_folder_arrives(tmp_path, rng, capsys):
             cv2.imwrite(str(tmp_path / f'thermal/{k:03d}.png'), thermal)
         cv2.imwrite(str(tmp_path / f'depth/{k:03d}.png'), depth)
         np.save(tmp_path / f'lidar/{k:03d}.npy', cloud)
-    camera = {'frame_id': 'camera', 'width': SIZE[1], 'height': SIZE[0],
+    camera = {'frame_id': 'camera', 'width': OWN_SIZE[1], 'height': OWN_SIZE[0],
               'K': [80.0, 0.0, 47.5, 0.0, 80.0, 29.5, 0.0, 0.0, 1.0]}  # fmt: skip
     link = {'parent': 'camera', 'child': 'lidar', 'translation': [0.1, 0.2, 0.3],
             'rotation': [0.0, 0.0, 0.0, 1.0]}  # fmt: skip
@@ -293,3 +277,21 @@ def test_a_wheel_trains(tmp_path):
         env={'PYTHONPATH': str(site), 'PATH': ''},
     )  # fmt: skip
     assert done.stdout.strip() == str(site / 'sam_ad_training/train.py')
+
+
+def test_a_network_keeps_the_sensors_that_are_named(tmp_path):
+    spec = load_zoo(ROOT / 'models/zoo.yaml')['mle_sam_fast']
+    kept = keep_inputs(spec, ('camera', 'lidar'))
+    assert list(kept.inputs) == ['camera', 'lidar']
+    assert {frozenset(row.subset) for row in kept.temperatures} <= {
+        frozenset(each) for each in (('camera',), ('lidar',), ('camera', 'lidar'))
+    }
+    entry = json.loads(entry_metadata(kept)['sam_ad_perception'])['models']['mle_sam_fast']
+    assert list(entry['modalities']) == ['camera', 'lidar']
+    with pytest.raises(
+        ValueError, match=r"sensors names \['sonar'\], mle_sam_fast has \['camera'"
+    ):
+        keep_inputs(spec, ('camera', 'sonar'))
+    needs = load_zoo(ROOT / 'models/zoo.yaml')['fusion_sam_small']
+    with pytest.raises(ValueError, match=r"fusion_sam_small needs \['thermal'\]"):
+        keep_inputs(needs, ('camera',))

@@ -40,6 +40,8 @@ class TrainConfig:
             are made anew. Empty starts from scratch, or from official weights.
         classes: Own classes (`names`, `colours`, `ignore`, `aliases`) that the network gets in
             place of its entry's; empty keeps those.
+        sensors: Those of its entry that the network keeps: it is built, exported and driven
+            without the others. Empty keeps all. Own folders name theirs.
         half: Whether the weights are exported in half precision.
         seed: Of weights and batches.
         threads: Threads of torch; 0 keeps its own number.
@@ -58,6 +60,7 @@ class TrainConfig:
     checkpoints: str = ''
     start: str = ''
     classes: Mapping[str, Any] = field(default_factory=dict)
+    sensors: tuple[str, ...] = ()
     half: bool = True
     seed: int = 0
     threads: int = 0
@@ -82,6 +85,11 @@ class TrainConfig:
         simulated = self.dataset == SIMULATED
         if simulated and self.root:
             raise ValueError(f'root is of a dataset on disk, got {self.root!r} for {SIMULATED}')
+        if simulated and self.sensors:
+            raise ValueError(
+                f'sensors is of a dataset on disk, got {list(self.sensors)}: simulated drives '
+                'have what the entry has'
+            )
         if simulated and self.data.limit:
             raise ValueError(
                 f'data.limit is of a dataset on disk, got {self.data.limit}; simulated drives are '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -52,6 +53,8 @@ def find_entry(config: TrainConfig) -> ModelSpec:
     if config.classes:
         space = label_space_from(config.classes, config.model, 'classes')
         spec = dataclasses.replace(spec, label_space=space.name, space=space)
+    if config.sensors:
+        spec = keep_inputs(spec, config.sensors)
     if config.dataset == SIMULATED and spec.label_space != LABEL_SPACE:
         raise ValueError(
             f'simulated drives are labelled as {LABEL_SPACE}, but {config.model} has the '
@@ -63,6 +66,30 @@ def find_entry(config: TrainConfig) -> ModelSpec:
             f'augmentation names {sorted(stray)}, {config.model} has {list(spec.inputs)}'
         )
     return spec
+
+
+def keep_inputs(spec: ModelSpec, sensors: Sequence[str]) -> ModelSpec:
+    """Take the sensors out of an entry that its network is not trained with.
+
+    Args:
+        spec: The entry.
+        sensors: Those that stay.
+
+    Returns:
+        The entry of a network that knows no others.
+
+    Raises:
+        ValueError: The entry does not have one of them, or needs another.
+    """
+    stray = [name for name in sensors if name not in spec.inputs]
+    if stray:
+        raise ValueError(f'sensors names {stray}, {spec.key} has {list(spec.inputs)}')
+    lacking = [name for name in spec.required if name not in sensors]
+    if lacking:
+        raise ValueError(f'{spec.key} needs {lacking}, sensors names {list(sensors)}')
+    rows = tuple(row for row in spec.temperatures if set(row.subset) <= set(sensors))
+    inputs = {name: form for name, form in spec.inputs.items() if name in sensors}
+    return dataclasses.replace(spec, inputs=inputs, temperatures=rows, results=())
 
 
 def build_network(spec: ModelSpec, config: TrainConfig, console: Console) -> SegmentationNetwork:
@@ -138,7 +165,9 @@ def entry_metadata(spec: ModelSpec) -> dict[str, str]:
     """
     if not spec.source.is_file():
         return {}
-    return pack_entry(read_entries(spec.source)[spec.key], spec.key, spec.labels)
+    entry = dict(read_entries(spec.source)[spec.key])
+    entry['modalities'] = {k: v for k, v in entry['modalities'].items() if k in spec.inputs}
+    return pack_entry(entry, spec.key, spec.labels)
 
 
 def load_latents(

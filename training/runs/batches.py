@@ -38,7 +38,7 @@ from training.augmentation.batches import (
 from training.configuration.augmentation import AugmentationConfig
 from training.configuration.data import DataConfig, SubsetConfig
 from training.configuration.run import SIMULATED, TrainConfig
-from training.datasets.catalog import FOLDERS, open_dataset
+from training.datasets.catalog import open_dataset
 from training.datasets.own.simulated import FrameCache, start_rendering
 from training.frames.frame import Batch, DatasetError, FrameSource
 from training.runs.failures import TrainingError
@@ -395,8 +395,7 @@ def open_frames(
             skip_refused=data.skip_damaged,
         )
         frames = PreparedFrames(dataset, spec, config.augmentation, data.limit)
-        if config.dataset != FOLDERS:  # their file says which sensors there are
-            frames.check_sensors(data.without)
+        frames.check_sensors(data.without)
         return OpenFrames(frames)
     cache = FrameCache(folder, spec, data)
     makers: Sequence[BaseProcess] = ()

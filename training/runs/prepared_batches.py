@@ -139,8 +139,8 @@ class PreparedFrames:
             names = ', '.join(lacking)
             raise DatasetError(
                 f'{self.spec.key} would be trained without {names} ({why}); '
-                f'data.without=[{names}] does so, or choose an entry whose representations these '
-                'data have'
+                f'data.without=[{names}] does so, sensors=[...] makes a network without, or '
+                'choose an entry whose representations these data have'
             )
 
     def name_of(self, index: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,29 @@ def open_folders(source: Path, split: str, cache: Path) -> Dataset:
     layout = DatasetLayout(NAME, '', {}, lambda *_: list(frames), reader.read, own_ids=False)
     lacking_frames = [frame for frame in incomplete if frame.name in names]
     return FolderDataset(data.space, layout, frames, lacking_frames, problems)
+
+
+def named_sensors(data: OwnData, known: Collection[str]) -> list[str]:
+    """Say which sensors the frames that are learned from have.
+
+    Args:
+        data: The file of own data.
+        known: All that a network has: recordings bring what is in them.
+
+    Returns:
+        The sensors of the folders, or `known`.
+
+    Raises:
+        DatasetError: The network has none of them.
+    """
+    if not _is_share(data.file.train):
+        named = [data.root / path for path in _listed(data.file.train)]
+        if named and all(is_bag(path) for path in named):
+            return list(known)
+    found = [role for role in SENSORS if role == 'camera' or getattr(data.file, role)]
+    if not set(found) & set(known):
+        raise DatasetError(f'{data.source} has {found}, the network to start from {list(known)}')
+    return found
 
 
 def find_frames(data: OwnData) -> tuple[list[FrameFiles], list[FrameFiles], list[str]]:
