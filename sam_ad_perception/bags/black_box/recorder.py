@@ -134,6 +134,12 @@ class BlackBox:
             return self._ring.size + self._waiting
 
     @property
+    def waiting(self) -> int:
+        """Bytes of messages that wait to be written."""
+        with self._lock:
+            return self._waiting
+
+    @property
     def recording(self) -> bool:
         """Whether an episode is being written."""
         return self._episode is not None
