@@ -225,7 +225,7 @@ def import_labels(argv: Sequence[str]) -> int:
 def export(argv: Sequence[str]) -> int:
     """Write a network as ONNX; of a run or its weights, also the one file that vehicles load."""
     first = next((word for word in argv if not word.startswith('-')), '')
-    if first and Path(first).expanduser().exists():
+    if '/' in first or (first and Path(first).expanduser().exists()):
         from sam_ad_perception.commands.training import run as run_training
 
         return run_training('export', argv)
