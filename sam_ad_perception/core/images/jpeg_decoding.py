@@ -46,7 +46,16 @@ def decode_compressed(data: Any) -> tuple[NDArray[Any] | None, str]:
         return _decode(buffer), ''
     with _catch_stderr() as told:
         pixels = _decode(buffer)
+    if pixels is None:
+        return _without_end(buffer), ''
     return pixels, _doubt(told.text, buffer)
+
+
+def _without_end(buffer: NDArray[np.uint8]) -> NDArray[Any] | None:
+    """Decode a JPEG of which nothing but the marker of its end is missing; None for others."""
+    with _catch_stderr() as told:
+        pixels = _decode(np.append(buffer, np.frombuffer(_END, np.uint8)))
+    return None if told.text else pixels
 
 
 def _decode(buffer: NDArray[np.uint8]) -> NDArray[Any] | None:

@@ -166,6 +166,21 @@ def test_a_jpeg_that_lacks_a_packet_is_a_finding_of_its_frame(bags, rng, capfd, 
     assert capfd.readouterr().err == ''
 
 
+@pytest.mark.parametrize('lost', [2, 1, 0])
+def test_a_jpeg_without_the_marker_of_its_end_is_whole(rng, lost):
+    whole = jpeg(rng)
+    pixels, doubt = decode_compressed(whole[: len(whole) - lost])
+    np.testing.assert_array_equal(pixels, cv2.imdecode(np.frombuffer(whole, np.uint8), -1))
+    assert doubt == ''
+
+
+@pytest.mark.parametrize('share', [0.05, 0.5, 0.9, 0.99])
+def test_a_jpeg_whose_end_is_lost_does_not_decode(rng, capfd, share):
+    whole = jpeg(rng)
+    assert decode_compressed(whole[: int(share * len(whole))]) == (None, '')
+    assert capfd.readouterr().err == ''
+
+
 def test_padding_of_usb_cameras_is_no_damage_and_words_of_others_pass(rng, capfd):
     whole = jpeg(rng)
     padded = whole[:-2] + bytes(12) + whole[-2:]
