@@ -14,8 +14,8 @@ from sam_ad_perception.core.lidar.ground import find_ground
 from sam_ad_perception.core.plausibility.clouds import UNITS, beyond_reach
 from sam_ad_perception.core.sensors import Modality
 
-_MOST_M = 4.6
-"""No vehicle on a road is higher; what is may be on a mast, and is only named."""
+_MOST_M = 4.2
+"""No vehicle on a road may be higher; what is may be on a mast, and is only named."""
 _MAST_M = 20.0
 """No mast beside a road is higher."""
 _USUAL_M = (0.4, 3.6)
