@@ -250,6 +250,18 @@ def test_fixed_transforms_that_change_hold_from_their_time_on(recording):
     np.testing.assert_allclose(ahead, [0, 0, 2], atol=1e-12)
 
 
+def test_link_that_moves_and_is_fixed_then_is_where_the_last_word_puts_it(recording):
+    """The newest counts, as in tf2, although fixed transforms are read ahead of a recording."""
+    moved = ABOVE.copy()
+    moved[0, 3] = 2.0
+    recording.static = [
+        ('/tf', T0 - STEP, [('base_link', 'lidar', moved)]),
+        ('/tf_static', T0 + STEP, LINKS),
+    ]
+    ahead = [bundle.T_camera[LIDAR][2, 3] for bundle in recording.write().read().bundles]
+    np.testing.assert_allclose(ahead, [2, 0, 0], atol=1e-12)
+
+
 @pytest.mark.parametrize('order', [('/robot1', '/robot2'), ('/robot2', '/robot1')])
 def test_trees_of_two_robots_that_no_name_tells_apart_are_named(recording, order):
     other = ABOVE.copy()

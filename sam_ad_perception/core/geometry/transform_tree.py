@@ -22,6 +22,8 @@ from sam_ad_perception.core.geometry.transforms import (
 )
 
 _SECOND_NS = 1_000_000_000
+_MOST_BEFORE = 4096
+"""Poses kept of before a link was fixed, if they are older than the history."""
 MOST_NAMES = 8
 """No message lists more frames than this: a tracker may have thousands."""
 
@@ -218,6 +220,9 @@ class TransformTree:
         """
         parent, child, T = _check_link(parent, child, T_parent_child)
         link = self._links.get(child)
+        if link is not None and link.static and stamp_ns < link.stamps_ns[-1]:
+            self._move_before(link, stamp_ns, parent, T)
+            return ''
         note = self._change(link, parent, child, static=False)
         if link is None or link.static:
             link = self._links[child] = _Link(static=False)
@@ -333,6 +338,15 @@ class TransformTree:
             )
         link.keep(())
         link.late = []
+
+    def _move_before(
+        self, link: _Link, stamp_ns: int, parent: str, T: NDArray[np.float64]
+    ) -> None:
+        """Keep a pose of before a link was fixed: in a recording that is known ahead of it."""
+        link.insert(stamp_ns, parent, T)
+        if len(link.stamps_ns) > _MOST_BEFORE:
+            oldest = bisect_left(link.stamps_ns, stamp_ns - self.history_ns)
+            link.keep(range(oldest, len(link.stamps_ns)))
 
     def _was_set_back(self, link: _Link, newest: int, stamp_ns: int) -> bool:
         """Tell whether a link's clock was set back, and then keep only what came since."""

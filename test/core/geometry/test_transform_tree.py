@@ -374,3 +374,22 @@ def test_chains_of_any_length_are_composed(length):
     tree, _, _ = feed(('/tf_static', links[::-1]))
     assert x_of(tree, 'f0', f'f{length}') == length
     assert x_of(tree, f'f{length}', 'f0') == -length
+
+
+def test_link_that_is_fixed_later_in_a_recording_moves_before():
+    """Fixed links are read ahead of a recording, so that they come before what was before them."""
+    tree = TransformTree()
+    fixed = np.eye(4)
+    fixed[0, 3] = 9
+    tree.set_static('base', 'camera', fixed, T0 + 100 * SECOND)
+    for k in range(10_000):
+        pose = np.eye(4)
+        pose[0, 3] = k
+        tree.add_dynamic('base', 'camera', T0 + k * SECOND // 100, pose)
+        if k in (0, 1, 5000, 9999):
+            assert x_of(tree, 'base', 'camera', T0 + k * SECOND // 100) == k
+            assert x_of(tree, 'base', 'camera', T0 + 100 * SECOND) == 9
+    assert x_of(tree, 'base', 'camera', T0 + 999 * SECOND) == 9
+    assert len(tree._links['camera'].stamps_ns) < 5200
+    tree.add_dynamic('base', 'camera', T0 + 101 * SECOND, np.eye(4))  # and moves again
+    assert x_of(tree, 'base', 'camera', T0 + 101 * SECOND) == 0
