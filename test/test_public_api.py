@@ -16,6 +16,7 @@ import yaml
 import sam_ad_perception as sap
 from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.core.geometry.transforms import matrix_to_quaternion
+from sam_ad_perception.core.lidar.ground import GroundConfig
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.simulation.drives.configuration import DriveConfig
 from sam_ad_perception.simulation.drives.drive import Drive
@@ -154,6 +155,20 @@ def test_arrays_give_what_the_recording_of_them_gives(segmenter, folder, arrays)
     streamed = segmenter(bundles[1])
     assert (streamed.mask == truth.labels)[known].mean() > 0.8
     segmenter.reset()
+
+
+def test_arrays_obey_what_the_segmenter_was_given_for_the_ground(
+    segmenter, folder, arrays
+) -> None:
+    experts = list(segmenter.experts.values())
+    given = {**arrays[0], 'calibration': folder / 'rig.yaml'}
+    points = given['lidar'].copy()
+    ahead = (points[:, 0] > 8) & (points[:, 0] < 20) & (np.abs(points[:, 1]) < 3)
+    points[ahead, 2] += 1.2  # something that the mask does not know stands on the road
+    given['lidar'] = points
+    strict = sap.Segmenter(experts, ground=GroundConfig(overrule=True))(**given)
+    plain = sap.Segmenter(experts)(**given)
+    assert (strict.mask == 255).sum() > (plain.mask == 255).sum()
 
 
 def test_the_same_image_twice_is_not_frozen(segmenter, arrays) -> None:

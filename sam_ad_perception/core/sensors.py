@@ -203,6 +203,9 @@ class Events:
     start_ns: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ('x', 'y', 'polarity', 't_ns'):
+            if not isinstance(getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, np.asarray(getattr(self, name)))
         lengths = {len(each) for each in (self.x, self.y, self.polarity, self.t_ns)}
         if len(lengths) > 1:
             raise ValueError(f'events: columns must have one length, got {sorted(lengths)}')

@@ -7,6 +7,7 @@ everything else is refused by a sentence that names the argument, what came and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sam_ad_perception.core.geometry.calibration import Calibration, load_calibr
 from sam_ad_perception.core.geometry.cameras import scale_camera
 from sam_ad_perception.core.geometry.transform_tree import TransformTree
 from sam_ad_perception.core.geometry.transforms import TransformError
+from sam_ad_perception.core.messages.array_forms import plain_array, shown
 from sam_ad_perception.core.sensors import (
     CameraModel,
     Events,
@@ -31,7 +33,11 @@ _FLOAT32_FAR_M = 4096.0
 """Beyond this float32 has steps of half a millimetre: coordinates of a map stay float64."""
 _COLOUR = 'expected (H, W, 3) uint8 RGB, or floats from 0 to 1, or grey (H, W), or RGBA (H, W, 4)'
 _THERMAL = 'expected (H, W) uint8 or uint16 counts, or temperatures as floats'
+_COLDEST, _HOTTEST = -273.15, 3000.0
+"""Floats beyond are no temperatures, in degrees Celsius or in kelvin."""
 _LIDAR = 'expected (N, 3) x, y, z or (N, 4) with intensity, as floats in metres'
+_FARTHEST_M = 500.0
+"""Half of a depth image beyond that, metres, and it is none in metres."""
 _DEPTH = 'expected (H, W) metres as floats, or millimetres as uint16'
 
 
@@ -49,7 +55,9 @@ def bundle_from_arrays(
 
     Args:
         camera: (H, W, 3) uint8 RGB, the same as floats from 0 to 1, grey (H, W), or RGBA.
-        thermal: (H, W) uint8 or uint16 counts, or float temperatures.
+        thermal: (H, W) uint8 or uint16 counts, or float temperatures. Networks that scale an
+            image by itself take degrees Celsius and kelvin alike; for a fixed range in degrees
+            they are Celsius, unless its `float_unit` says otherwise.
         event: Events of the last tens of milliseconds before `stamp_ns`.
         lidar: (N, 3) x, y, z or (N, 4) with intensity, floats, metres, in the lidar's frame; or a
             structured array with the fields x, y, z and perhaps intensity.
@@ -116,10 +124,10 @@ def _read_sensors(
     if event is not None:
         if not isinstance(event, Events):
             raise ValueError(
-                f'event is {_shown(event)}, expected sam_ad_perception.Events(x, y, polarity, '
+                f'event is {shown(event)}, expected sam_ad_perception.Events(x, y, polarity, '
                 't_ns, size)'
             )
-        data[Modality.EVENT] = event
+        data[Modality.EVENT] = event_stream(event)
     if lidar is not None:
         data[Modality.LIDAR] = lidar if isinstance(lidar, PointCloud) else point_cloud(lidar)
     if depth is not None:
@@ -140,16 +148,17 @@ def camera_image(image: ArrayLike) -> NDArray[np.uint8]:
     Raises:
         ValueError: Another shape, type or range.
     """
-    pixels = _array('camera', image, _COLOUR)
+    pixels = plain_array('camera', image, _COLOUR)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or pixels.size == 0:
         hint = ''
         if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4):
-            hint = '; channels come last here: image.transpose(1, 2, 0)'
+            turn = 'permute' if hasattr(image, 'permute') else 'transpose'
+            hint = f'; channels come last here: image.{turn}(1, 2, 0)'
         elif pixels.ndim == 4:
             hint = '; call it once per image'
-        raise ValueError(f'camera is {_shown(image)}, {_COLOUR}{hint}')
+        raise ValueError(f'camera is {shown(image)}, {_COLOUR}{hint}')
     pixels = pixels[:, :, :3]
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
@@ -157,17 +166,17 @@ def camera_image(image: ArrayLike) -> NDArray[np.uint8]:
         least, most = int(pixels.min()), int(pixels.max())
         if pixels.dtype != np.uint8 and (least < 0 or most > 255):
             raise ValueError(
-                f'camera is {_shown(image)} from {least} to {most}, {_COLOUR}'
+                f'camera is {shown(image)} from {least} to {most}, {_COLOUR}'
                 '; an image of 16 bits is (image >> 8).astype(numpy.uint8)'
             )
         return np.ascontiguousarray(pixels, np.uint8)
     if pixels.dtype.kind != 'f':
-        raise ValueError(f'camera is {_shown(image)}, {_COLOUR}')
+        raise ValueError(f'camera is {shown(image)}, {_COLOUR}')
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):  # NaN included
         raise ValueError(
-            f'camera is {_shown(image)} from {low:g} to {high:g}, {_COLOUR}'
-            '; floats from 0 to 255 are image.astype(numpy.uint8)'
+            f'camera is {shown(image)} from {low:g} to {high:g}, {_COLOUR}'
+            + ('; floats from 0 to 255 are image.astype(numpy.uint8)' if low >= 0 else '')
         )
     return np.ascontiguousarray(np.rint(pixels * 255), np.uint8)
 
@@ -190,15 +199,20 @@ def thermal_image(image: ArrayLike) -> NDArray[np.generic]:
     if pixels.dtype.kind in 'iu':
         least, most = int(pixels.min()), int(pixels.max())
         if least < 0 or most > 65535:
-            raise ValueError(f'thermal is {_shown(image)} from {least} to {most}, {_THERMAL}')
+            raise ValueError(f'thermal is {shown(image)} from {least} to {most}, {_THERMAL}')
         return pixels.astype(np.uint16)
     if pixels.dtype.kind != 'f' or not np.isfinite(pixels).any():
-        raise ValueError(f'thermal is {_shown(image)}, {_THERMAL}')
+        raise ValueError(f'thermal is {shown(image)}, {_THERMAL}')
     low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
     if low >= 0 and high <= 1:
         raise ValueError(
-            f'thermal is {_shown(image)} from {low:g} to {high:g}, {_THERMAL}'
+            f'thermal is {shown(image)} from {low:g} to {high:g}, {_THERMAL}'
             '; a picture scaled to 0..1 is (image * 65535).astype(numpy.uint16)'
+        )
+    if low < _COLDEST or high > _HOTTEST:
+        raise ValueError(
+            f'thermal is {shown(image)} from {low:g} to {high:g}, {_THERMAL}'
+            + ('; counts are integers: image.astype(numpy.uint16)' if low >= 0 else '')
         )
     return pixels.astype(np.float32)
 
@@ -218,7 +232,7 @@ def point_cloud(points: ArrayLike) -> PointCloud:
         ValueError: Another shape or type. Arrays of integers are refused: they are millimetres,
             or metres that lost their decimals.
     """
-    rows = _array('lidar', points, _LIDAR)
+    rows = plain_array('lidar', points, _LIDAR)
     if rows.dtype.names is not None:
         lacking = [name for name in 'xyz' if name not in rows.dtype.names]
         if lacking:
@@ -231,12 +245,17 @@ def point_cloud(points: ArrayLike) -> PointCloud:
         if kind in 'iu' and not hasattr(points, 'dtype'):
             kind = 'f'  # numbers that somebody typed: they have no type that could be wrong
     if rows.ndim != 2 or rows.shape[1] not in (3, 4):
-        transposed = rows.ndim == 2 and rows.shape[0] in (3, 4)
-        hint = '; points come in rows here: points.T' if transposed else ''
-        raise ValueError(f'lidar is {_shown(points)}, {_LIDAR}{hint}')
+        hint = ''
+        if rows.ndim == 2 and rows.shape[0] in (3, 4):
+            hint = '; points come in rows here: points.T'
+        elif rows.ndim == 2 and rows.shape[1] > 4:
+            hint = '; of more columns take those: points[:, :4]'
+        elif rows.ndim == 3 and rows.shape[2] in (3, 4):
+            hint = f'; an organised cloud is points.reshape(-1, {rows.shape[2]})'
+        raise ValueError(f'lidar is {shown(points)}, {_LIDAR}{hint}')
     if kind != 'f':
         raise ValueError(
-            f'lidar is {_shown(points)}, {_LIDAR}'
+            f'lidar is {shown(points)}, {_LIDAR}'
             '; millimetres are points / 1000, whole metres points.astype(numpy.float32)'
         )
     rows = rows[np.isfinite(rows[:, :3]).all(axis=1)]
@@ -250,55 +269,72 @@ def depth_map(image: ArrayLike) -> NDArray[np.float32]:
     """Read the image of a depth sensor (REP 118).
 
     Args:
-        image: (H, W) float metres, NaN where unknown; or uint16 millimetres, 0 where unknown.
+        image: (H, W) float metres, NaN, infinite or 0 where unknown; or uint16 millimetres, 0
+            where unknown.
 
     Returns:
         (H, W) float32, metres, NaN where unknown.
 
     Raises:
-        ValueError: Another shape or type.
+        ValueError: Another shape or type, or floats that are no metres.
     """
     pixels = _grey('depth', image, _DEPTH)
     if pixels.dtype == np.uint16:
         metres = np.where(pixels == 0, np.nan, pixels / 1000)
         return np.asarray(metres, np.float32)
     if pixels.dtype.kind != 'f':
-        raise ValueError(f'depth is {_shown(image)}, {_DEPTH}')
-    return pixels.astype(np.float32)
+        raise ValueError(f'depth is {shown(image)}, {_DEPTH}')
+    known = np.isfinite(pixels) & (pixels != 0)
+    near, middle = (np.min(pixels[known]), np.median(pixels[known])) if known.any() else (0.0, 0.0)
+    if near < 0 or middle > _FARTHEST_M:
+        hint = '; millimetres are image / 1000' if near >= 0 else ''
+        raise ValueError(
+            f'depth is {shown(image)}, least {near:g}, half of it beyond {middle:g}, '
+            f'{_DEPTH}{hint}'
+        )
+    return np.where(known, pixels, np.nan).astype(np.float32)
 
 
-def _array(name: str, value: ArrayLike, expected: str) -> NDArray[Any]:
-    """Make an array of numbers, or refuse."""
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as err:  # rows of different length; a GPU tensor
-        raise ValueError(f'{name} is no array ({str(err).splitlines()[0]}), {expected}') from err
-    if array.dtype.kind not in 'iuf' and array.dtype.names is None:
-        raise ValueError(f'{name} is {_shown(value)}, {expected}')
-    return array
+def event_stream(events: Events) -> Events:
+    """Put events into the form in which they are read.
+
+    Args:
+        events: Columns of any integer type; polarity bool, or 0 and 1, or -1 and 1.
+
+    Returns:
+        The same events, ordered by time, polarity as bool.
+
+    Raises:
+        ValueError: A column holds other numbers.
+    """
+    for name in ('x', 'y', 't_ns'):
+        column = getattr(events, name)
+        if len(column) and column.dtype.kind not in 'iu':
+            raise ValueError(
+                f'event: {name} is {shown(column)}, expected integers'
+                + ('; seconds are (1e9 * t).astype(numpy.int64)' if name == 't_ns' else '')
+            )
+    values = {int(value) for value in np.unique(events.polarity)} if len(events.x) else set()
+    if not (values <= {0, 1} or values <= {-1, 1}):
+        raise ValueError(f'event: polarity is {sorted(values)[:9]}, expected 0 and 1, or -1 and 1')
+    order = np.argsort(events.t_ns, kind='stable')
+    return replace(
+        events,
+        x=events.x[order].astype(np.uint16),
+        y=events.y[order].astype(np.uint16),
+        polarity=events.polarity[order] > 0,
+        t_ns=events.t_ns[order].astype(np.int64),
+    )
 
 
 def _grey(name: str, image: ArrayLike, expected: str) -> NDArray[Any]:
     """Read an image of one channel; three equal channels are one."""
-    pixels = _array(name, image, expected)
+    pixels = plain_array(name, image, expected)
     if pixels.ndim == 3 and pixels.shape[2] in (1, 3) and (pixels == pixels[:, :, :1]).all():
         pixels = pixels[:, :, 0]
     if pixels.ndim != 2 or pixels.size == 0:
-        raise ValueError(f'{name} is {_shown(image)}, {expected}')
+        raise ValueError(f'{name} is {shown(image)}, {expected}')
     return np.ascontiguousarray(pixels)
-
-
-def _shown(value: object) -> str:
-    """Shape and type of what came."""
-    if hasattr(value, 'shape') and hasattr(value, 'dtype'):
-        return f'{tuple(value.shape)} {value.dtype}'
-    if isinstance(value, list | tuple):
-        try:
-            array = np.asarray(value)
-        except ValueError:
-            return f'a {type(value).__name__}'
-        return f'a {type(value).__name__} of shape {array.shape}, {array.dtype}'
-    return f'a {type(value).__name__}'
 
 
 def _read_calibration(

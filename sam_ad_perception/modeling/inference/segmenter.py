@@ -257,7 +257,6 @@ class Segmenter:
                 named, else for `SAM_AD_CHECKPOINTS` or the package's own.
             threads: Threads of the CPU operators of this process; None keeps torch's number.
             backend: How the networks run; torch where None.
-            sensors: As of the class.
 
         Returns:
             The segmenter.
@@ -341,7 +340,9 @@ class Segmenter:
             routing=replace(self.routing, recovery_frames=1),
             table=self.table,
             unusable=[role for role in self._roles if role.unusable],
+            ground=self._ground,
         )
+        alone._feeds = self._feeds
         return ImageSegmentation.of(alone.segment([made])[0], self.labels, made)
 
     def segment(self, bundles: Sequence[SensorBundle]) -> list[Segmentation]:
