@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from sam_ad_perception.commands.options.model import add_params_option
@@ -60,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
     calibration = str(options.calibration.resolve()) if options.calibration else ''
     parameters = write_parameters(check, calibration)
     command = label_command(check, options.write)
+    command += f'\n{launch_command(check, options.write)}'
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
         options.write.write_text(parameters)
@@ -164,6 +166,39 @@ def list_sensors(check: RecordingCheck) -> dict[str, dict[str, str]]:
             facts['used'] = f'in {sum(s.used for s in same)} of {seen} frames'
         rows[str(each.modality)] = facts
     return rows
+
+
+def launch_command(check: RecordingCheck, params: Path | None) -> str:
+    """The launch that reads live what was recorded, by the recorded names.
+
+    Args:
+        check: What `check_recording` returned.
+        params: The parameter file that was written; None for none.
+
+    Returns:
+        The command line.
+    """
+    from sam_ad_perception.core.sensor_kinds import image_of
+    from sam_ad_perception.nodes.ros.launch_model import INPUTS, PREFIX, VIEW
+
+    names = {topic.removeprefix(VIEW): name for name, (topic, _) in INPUTS.items()}
+    lines = ['ros2 launch sam_ad_perception perception.launch.py']
+    if params is not None:
+        lines.append(f'{PREFIX}segmentation_params_file:={quote(str(params))}')
+    cameras = {n: v.camera.topic for n, v in check.views.items() if n and v.camera is not None}
+    if cameras:
+        named = ','.join(f'{name}:={image_of(topic)}' for name, topic in cameras.items())
+        lines.append(f'{PREFIX}views:={named}')
+    for each in check.sensors:
+        if cameras and each.modality == 'camera':
+            continue
+        told = {each.modality.topic: image_of(each.topic), each.modality.info_topic: each.info}
+        lines += [
+            f'{PREFIX}{names[own]}:={topic}'
+            for own, topic in told.items()
+            if topic and topic != f'/{own}'
+        ]
+    return ' \\\n  '.join(lines)
 
 
 def _check(options: argparse.Namespace) -> RecordingCheck:

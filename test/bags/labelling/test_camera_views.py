@@ -23,6 +23,7 @@ from sam_ad_perception.core.events.encoding import encode_packet
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.messages import from_ros as cv
 from sam_ad_perception.core.sensors import CameraModel, Events
+from sam_ad_perception.nodes.ros.launch_model import PerceptionLaunch
 
 SPACE = LABEL_SPACES['cityscapes']
 NAMES = ('FRONT', 'FRONT_LEFT', 'FRONT_RIGHT', 'BACK', 'BACK_LEFT', 'BACK_RIGHT')
@@ -361,6 +362,15 @@ def test_check_looks_at_every_camera(surround, tmp_path, capsys, monkeypatch):
         *(f'camera CAM_{name}' for name in NAMES[1:]),
     ]
     assert all(int(re.search(r', (\d+) of 900 points', c)[1]) > 40 for c in captions)
+    # What it says to launch reads each recorded topic.
+    given = dict(re.findall(r'sam_ad_(\w+):=([^ \n]+)', shown.split('ros2 launch')[1]))
+    assert given.pop('segmentation_params_file') == str(tmp_path / 'p')
+    (node,) = PerceptionLaunch(given, {'segmentation': ()}).nodes('segmentation')
+    read = dict(node.remappings)
+    for name in NAMES:
+        assert read[f'CAM_{name}/camera/image_rect'] == f'/CAM_{name}/image_rect'
+        assert read[f'CAM_{name}/camera/camera_info'] == f'/CAM_{name}/camera_info'
+        assert read[f'CAM_{name}/points'] == '/LIDAR_TOP/points'
     written = yaml.safe_load((tmp_path / 'p').read_text())['/**']['ros__parameters']
     assert written['views'] == [f'CAM_{name}' for name in NAMES]
 
