@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sam_ad_perception.bags.bundles import BundleOptions
 from sam_ad_perception.bags.bundles import read_bundles as _read_bundles
-from sam_ad_perception.bags.camera_views import choose_views
+from sam_ad_perception.bags.camera_views import choose_views, list_cameras
 from sam_ad_perception.bags.labelling.recording import label_bag as _label_bag
 from sam_ad_perception.bags.labelling.view_run import LabelOptions, LabelReport
 from sam_ad_perception.bags.reader import BagReader
@@ -50,10 +50,10 @@ def read_bundles(
     with BagReader(Path(bag)) as reader:
         mapping = choose_topics(reader, topics)
         if not {'camera', 'camera_info'} & {*(topics or {})}:
-            others = [t for t in choose_views(reader, topics).topics.values() if t]
-            if len(others) > 1:
+            cameras = list_cameras(reader, topics).values()
+            if len(cameras) > 1:
                 one = mapping.sensors[Modality.CAMERA].data
-                _log.warning('%s: of the cameras %s only %s is read', bag, ', '.join(others), one)
+                _log.warning('%s: of the cameras %s only %s is read', bag, ', '.join(cameras), one)
         for result in _read_bundles(reader, mapping, options):
             if isinstance(result, SensorBundle):
                 yield result

@@ -113,6 +113,22 @@ def choose_views(
     return CameraViews(mappings, _left_out(base, reasons, taken, several=True))
 
 
+def list_cameras(reader: BagReader, overrides: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Find the cameras of a recording by a message of each, without a look at their lenses.
+
+    Args:
+        reader: The recording, open.
+        overrides: As for `choose_topics`.
+
+    Returns:
+        Name of the view that each would be -> topic of its images; the one chosen first.
+    """
+    samples = sample_topics(reader)
+    base = guess_topics(reader.topics, dict(overrides or {}), None, samples)
+    infos = [t.name for t in reader.topics if t.type == INFO_TYPE and t.count]
+    return name_views(_find_cameras(base, infos, samples)[0])
+
+
 def name_views(topics: Sequence[str]) -> dict[str, str]:
     """Name the views of several cameras after what distinguishes their topics.
 

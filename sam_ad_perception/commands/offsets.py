@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam_ad_perception.bags.camera_views import choose_views
+from sam_ad_perception.bags.camera_views import list_cameras
 from sam_ad_perception.bags.clock_offsets import OffsetOptions, SensorOffset, estimate_offsets
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import choose_topics
@@ -70,7 +70,7 @@ def _tell_cameras(
     chosen = mapping.sensors.get(Modality.CAMERA)
     if chosen is None or not chosen.data or {'camera', 'camera_info'} & {*given}:
         return
-    others = [t for t in choose_views(reader, given).topics.values() if t and t != chosen.data]
+    others = [topic for topic in list_cameras(reader, given).values() if topic != chosen.data]
     if others:
         text = f'measured against {chosen.data}, none of the views {", ".join(others)}'
         text += '; --topic camera:=TOPIC takes another'

@@ -26,7 +26,7 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sam_ad_perception.bags.camera_views import CameraViews, choose_views
+from sam_ad_perception.bags.camera_views import CameraViews, choose_views, list_cameras
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import choose_topics, read_role, roles
 from sam_ad_perception.core.console.command_line import (
@@ -139,9 +139,8 @@ def _choose_views(
         return choose_views(reader, given, None, chosen.wanted)
     mapping = choose_topics(reader, given)
     if not {'camera', 'camera_info'} & {*given}:
-        others = choose_views(reader, given).topics
+        others = list_cameras(reader, given)
         camera = mapping.sensors.get(Modality.CAMERA)
-        others.pop('', None)
         if camera is not None and len(others) > 1:
             options = ' '.join(f'--view {name}' for name in others)
             print(f'of {len(others)} cameras {camera.data} alone is a view: {options} takes all')
