@@ -327,7 +327,8 @@ def _settings(options: argparse.Namespace, work: _Work) -> dict[str, str]:
 
     model = work.config.model
     said = {name: getattr(options, name) for name in ('copy', 'color', 'points', 'own_centre')}
-    said |= {'topics': sorted(options.topic), 'rectified': sorted(map(str, options.rectified))}
+    said |= {'topics': sorted(options.topic)}
+    said |= {'rectified': sorted(map(str, work.rectified.items()))}
     if work.views:
         said['views'] = sorted(map(str, work.views.items()))
     zoo, checkpoints = Path(model.zoo), Path(model.checkpoint_dir)

@@ -78,6 +78,11 @@ def test_other_settings_or_another_input_are_refused_until_told_to_overwrite(
     code, out, told = run('--workers', '1', '--no-color')
     assert code == 2
     assert 'first was labelled otherwise: color was True, is False now; --overwrite' in told
+    params = folder.parent / 'node.param.yaml'
+    params.write_text('segmentation: {ros__parameters: {camera: {rectified: false}}}\n')
+    code, out, told = run('--workers', '1', '--params', str(params))
+    assert code == 2
+    assert 'first was labelled otherwise: rectified was ' in told
     shutil.rmtree(folder / 'first')
     write_drive(4, name='fleet/first')
     before = made(out)
