@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -125,36 +126,34 @@ def test_the_package_is_known_by_its_installation(site: Path) -> None:
     assert 'toy_frames' in told
 
 
-@pytest.mark.slow
-def test_from_training_to_a_labelled_recording(site: Path, tmp_path: Path) -> None:
-    frames, bag = tmp_path / 'frames', tmp_path / 'drive'
+@pytest.fixture(scope='module')
+def drive(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with frames, what was trained on them, a drive and its labelled recording."""
+    folder = tmp_path_factory.mktemp('radar')
+    frames = folder / 'frames'
     run(site, '-c', FRAMES, frames)
-    run(site, '-m', 'training.prepare', 'toy_frames', frames, '--out', tmp_path / 'prepared')
-    config = tmp_path / 'train.yaml'
-    config.write_text(TRAIN.format(root=frames, out=tmp_path))
+    run(site, '-m', 'training.prepare', 'toy_frames', frames, '--out', folder / 'prepared')
+    config = folder / 'train.yaml'
+    config.write_text(TRAIN.format(root=frames, out=folder))
     run(site, '-m', 'training.train', config)
-    trained = tmp_path / 'run'
-    told = run(
-        site, '-m', 'training.evaluate', trained, 'toy_frames', '--root', frames,
-        '--split', 'val', '--faults', 'all', '--frames', 1, '--out', tmp_path / 'figures',
-    )  # fmt: skip
-    figures = (tmp_path / 'figures' / 'measurements.csv').read_text()
-    assert 'radar:radar_jam' in figures, told
-    exported = tmp_path / 'exported'
-    run(site, '-m', 'training.export', trained, '--out', exported)
+    exported = folder / 'exported'
+    run(site, '-m', 'training.export', folder / 'run', '--out', exported)
     commands = 'sam_ad_perception.commands.cli'
-    (tmp_path / 'rig.yaml').write_text(RIG)
+    (folder / 'rig.yaml').write_text(RIG)
     run(
-        site, '-m', commands, 'simulate', bag, '--rig', tmp_path / 'rig.yaml', '--duration', 1.6,
-        '--fault', 'radar:radar_jam:0.6:1.2', '--workers', 1,
+        site, '-m', commands, 'simulate', folder / 'drive', '--rig', folder / 'rig.yaml',
+        '--duration', 1.6, '--fault', 'radar:radar_jam:0.6:1.2', '--workers', 1,
     )  # fmt: skip
-    labelled = tmp_path / 'labelled'
     run(
-        site, '-m', commands, 'label', bag, '--out', labelled, '--model', 'toy_radar', '--report',
-        '--zoo', exported / 'zoo.yaml', '--checkpoints', exported / 'checkpoints',
+        site, '-m', commands, 'label', folder / 'drive', '--out', folder / 'labelled',
+        '--model', 'toy_radar', '--report', '--zoo', exported / 'zoo.yaml',
+        '--checkpoints', exported / 'checkpoints',
     )  # fmt: skip
-    assert 'radar' in (labelled / 'report.html').read_text()
-    lines = [line.split('|') for line in run(site, '-c', STATUS, labelled).splitlines()]
+    return folder
+
+
+def check_statuses(lines: list[list[str]]) -> None:
+    """The radar is used but while it is jammed."""
     assert len(lines) >= 15
     for seconds, *used, missing in lines:
         if 0.55 < float(seconds) < 1.15:
@@ -162,3 +161,57 @@ def test_from_training_to_a_labelled_recording(site: Path, tmp_path: Path) -> No
             assert missing.startswith('jammed: mean power'), lines
         elif 0.05 < float(seconds) < 0.55:
             assert used == ['camera', 'radar'], lines
+
+
+@pytest.mark.slow
+def test_its_network_is_measured_with_its_faults(site: Path, drive: Path) -> None:
+    told = run(
+        site, '-m', 'training.evaluate', drive / 'run', 'toy_frames', '--root', drive / 'frames',
+        '--split', 'val', '--faults', 'all', '--frames', 1, '--out', drive / 'figures',
+    )  # fmt: skip
+    assert 'radar:radar_jam' in (drive / 'figures' / 'measurements.csv').read_text(), told
+
+
+@pytest.mark.slow
+def test_its_sensor_takes_part_in_a_labelled_recording(site: Path, drive: Path) -> None:
+    assert 'radar' in (drive / 'labelled' / 'report.html').read_text()
+    told = run(site, '-c', STATUS, drive / 'labelled')
+    check_statuses([line.split('|') for line in told.splitlines()])
+
+
+@pytest.mark.slow
+@pytest.mark.ros
+def test_its_sensor_takes_part_in_the_live_node(site: Path, drive: Path, ros_domain: int) -> None:
+    """Node, recorder and replay as processes of their own; the statuses are those of `label`."""
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    values = {
+        'model.key': 'toy_radar',
+        'model.zoo': drive / 'exported' / 'zoo.yaml',
+        'model.checkpoint_dir': drive / 'exported' / 'checkpoints',
+    }
+    ros = ['--ros-args']
+    for name in ('segmentation', 'replay'):
+        ros += ['--params-file', str(ROOT / 'config' / f'{name}.param.yaml')]
+    for name, value in values.items():
+        ros += ['-p', f'{name}:={value}']
+    record = [str(drive / 'live'), 'semantic/status', 'semantic/image']
+    paths = [str(site), str(ROOT), os.environ.get('PYTHONPATH', '')]
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'OMP_NUM_THREADS': '1'}
+    node = [sys.executable, '-m', 'sam_ad_perception.nodes']
+    beside = [
+        subprocess.Popen([*node, *words], cwd=ROOT, env=environment, text=True)
+        for words in (['segmentation_node', *ros], ['recorder_node', *record])
+    ]
+    try:
+        run(
+            site, '-m', 'sam_ad_perception.nodes', 'replay_node', drive / 'drive', '--lockstep',
+            '--timeout', 240, '--wait', 240,
+        )  # fmt: skip
+    finally:
+        for process in beside:
+            process.send_signal(signal.SIGINT)
+        codes = [process.wait(60) for process in beside]
+    assert codes == [0, 0]
+    live, labelled = (run(site, '-c', STATUS, drive / name) for name in ('live', 'labelled'))
+    check_statuses([line.split('|') for line in live.splitlines()])
+    assert live == labelled

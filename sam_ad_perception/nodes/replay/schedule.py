@@ -310,6 +310,8 @@ class Lead:
         """
         if self._begin_ns is None:
             self._begin_ns = now_ns
+        if sensor not in self._sensors:
+            return False
         before = self._last.get(sensor)
         if before is not None and now_ns > before:
             self._intervals[sensor].append(now_ns - before)
