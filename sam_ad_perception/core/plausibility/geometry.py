@@ -74,13 +74,13 @@ def check_view(
     if len(points) < _MIN_POINTS:
         return None
     few = points[:: max(1, len(points) // _FIRST_LOOK)]
-    if _count_seen(few, T_camera_lidar, camera, np.eye(3)) > 1:
+    if _count_seen(few, T_camera_lidar, camera) > 1:
         return None
     samples = points[:: max(1, len(points) // _SAMPLES)]
-    seen = _count_seen(samples, T_camera_lidar, camera, np.eye(3))
+    seen = _count_seen(samples, T_camera_lidar, camera)
     if seen > max(_FEW * len(samples), 1):
         return None
-    count = _count_seen(points, T_camera_lidar, camera, np.eye(3))
+    count = _count_seen(points, T_camera_lidar, camera)
     body = _count_seen(points, T_camera_lidar, camera, _OPTICAL_FROM_BODY)
     is_body = body > max(_BODY_SHARE * len(points), _BODY_RATIO * count)
     if count and not is_body:
@@ -108,14 +108,12 @@ def _count_seen(
     points: NDArray[np.floating],
     T: NDArray[np.float64],
     camera: CameraModel,
-    turn: NDArray[np.float64],
+    turn: NDArray[np.float64] | None = None,
 ) -> int:
     """Points in front of the camera and within its image; its lens distortion is left out."""
-    R, t = turn @ T[:3, :3], turn @ T[:3, 3]
-    x, y, z = R @ np.asarray(points, np.float64).T + t[:, None]
-    ahead = z > 0.1
-    x, y, z = x[ahead], y[ahead], z[ahead]
-    u = camera.K[0, 0] * x / z + camera.K[0, 2]
-    v = camera.K[1, 1] * y / z + camera.K[1, 2]
-    inside = (u >= -0.5) & (u < camera.width - 0.5) & (v >= -0.5) & (v < camera.height - 0.5)
+    # Few calls, and no division: this is done for every sweep.
+    P = (camera.K if turn is None else camera.K @ turn) @ T[:3]
+    u, v, z = P[:, :3] @ points.T + P[:, 3:]
+    inside = (z > 0.1) & (u >= -0.5 * z) & (v >= -0.5 * z)
+    inside &= (u < (camera.width - 0.5) * z) & (v < (camera.height - 0.5) * z)
     return int(np.count_nonzero(inside))

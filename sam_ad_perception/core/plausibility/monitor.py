@@ -222,8 +222,10 @@ class PlausibilityMonitor:
         """The checks of a sensor's images at decoding; None where nothing is checked."""
         if not self.config.enabled:
             return None
-        black_hot = self.config.thermal_polarity == 'black_hot'
-        return self._checks.setdefault(sensor, ImageChecks(sensor, black_hot=black_hot))
+        if sensor not in self._checks:
+            black_hot = self.config.thermal_polarity == 'black_hot'
+            self._checks[sensor] = ImageChecks(sensor, black_hot=black_hot)
+        return self._checks[sensor]
 
     def check_frame(self, frame: SensorFrame, arrival_ns: int | None = None) -> SensorFrame:
         """Check a frame that was read: a sweep's coordinates and the times of its points.
