@@ -65,14 +65,21 @@ class SensorHeight:
             height = other.offset * scale
             if height <= _MOST_M:
                 continue
-            return Finding(
-                'cloud.unit',
-                str(Modality.LIDAR),
-                f'the ground of its sweep lies {height:.1f} m below the camera, as on no vehicle '
-                f'({other.offset:.1f} m if in {unit})',
-                'PointCloud2 is in metres (REP 103): scale it in the driver'
-                + ('' if height > _MAST_M else ', unless the sensors are on a mast'),
-                out=height > _MAST_M,
-                figure=height,
-            )
+            return _too_high(height, f' ({other.offset:.1f} m if in {unit})')
+        if ground is not None:
+            return _too_high(ground.offset, '')
         return beyond_reach(points - eye, ' from the camera')
+
+
+def _too_high(height: float, guess: str) -> Finding:
+    """The finding of a camera that is higher above the ground than on any vehicle, metres."""
+    out = height > _MAST_M
+    return Finding(
+        'cloud.unit',
+        str(Modality.LIDAR),
+        f'the ground of its sweep lies {height:.1f} m below the camera, as on no vehicle{guess}',
+        'PointCloud2 is in metres (REP 103): scale it in the driver'
+        + ('' if out else ', unless the sensors are on a mast'),
+        out=out,
+        figure=height,
+    )

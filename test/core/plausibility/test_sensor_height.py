@@ -62,9 +62,13 @@ def test_one_sweep_with_its_ground_settles_it_and_none_is_told_without(rng):
 
 
 def test_sensors_on_a_mast_are_used_with_a_word(rng):
-    found = SensorHeight().look(near_street(rng, height=7.0), camera_at())
-    assert not found.out
-    assert 'unless the sensors are on a mast' in found.remedy
+    for height, guess in ((7.0, '2.1 m if in feet'), (14.0, '')):
+        found = SensorHeight().look(near_street(rng, height=height), camera_at())
+        assert not found.out
+        assert f'lies {height:.1f} m below the camera' in found.text
+        assert guess in found.text
+        assert ('if in' in found.text) == bool(guess)
+        assert 'unless the sensors are on a mast' in found.remedy
 
 
 @pytest.mark.parametrize('unit', ['feet', 'inches', 'metres'])
