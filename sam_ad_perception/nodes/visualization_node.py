@@ -279,6 +279,8 @@ class VisualizationNode(PerceptionNode):
                 each.choose()
         now = time.monotonic()
         used = {*self._inputs, 'label_info'}
+        if not self._monitors['mask_info'].received:
+            used.discard('mask_info')  # nobody has to send it
         monitors = [monitor for name, monitor in self._monitors.items() if name in used]
         self._diagnostics.publish([monitor.diagnose(now) for monitor in monitors])
 

@@ -267,6 +267,9 @@ def test_points_are_painted_but_not_through_what_is_nearer(visualization, vehicl
     (at,) = (f.offset for f in message.fields if f.name == 'rgb')
     rgb = bytes(message.data)[message.point_step + at :][:4]
     assert int.from_bytes(rgb, 'little') == red << 16 | green << 8 | blue
+    vehicle.heard['/diagnostics'].clear()
+    vehicle.graph.until(lambda: vehicle.diagnosis('camera_info'), 'its diagnostics')
+    assert vehicle.diagnosis('mask_info') is None  # none came, and none has to
 
 
 def test_points_follow_the_geometry_that_comes_with_the_mask(
@@ -298,6 +301,7 @@ def test_points_follow_the_geometry_that_comes_with_the_mask(
     vehicle.graph.until(lambda: labels()[0] == CAR, 'points by P')
     info.publish(from_ros.camera_to_message(vehicle.types, raw, vehicle.stamp_ns))
     vehicle.graph.until(lambda: labels() == [ROAD, CAR, ROAD], 'points by K and D')
+    vehicle.graph.until(lambda: vehicle.diagnosis('mask_info'), 'word of that geometry')
     vehicle.graph.node.destroy_publisher(info)
 
 
