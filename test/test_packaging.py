@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib.metadata
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ from xml.etree import ElementTree
 import pytest
 from packaging.requirements import Requirement
 
+from sam_ad_perception.commands.cli import COMMANDS
 from tools.environment import requirements
 
 PACKAGE = 'sam_ad_perception'
@@ -202,9 +205,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The prefix of a plain `pip install .`, from a copy so that the checkout stays clean."""
     source = tmp_path_factory.mktemp('source') / 'checkout'
     # A ROS build folder and the environment are large, and git is not part of the package.
-    left_out = shutil.ignore_patterns(
-        '.*', 'build', 'install', 'log', '*.egg-info', '__pycache__', 'demo_output', 'runs', 'test'
-    )
+    everywhere = shutil.ignore_patterns('.*', '*.egg-info', '__pycache__')
+    at_the_root = {'build', 'install', 'log', 'demo_output', 'runs', 'test', 'site'}
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return everywhere(folder, names) | (at_the_root if Path(folder) == ROOT else set())
+
     shutil.copytree(ROOT, source, ignore=left_out)
     prefix = tmp_path_factory.mktemp('prefix')
     command = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-compile']
@@ -241,6 +247,59 @@ def test_only_the_package_is_importable(installed: Path) -> None:
     data = {f for f in (ROOT / PACKAGE).rglob('*') if f.is_file() and '__pycache__' not in f.parts}
     for file in data:
         assert (site_packages / file.relative_to(ROOT)).is_file(), f'{file} is not installed'
+
+
+_AWAY_FROM_THE_CHECKOUT = """
+import json, sys
+import sam_ad_perception
+from sam_ad_perception.commands import cli
+codes = {}
+for call in json.loads(sys.argv[1]):
+    try:
+        codes[call] = cli.main(call.split())
+    except SystemExit as ended:
+        codes[call] = ended.code or 0
+    sys.stdout.flush()
+place = [sam_ad_perception.__file__, getattr(sys.modules.get('training'), '__file__', '')]
+print(json.dumps([codes, place]))
+"""
+
+
+def test_commands_run_from_a_wheel_or_say_at_once_what_they_lack(
+    installed: Path, tmp_path: Path
+) -> None:
+    wanted = {
+        'models': 0,
+        'labels --space cityscapes': 0,
+        'labels --as nav2 --out written': 0,
+        'simulate drive --duration 0': 2,
+        'label gone --out masks': 2,
+        'check gone': 2,
+        'report gone': 2,
+        'offsets gone': 2,
+        'train mle_sam_dmo': 2,
+        'prepare camvid': 2,
+        'export-labels gone --out masks': 2,
+        'import-labels gone gone': 2,
+        **{f'{name} --help': 0 for name in COMMANDS if name != 'replay'},
+    }
+    site_packages = next(installed.glob('lib/python3*/site-packages'))
+    done = subprocess.run(
+        [sys.executable, '-c', _AWAY_FROM_THE_CHECKOUT, json.dumps(list(wanted))],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(site_packages), 'COLUMNS': '200'},
+    )
+    assert done.returncode == 0, done.stderr
+    codes, (package, training) = json.loads(done.stdout.splitlines()[-1])
+    assert Path(package).is_relative_to(site_packages)
+    assert 'Traceback' not in done.stderr
+    if importlib.util.find_spec('lightning') is not None:
+        assert Path(training).is_relative_to(site_packages)
+        assert 'sam_ad_training/configs/mle_sam_demo.yaml' in done.stderr  # what was meant
+        assert codes == wanted
+    assert [each.name for each in tmp_path.iterdir()] == ['written']
 
 
 def test_ros2_run_finds_the_executables(installed: Path, executables: dict[str, str]) -> None:

@@ -25,6 +25,7 @@ from sam_ad_perception.modeling.openmp import wait_passively
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+PIPE_CLOSED = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 done, 1 nothing came out, 2 wrong input (one sentence says what), 130
-        interrupted.
+        interrupted, 141 the reader of the output went away.
     """
     complete(COMMANDS)
     options = _parse(argv)
@@ -43,11 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     wait_passively()
     try:
         with orderly_interrupts():
-            return run([expand_home(word) for word in options.arguments])
+            code = run([expand_home(word) for word in options.arguments])
+            sys.stdout.flush()
+            return code
     except KeyboardInterrupt as stop:
         kept = str(stop) or KEPT.get(options.command, NOTHING_WRITTEN)
         print(f'sam_ad {options.command}: interrupted; {kept}', file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output, as `head`, has read enough; the interpreter would flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except (ValueError, OSError) as err:
         if options.debug:
             raise

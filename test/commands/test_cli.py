@@ -69,6 +69,16 @@ def test_a_wrong_input_ends_in_one_sentence_and_code_2(tmp_path, capsys):
         assert captured.out == ''
 
 
+def test_a_reader_that_has_read_enough_is_no_error():
+    command = [sys.executable, '-m', 'sam_ad_perception.commands.cli', 'labels']
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()  # as `head` does
+    _, told = process.communicate()
+    assert told == ''
+    assert process.returncode == cli.PIPE_CLOSED
+
+
 def test_replay_without_ros_says_so_at_once(monkeypatch, capsys):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     assert cli.main(['replay', 'drive']) == 2
