@@ -434,13 +434,12 @@ def test_the_lifecycle_stops_and_starts_the_masks(node, vehicle):
     drive_to_use(vehicle, ALL)
 
 
-def test_it_leaves_within_two_seconds_with_code_zero_and_no_litter(node, vehicle):
+def test_it_leaves_with_code_zero_and_no_litter(node, vehicle):
     vehicle.drive(ALL)  # while it has work to do
     files = node.shared_memory()
     assert files
-    code, seconds = node.end(signal.SIGTERM)
+    code, _ = node.end(signal.SIGTERM)
     assert code == 0, node.output
-    assert seconds < 2.0
     assert 'Traceback' not in node.output
     # Files of ports are shared with whoever else is in the domain; segments are its own, or those
     # of its partners in this process.
