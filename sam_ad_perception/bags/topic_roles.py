@@ -256,4 +256,5 @@ def _judge_cloud(words: set[str], sample: TopicSample | None) -> Verdict:
         return Verdict(Modality.LIDAR, 5, f'a stereo or depth camera: {"; ".join(signs)}', True)
     known = bool(words & _LIDAR_WORDS or fields & {'ring', 't', 'time', 'timestamp'})
     known = known or sample.intensity_varies
-    return Verdict(Modality.LIDAR, 0 if known else 1, '' if known else 'its intensity is constant')
+    doubtful = 'its intensity is constant' if sample.points else 'a message of it holds no point'
+    return Verdict(Modality.LIDAR, 0 if known else 1, '' if known else doubtful)

@@ -179,7 +179,8 @@ def _sample_packet(packet: EventPacket) -> TopicSample:
 def _sample_cloud(cloud: PointCloud, frame_id: str) -> TopicSample:
     """Describe a cloud."""
     names = tuple(name for name, *_ in cloud.source.fields) if cloud.source else ()
-    varies = cloud.intensity is not None and bool(np.ptp(cloud.intensity[:4096]) > 0)
+    shown = cloud.intensity[:4096] if cloud.intensity is not None else None
+    varies = shown is not None and len(shown) > 0 and bool(shown.max() > shown.min())
     forward = bool(len(cloud.points)) and bool((cloud.points[:, 2] > 0).all())
     return TopicSample(
         frame_id=frame_id,

@@ -131,6 +131,7 @@ def describe_sensor(each: SensorCheck) -> dict[str, str]:
         'stamp': each.stamp,
         'place': each.extrinsics,
         'image': ', '.join(filter(None, (rectified, each.bits))),
+        'points': f'up to {each.points} a sweep' if each.points >= 0 else '',
         'lens': each.lens,
         'in the image': share,
         'used': f'in {each.used} of {each.seen} frames' if each.seen else 'not looked at',

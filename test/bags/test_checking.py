@@ -148,6 +148,34 @@ def test_a_recording_that_is_there_twice_is_told(write_drive):
     assert 'in the folder twice' in found['camera'].remedy
 
 
+@pytest.mark.parametrize('filled', ['nothing', 'nowhere'])
+def test_sweeps_without_a_point_are_told(write_drive, filled):
+    def change(topic, message):
+        if topic == '/points':
+            if filled == 'nothing':
+                message.width, message.data = 0, message.data[:0]
+            else:
+                message.data = np.full(800, np.nan, '<f4').view(np.uint8)
+        return message
+
+    check = check_recording(write_drive(6, change))
+    (found,) = check.findings
+    assert (found.code, found.sensor, found.out) == ('check.empty', 'lidar', False)
+    assert check.mapping.sensors[LIDAR].data == '/points'
+    assert 'cannot be read' not in by_sensor(check)[LIDAR].reason
+
+
+def test_a_sensor_of_which_nothing_is_readable_is_told_once(write_drive):
+    def change(topic, message):
+        if topic == '/camera/image_rect':
+            message.encoding = 'yuv420'
+        return message
+
+    found = check_recording(write_drive(6, change)).findings
+    assert [(f.sensor, f.out) for f in found] == [('camera', True)]
+    assert "'yuv420' is not supported" in found[0].text
+
+
 def test_a_slow_machine_judges_a_few_frames_and_not_one(write_drive):
     lost = []
 

@@ -111,9 +111,9 @@ def _judge_frames(views: Sequence[ViewCheck]) -> list[Finding]:
 def _merge(own: Sequence[Finding], told: Sequence[Finding]) -> tuple[Finding, ...]:
     """Tell of a thing once: what the plausibility pass says of a sensor is more.
 
-    Messages that cannot be used are why there is no mask, where that is said.
+    Messages that cannot be used are why a sensor, or every mask, is missing, where that is said.
     """
-    causes = [each.text for each in own if each.code == 'check.masks']
+    causes = [each.text for each in own if each.out]
     told = [
         each
         for each in told
@@ -143,6 +143,9 @@ def _judge_use(each: SensorCheck, duration_s: float) -> list[Finding]:
         share = f'{lost} of {each.seen} frames' if each.used else 'every frame looked at'
         text = f'{each.topic} is missing in {share}: {why}'
         found.append(Finding('check.unused', sensor, text, out=not each.used, figure=lost))
+    if each.points == 0:
+        text = f'{each.topic}: no sweep that was looked at holds a point'
+        found.append(Finding('check.empty', sensor, text, 'look at the device and its driver'))
     if abs(each.clock_s) > _CLOCK_S:
         side = 'ahead of' if each.clock_s > 0 else 'behind'
         text = (

@@ -53,6 +53,8 @@ class SensorCheck:
         rectified: Whether its image is taken as rectified; None for sensors without lens.
         lens: Its lens in words; '' where that is not known.
         bits: Its pixels or fields in words.
+        points: The most points that a sweep held, those without place left out; -1 where no sweep
+            was looked at.
         in_view: Share of its points that fall into the camera's image, of a camera the share of
             the sweep's points that fall into its own; NaN where not known.
     """
@@ -75,6 +77,7 @@ class SensorCheck:
     rectified: bool | None = None
     lens: str = ''
     bits: str = ''
+    points: int = -1
     in_view: float = math.nan
 
 
@@ -99,6 +102,7 @@ class SensorLook:
         self._notes: Counter[str] = Counter()
         self._extrinsics = self._lens = self._stamp = ''
         self._top = 0
+        self._points = -1
         self._shares: list[float] = []
 
     @property
@@ -151,6 +155,7 @@ class SensorLook:
             extrinsics=self._extrinsics,
             lens=self._lens,
             bits=self._bits(),
+            points=self._points,
             in_view=float(np.median(self._shares)) if self._shares else math.nan,
         )
 
@@ -160,9 +165,10 @@ class SensorLook:
         if isinstance(data, PointCloud):
             if not self._stamp:
                 self._stamp = describe_sweep_times(data, 'auto')
+            finite = int(np.isfinite(data.points).all(axis=1).sum())
+            self._points = max(self._points, finite)
             if len(self._shares) < _PROJECTED and not bundle.camera.unknown_lens:
                 _, _, inside = project_sweep(frame, bundle, bundle.camera, np.eye(4))
-                finite = int(np.isfinite(data.points).all(axis=1).sum())
                 self._shares.append(float(inside.sum()) / max(1, finite))
             return
         image = data.get() if isinstance(data, LazyImage) else data
