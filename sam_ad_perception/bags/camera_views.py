@@ -146,10 +146,10 @@ def name_views(topics: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for path, topic in zip(paths, topics, strict=True):
         plain = re.sub(r'[^A-Za-z0-9]+', '_', '_'.join(path)).strip('_')
-        name = plain if plain[:1].isalpha() else f'camera_{plain}'.rstrip('_')
-        number = 2
+        first = plain if plain[:1].isalpha() else f'camera_{plain}'.rstrip('_')
+        name, number = first, 2
         while name in named:
-            name = f'{plain}_{number}'
+            name = f'{first}_{number}'
             number += 1
         named[name] = topic
     return named

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sam_ad_perception.bags import sensor_messages
 from sam_ad_perception.bags.camera_views import choose_views, name_views
@@ -23,6 +25,7 @@ from sam_ad_perception.core.events.encoding import encode_packet
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.messages import from_ros as cv
 from sam_ad_perception.core.sensors import CameraModel, Events
+from sam_ad_perception.nodes.ros.configuration import VIEW_NAME
 from sam_ad_perception.nodes.ros.launch_model import PerceptionLaunch
 
 SPACE = LABEL_SPACES['cityscapes']
@@ -177,6 +180,14 @@ def test_one_camera_is_labelled_as_before(write_drive, segmenter, tmp_path):
     label_bag(bag, tmp_path / 'guessed', segmenter, SPACE)
     with BagReader(tmp_path / 'guessed') as reader:
         assert '/semantic/image' in {topic.name for topic in reader.topics}
+
+
+@given(st.lists(st.text('/ab12_-', min_size=1, max_size=8).map('/{}'.format), unique=True))
+@example(['/x/1/image', '/x/2/image', '/x/2/image_rect'])
+def test_every_name_is_one_that_ros_allows_and_of_one_camera(topics):
+    named = name_views(topics)
+    assert list(named.values()) == topics
+    assert all(VIEW_NAME.fullmatch(name) for name in named)
 
 
 def test_names_are_what_distinguishes_the_topics():
