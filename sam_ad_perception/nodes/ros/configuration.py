@@ -350,3 +350,12 @@ def _republished() -> dict[Modality, TransportConfig]:
     """How each image that takes part is read; those off by default are not republished."""
     images = [m for m in Modality if m.record.form == IMAGE]
     return {m: TransportConfig() for m in images if m.record.synchronization.get('enabled', True)}
+
+
+NODE_CONFIGS: tuple[type, ...] = (
+    SegmentationConfig,
+    DepthProjectionConfig,
+    VisualizationConfig,
+    SynchronizerNodeConfig,
+)
+"""Of the nodes that one launch starts together, perhaps with one parameter file."""

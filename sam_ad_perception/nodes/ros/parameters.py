@@ -24,6 +24,7 @@ from sam_ad_perception.core.settings.parameters import (
     leaves,
     not_ours,
 )
+from sam_ad_perception.nodes.ros.configuration import NODE_CONFIGS
 
 Config = TypeVar('Config')
 
@@ -178,13 +179,16 @@ def _refuse_misspelt(config_type: type, overrides: dict[str, Any], node: Node) -
     given = {
         name: value.value for name, value in overrides.items() if not node.has_parameter(name)
     }
-    foreign = not_ours(config_type, given)
+    ours = leaves(config_type, given)
+    foreign = {*not_ours(config_type, given)}
+    for other in NODE_CONFIGS:  # one file may serve all nodes of a launch
+        foreign |= (given.keys() & leaves(other, given).keys()) - ours.keys()
     if foreign:
         node.get_logger().warning(
             f'left alone, no parameters of this node: {", ".join(map(repr, sorted(foreign)))}'
         )
-    ours = {name: value for name, value in given.items() if name not in foreign}
-    build(config_type, {k: v for k, v in ours.items() if not ROS_OWN.fullmatch(k)})
+    kept = {name: value for name, value in given.items() if name not in foreign}
+    build(config_type, {k: v for k, v in kept.items() if not ROS_OWN.fullmatch(k)})
 
 
 def _same(leaf: Parameter, held: Any, wanted: RosParameter) -> bool:

@@ -136,6 +136,7 @@ def arguments_of(process):
     for name, value in process.parameters.items():
         text = f'[{",".join(value)}]' if isinstance(value, list) else str(value).lower()
         told += ['-p', f'{name}:={text}']
+    told += ['-r', f'__ns:=/{process.namespace}'] if process.namespace else []
     return told + [word for pair in process.remappings for word in ('-r', ':='.join(pair))]
 
 
@@ -222,6 +223,8 @@ def test_every_node_of_the_launch_and_the_commands_take_the_file(
     start, graph, repository, two_cameras, checked, tmp_path, capfd
 ):
     """Those that have no views say so in one line."""
+    from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
+
     started = {}
     for name in ('visualization', 'depth_projection', 'synchronizer'):
         process = launch_of(repository, checked, name, '').nodes(name)[0]
@@ -233,7 +236,23 @@ def test_every_node_of_the_launch_and_the_commands_take_the_file(
         )
         (line,) = [each for each in node.output.splitlines() if told in each]
         assert "'views'" in line
-        assert node.running
+    # Only a node that accepted all of it tells of itself.
+    heard: set[str] = set()
+
+    def hear(message):
+        heard.update(status.name.partition(':')[0] for status in message.status)
+
+    kind = message_type('diagnostic_msgs/msg/DiagnosticArray')
+    listener = graph.node.create_subscription(kind, '/diagnostics', hear, 10)
+    wanted = {f'front/{name}' for name in started}
+    graph.until(
+        lambda: wanted <= heard or not all(node.running for node in started.values()),
+        f'diagnostics of {sorted(wanted)}',
+        90.0,
+    )
+    graph.node.destroy_subscription(listener)
+    for node in started.values():
+        assert node.running, node.output
     assert cli.main(['check', str(two_cameras), '--params', str(checked)]) == 0
     assert 'camera rear' in capfd.readouterr().out
     one = ['--topic', f'camera:={topic_of("rear", "image_raw")}']
