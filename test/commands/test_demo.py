@@ -1,8 +1,9 @@
 import argparse
 
 import pytest
+from rich.console import Console
 
-from sam_ad_perception.commands.demo.command import main
+from sam_ad_perception.commands.demo.command import main, write_report
 from sam_ad_perception.commands.demo.nodes import OUTPUT_TOPICS
 from sam_ad_perception.commands.demo.plan import DemoPlan, measured_networks, routing_table
 from sam_ad_perception.commands.options.simulation import add_arguments, read_config
@@ -42,6 +43,18 @@ def test_the_camera_goes_black_in_the_tunnel_and_the_rain_waits_outside(tmp_path
     for time_s in (black.start_s, black.end_s, rain_s):
         assert tunnel.share(time_s * config.speed_mps) == 1.0
     assert tunnel.share(config.faults[0].end_s * config.speed_mps) == 0.0
+
+
+def test_the_page_says_that_its_networks_know_simulation_alone(tmp_path, monkeypatch):
+    written = {}
+    monkeypatch.setattr(
+        'sam_ad_perception.reporting.drive_page.write_drive_page',
+        lambda inputs, outputs, folder, space, text, **options: written.update(text=text),
+    )
+    plan = DemoPlan(tmp_path, models='mle_sam_demo')
+    write_report(plan, {}, (), Console())
+    assert 'mle_sam_demo: trained on simulation only' in written['text'].warning
+    assert 'sha256' in written['text'].facts['network mle_sam_demo']
 
 
 def test_the_routing_table_names_networks_of_the_zoo():

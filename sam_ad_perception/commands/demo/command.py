@@ -242,19 +242,22 @@ def write_report(
     Raises:
         ValueError: The labelled bag holds no status.
     """
+    from sam_ad_perception.commands.report import about_networks
     from sam_ad_perception.core.console.installation import share_folder
     from sam_ad_perception.modeling.zoo.entries import load_zoo
     from sam_ad_perception.reporting.drive_page import PageText, write_drive_page
 
     zoo = load_zoo(share_folder('models') / 'zoo.yaml')
-    specs = [zoo[key] for key in plan.models.split(',')]
+    keys = plan.models.split(',')
+    networks, warning = about_networks(zoo, keys)
     text = PageText(
         title='Day, tunnel, rain: a drive with failing sensors',
         subtitle='A simulated drive, labelled by the code that runs on a vehicle. '
         'A lidar is unplugged, a camera goes black, a thermal camera stops, an event camera '
         'bursts; each time the other sensors carry on.',
+        warning=warning,
         facts={
-            'networks': '; '.join(f'{spec.key}: {spec.description}' for spec in specs),
+            **networks,
             'drive': f'sam_ad simulate {" ".join(plan.simulation)}',
             'seed': f'{plan.seed}, which the networks were not trained on',
             'run': 'labelled without the nodes, as `sam_ad label` does'
@@ -272,7 +275,7 @@ def write_report(
             plan.drive,
             plan.labelled,
             plan.out,
-            specs[0].labels,
+            zoo[keys[0]].labels,
             text,
             without=without,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
