@@ -39,6 +39,10 @@ LATER = 20
 SETTLED = 3
 """So many frames in a row say that nothing but noise changes."""
 FEW_LINES = 2
+GAP_S = 0.6
+"""Pictures further apart show another scene: what was usual before says nothing of it."""
+AT_ONCE_S = 0.15
+"""Tiles whose texture goes within twice this time lost it at once."""
 LINES_EVERY = 4
 SAMPLED_LINES = 64
 """So many pixels of a row or column tell whether it is alive."""
@@ -101,6 +105,7 @@ class ThermalWatch:
     _gain: float = 1.0
     _gain_s: float = 0.0
     _covered_s: float = 0.0
+    _bare_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(TILES))
     _evolution: float | None = None
     _evolutions: deque[float] = field(default_factory=lambda: deque(maxlen=LATER))
     _settled: int = 0
@@ -130,6 +135,10 @@ class ThermalWatch:
         ):
             self._forget()
             before = None
+        if around.elapsed_s > GAP_S:
+            self._levels.forget('deviation', 'likeness')
+            self._healthy = before = None
+            self._covered_s, self._bare_s = 0.0, np.zeros(TILES)
         # Lines are looked at once in a while: dead ones stay dead.
         self._frames += 1
         if self._frames % LINES_EVERY == 1 or self._lines is None:
@@ -172,6 +181,7 @@ class ThermalWatch:
         self._recent.clear()
         self._evolutions.clear()
         self._gain, self._covered_s, self._settled = 1.0, 0.0, 0
+        self._bare_s = np.zeros(TILES)
 
     def _learn_evolution(self) -> None:
         """The least that the scene ever did; a freeze is told from it only some frames later."""
@@ -236,11 +246,16 @@ class ThermalWatch:
         rest = steady & ~bare
         turning = rest.any() and float(np.mean(now.likeness[rest] / alike[rest])) < 0.7
         share = float(bare.sum() / max(known.sum(), 1))
+        passed = around.elapsed_s or 1e-3
+        self._bare_s = np.where(bare, self._bare_s + passed, 0.0)
         if known.sum() < 6 or turning or not t.covered_share <= share <= 0.95:
             self._covered_s = 0.0
             return []
-        self._covered_s += around.elapsed_s or 1e-3
-        if self._covered_s < t.covered_after_s:
+        self._covered_s += passed
+        # What covers the window comes at once and stays; a tunnel's walls come bit by bit.
+        bare = _largest_group(self._bare_s, t.covered_after_s)
+        share = float(bare.sum() / known.sum())
+        if self._covered_s < t.covered_after_s or share < t.covered_share:
             return []
         rows, columns = np.nonzero(bare)
         where = _place(float(rows.mean()) / (TILES[0] - 1), float(columns.mean()) / (TILES[1] - 1))
@@ -281,6 +296,15 @@ class ThermalWatch:
         reason = f'nothing but noise changes{beside}: frozen'
         # a note: heat may stand still where a wiper or a passer-by moves before the camera
         return [make_finding(HealthKind.FROZEN, reason, 1.0, t.still_ratio)]
+
+
+def _largest_group(bare_s: NDArray[np.float64], least_s: float) -> NDArray[np.bool_]:
+    """The most tiles that are bare since one time, at least so long."""
+    begins = np.unique(bare_s[bare_s >= least_s])
+    if not begins.size:
+        return np.zeros(TILES, bool)
+    groups = [np.abs(bare_s - begin) <= AT_ONCE_S for begin in begins]
+    return max(groups, key=np.count_nonzero) & (bare_s >= least_s)
 
 
 def _find_dead(now: _Look, levels: RunningLevels, t: ThermalHealthConfig) -> list[HealthFinding]:

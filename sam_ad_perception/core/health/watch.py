@@ -107,6 +107,15 @@ class RunningLevels:
         """
         return float(self._levels[name]) if name in self._levels else default
 
+    def forget(self, *names: str) -> None:
+        """Let levels begin anew.
+
+        Args:
+            names: Which ones; those that are not known are no fault.
+        """
+        for name in names:
+            self._levels.pop(name, None)
+
     def move(self, name: str, value: Any, weight: float) -> None:
         """Move a level towards a value; the first value is the level.
 

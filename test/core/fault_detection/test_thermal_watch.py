@@ -109,6 +109,29 @@ def test_a_fault_that_sets_in_is_named_until_it_ends(kind, rng):
     assert watched.feed(scene(rng, 112)) == set()
 
 
+def test_bare_walls_that_come_bit_by_bit_cover_nothing(rng):
+    """The vehicle drives into a tunnel: its walls are bare, and fill the view from the sides."""
+    watched = Watched()
+    for i in range(20):
+        watched.feed(scene(rng, 2 * i))
+    for i in range(24):
+        image, left, right = scene(rng, 40 + 2 * i), min(6 * i, 60), max(0, 5 * (i - 8))
+        for side in (slice(0, left), slice(WIDTH - right, None)):
+            image[:, side] = counts(rng.normal(28200, 8, image[:, side].shape))
+        assert 'covered' not in watched.feed(image), i
+
+
+def test_after_a_pause_another_scene_is_neither_a_gain_nor_a_cover(rng):
+    watched = Watched()
+    for i in range(20):
+        watched.feed(scene(rng, 2 * i))
+    watched.stamp_ns += 1_500_000_000
+    for i in range(16):
+        image = counts(28000 + 0.45 * (scene(rng, 60 + 2 * i) - 28000.0))
+        image[:, 90:] = counts(rng.normal(28200, 8, image[:, 90:].shape))
+        assert not {'covered', 'gain'} & watched.feed(image), i
+
+
 def test_repeated_rows_are_lost_where_they_are_new(rng):
     watched = Watched()
     for i in range(8):
