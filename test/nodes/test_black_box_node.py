@@ -40,7 +40,8 @@ def drive(tmp_path_factory):
         writer.add_topic('/camera/camera_info', 'sensor_msgs/msg/CameraInfo')
         writer.add_topic('/camera/image_rect', 'sensor_msgs/msg/Image')
         writer.add_topic('/points', 'sensor_msgs/msg/PointCloud2')
-        writer.write('/tf_static', sensors.places(), BEGIN_NS)
+        # Time runs for a while before the first picture: the recorder has to find who publishes.
+        writer.write('/tf_static', sensors.places(), BEGIN_NS - 4000 * MS)
         for i in range(FRAMES):
             stamp = BEGIN_NS + i * 100 * MS
             sweep = stamp + int(random.integers(-8, 9)) * MS

@@ -44,7 +44,7 @@ from sam_ad_perception.nodes.ros.rclpy_helpers import OUTPUT_QOS, STATUS_QOS, me
 
 CLOCK_STEP_NS = 5_000_000
 MARGIN_NS = 15_000_000
-SETTLE_S = 0.3
+SETTLE_S, MOST_SETTLE_S = 0.5, 5.0
 HOLD_S = 0.03
 WAIT_TOLD_S = 10.0
 CREEP_AFTER_S = 1.0
@@ -277,9 +277,14 @@ class Replay:
         return ''
 
     def _settle(self) -> None:
-        """Let transforms and simulated time reach everybody before the first measurement."""
-        end = time.monotonic() + SETTLE_S
-        while time.monotonic() < end and rclpy.ok():
+        """Let transforms and simulated time reach everybody, until no more listeners are found."""
+        last, known = time.monotonic() + MOST_SETTLE_S, -1
+        end = last
+        while time.monotonic() < min(end, last) and rclpy.ok():
+            found = sum(each.get_subscription_count() for each in self._publishers.values())
+            found += self._clock.get_subscription_count()
+            if found != known:
+                end, known = time.monotonic() + SETTLE_S, found
             self._publish_clock()
             self._executor.spin_once(0.02)
         self._anchor = (self._now_ns, time.monotonic())
