@@ -20,6 +20,8 @@ from sam_ad_perception.nodes.ros.rclpy_helpers import HARDWARE_ID, STATUS_QOS, m
 
 PERIOD_S = 2.5
 """A node tells of itself at least so often unless `diagnostics_period_s` is longer."""
+ANNOUNCED_S = 6.5
+"""Fast DDS announces a participant every 3 s: who was missed twice is not there."""
 DISCOVERY_S = 10.0
 """So long DDS may take to connect with somebody who is known to publish."""
 MAX_SHOWN = 8
@@ -117,7 +119,8 @@ class NodeListener:
 def find_running(node: Node, seconds: float = PERIOD_S) -> list[RunningNode]:
     """Wait until the package's nodes have told of themselves.
 
-    Where none of them has, and somebody is known to publish on /diagnostics, it waits longer.
+    Where none of them has, it waits until every participant was announced again, and longer where
+    somebody is known to publish on /diagnostics.
 
     Args:
         node: Of the one who asks; no executor has it.
@@ -131,7 +134,9 @@ def find_running(node: Node, seconds: float = PERIOD_S) -> list[RunningNode]:
     executor.add_node(node)
     begin = time.monotonic()
     while (waited := time.monotonic() - begin) < seconds + DISCOVERY_S:
-        if waited >= seconds and (listener.nodes or not node.count_publishers('/diagnostics')):
+        if listener.nodes and waited >= seconds:
+            break
+        if waited >= seconds + ANNOUNCED_S and not node.count_publishers('/diagnostics'):
             break
         executor.spin_once(timeout_sec=0.1)
     executor.remove_node(node)
