@@ -107,14 +107,14 @@ def test_absent_sensor_is_named_and_the_others_come(vehicle, node) -> None:
 
 def test_event_packets_are_refused_at_start_up(start) -> None:
     process = start('synchronizer_node', ros=['-p', 'sync.event.enabled:=true'])
-    assert process.process.wait(20) == 1
+    assert process.process.wait(120) == 1
     assert 'sync.event.enabled must be false' in process.output
 
 
 @pytest.mark.skipif(message_filters.message_filters is not None, reason='message_filters is here')
 def test_approximate_says_what_it_needs(start) -> None:
     process = start('synchronizer_node', ros=['-p', 'policy:=approximate'])
-    assert process.process.wait(20) == 1
+    assert process.process.wait(120) == 1
     assert 'policy approximate needs message_filters' in process.output
     assert 'message_filters' not in sys.modules
 

@@ -32,6 +32,7 @@ from sam_ad_perception.simulation.drives.recording import record
 from test.pictures import OWN_SIZE, draw_own_frames
 from training.datasets.catalog import open_dataset
 from training.datasets.own.data_file import read_data_file
+from training.datasets.own.folders import named_sensors
 from training.frames.frame import DatasetError
 from training.networks.checkpoint import export_weights
 from training.networks.start import entry_metadata, keep_inputs
@@ -295,3 +296,21 @@ def test_a_network_keeps_the_sensors_that_are_named(tmp_path):
     needs = load_zoo(ROOT / 'models/zoo.yaml')['fusion_sam_small']
     with pytest.raises(ValueError, match=r"fusion_sam_small needs \['thermal'\]"):
         keep_inputs(needs, ('camera',))
+
+
+def test_folders_name_their_sensors_and_recordings_bring_what_is_in_them(tmp_path):
+    draw_own_frames(tmp_path, 2)
+    with BagWriter(tmp_path / 'drive') as writer:
+        writer.add_topic('/clock', 'rosgraph_msgs/msg/Clock')
+    file = tmp_path / 'data.yaml'
+    known = ['camera', 'thermal', 'event', 'lidar']
+    for words, expected in (
+        ('', ['camera']),
+        ('thermal: images\n', ['camera', 'thermal']),
+        ('train: [drive]\n', known),
+        ('train: [drive, images]\n', ['camera']),
+    ):
+        file.write_text(f'names: {NAMES}\n{words}')
+        assert named_sensors(read_data_file(file), known) == expected, words
+    with pytest.raises(DatasetError, match=r"has \['camera'\], the network to start from"):
+        named_sensors(read_data_file(file), ['lidar'])

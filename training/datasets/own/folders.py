@@ -91,9 +91,8 @@ def open_folders(source: Path, split: str, cache: Path) -> Dataset:
     data = read_data_file(source)
     if split not in SPLITS:
         raise DatasetError(f'split must be one of {SPLITS}, got {split!r}')
-    named = getattr(data.file, split)
-    bags = [data.root / str(p) for p in _listed(named)] if not _is_share(named) else []
-    if bags and all(is_bag(bag) for bag in bags):
+    bags = _recordings(data, split)
+    if bags:
         calibration = data.root / data.file.calibration if data.file.calibration else None
         return Recordings(bags, cache, str(source), calibration)
     whole, incomplete, problems = find_frames(data)
@@ -123,14 +122,19 @@ def named_sensors(data: OwnData, known: Collection[str]) -> list[str]:
     Raises:
         DatasetError: The network has none of them.
     """
-    if not _is_share(data.file.train):
-        named = [data.root / path for path in _listed(data.file.train)]
-        if named and all(is_bag(path) for path in named):
-            return list(known)
+    if _recordings(data, 'train'):
+        return list(known)
     found = [role for role in SENSORS if role == 'camera' or getattr(data.file, role)]
     if not set(found) & set(known):
         raise DatasetError(f'{data.source} has {found}, the network to start from {list(known)}')
     return found
+
+
+def _recordings(data: OwnData, split: str) -> list[Path]:
+    """The recordings that a split names; none where it is of folders."""
+    named = getattr(data.file, split)
+    bags = [] if _is_share(named) else [data.root / path for path in _listed(named)]
+    return bags if all(is_bag(bag) for bag in bags) else []
 
 
 def find_frames(data: OwnData) -> tuple[list[FrameFiles], list[FrameFiles], list[str]]:
