@@ -301,16 +301,30 @@ def show_report(report: Report, console: Console) -> None:
         console.print('nothing is missing, nothing is odd', style='green')
 
 
-def main(argv: list[str] | None = None, prog: str = 'python -m training.prepare') -> int:
-    """Run from the command line.
+def _parse(argv: list[str] | None, prog: str) -> tuple[CommandParser, argparse.Namespace]:
+    """Read the command line; what is wrong with it ends the program in one line."""
+    parser = _make_parser(prog)
+    options = parser.parse_args(argv)
+    source = Path(options.dataset).expanduser()
+    if options.root is None and source.suffix in ('.yaml', '.yml'):
+        options.dataset, options.root = FOLDERS, source
+        if not source.exists():
+            parser.error(missing_path(source))
+    if options.dataset in dataset_names() and options.root is None:
+        parser.error(f'{options.dataset} needs its folder, as in `{parser.examples[0]}`')
+    if options.dataset not in dataset_names():
+        parser.error(
+            f'dataset must be one of {", ".join(dataset_names())} with its folder, or the YAML '
+            f'file of own data, got {options.dataset!r}'
+            f'{did_you_mean(options.dataset, dataset_names())}'
+        )
+    options.root = options.root.expanduser()
+    if not options.root.exists():
+        parser.error(missing_path(options.root))
+    return parser, options
 
-    Args:
-        argv: Its arguments; those of the process where None.
-        prog: What the user called it by.
 
-    Returns:
-        0, or 1 where something is wrong.
-    """
+def _make_parser(prog: str) -> CommandParser:
     parser = CommandParser(
         prog,
         __doc__,
@@ -360,24 +374,21 @@ def main(argv: list[str] | None = None, prog: str = 'python -m training.prepare'
         default=Path('runs/recordings'),
         help='where frames of recordings are kept: %(default)s',
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None, prog: str = 'python -m training.prepare') -> int:
+    """Run from the command line.
+
+    Args:
+        argv: Its arguments; those of the process where None.
+        prog: What the user called it by.
+
+    Returns:
+        0, or 1 where something is wrong.
+    """
+    parser, options = _parse(argv, prog)
     console = Console()
-    source = Path(options.dataset).expanduser()
-    if options.root is None and source.suffix in ('.yaml', '.yml'):
-        options.dataset, options.root = FOLDERS, source
-        if not source.exists():
-            parser.error(missing_path(source))
-    if options.dataset in dataset_names() and options.root is None:
-        parser.error(f'{options.dataset} needs its folder, as in `{parser.examples[0]}`')
-    if options.dataset not in dataset_names():
-        parser.error(
-            f'dataset must be one of {", ".join(dataset_names())} with its folder, or the YAML '
-            f'file of own data, got {options.dataset!r}'
-            f'{did_you_mean(options.dataset, dataset_names())}'
-        )
-    options.root = options.root.expanduser()
-    if not options.root.exists():
-        parser.error(missing_path(options.root))
     try:
         report = check_folder(options.dataset, options.root, options, console)
     except DatasetError as error:
