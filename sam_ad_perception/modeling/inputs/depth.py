@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -19,33 +20,19 @@ from sam_ad_perception.modeling.inputs.camera_view import (
     geometry_of,
     image_of,
 )
+from sam_ad_perception.modeling.inputs.forms import RangeForm
 
 
 @dataclass(frozen=True)
-class DepthImage:
+class DepthImage(RangeForm):
     """Depth of a depth sensor in the view, log(1 + z) / log(1 + max); zero where there is none.
 
     Each measured point moves to where the camera sees it, with its depth from there; of several
     on one pixel the nearest stays. A view finer than the sensor's image is filled from a grid as
     coarse as that.
-
-    Attributes:
-        max_range_m: Points beyond are dropped, metres.
-
-    Raises:
-        ValueError: `max_range_m` is not positive.
     """
 
-    max_range_m: float = 100.0
-
-    def __post_init__(self) -> None:
-        if not self.max_range_m > 0:
-            raise ValueError(f'max_range_m must be positive, got {self.max_range_m}')
-
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 1
+    channels: ClassVar[int] = 1
 
     def render(
         self,

@@ -7,7 +7,7 @@ its normalisation, and the zoo entry of a network names one.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,30 +20,19 @@ from sam_ad_perception.core.events.representations import (
     time_surface,
     voxel_grid,
 )
-from sam_ad_perception.core.sensors import CameraModel, Events, SensorFrame
+from sam_ad_perception.core.sensors import Events, SensorFrame
 from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
     RenderContext,
-    check_alignment,
     image_of,
-    warp_to_view,
 )
+from sam_ad_perception.modeling.inputs.forms import WarpedForm, check_positive
 
 Colour = tuple[int, int, int]
 
 
-class _Placement(Protocol):
-    """How every form of events comes into the view: by the fields of the same names."""
-
-    @property
-    def alignment(self) -> str: ...
-
-    @property
-    def distance_m(self) -> float: ...
-
-
 @dataclass(frozen=True)
-class EventCounts:
+class EventCounts(WarpedForm):
     """Events per pixel and polarity (ON, OFF) over a fixed time, warped.
 
     The default is log(1 + n). `log: false` with `mean` and `std` in counts gives the form of
@@ -51,8 +40,6 @@ class EventCounts:
 
     Attributes:
         duration_ms: Time before the frame's stamp whose events count, milliseconds.
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-        alignment: One of `ALIGNMENTS`.
         log: Whether the logarithm is taken.
         mean: Subtracted in the view, for ON and OFF.
         std: Divided by then, for ON and OFF.
@@ -62,39 +49,30 @@ class EventCounts:
     """
 
     duration_ms: float = 30.0
-    distance_m: float = 20.0
-    alignment: str = 'plane'
     log: bool = True
     mean: tuple[float, float] = (0.0, 0.0)
     std: tuple[float, float] = (1.0, 1.0)
+    channels: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_alignment(self.alignment)
-        _check_positive(duration_ms=self.duration_ms, std=min(self.std))
+        super().__post_init__()
+        check_positive(duration_ms=self.duration_ms, std=min(self.std))
 
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 2
-
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def draw(self, frame: SensorFrame, context: RenderContext | None) -> NDArray[np.float32]:
+        """See `WarpedForm.draw`."""
         counts = accumulate_counts(window_of(frame, self.duration_ms, context)).astype(np.float32)
         if self.log:
             np.log1p(counts, out=counts)
-        image = _warp(counts, frame, view, T_view, self, context)
+        return counts
+
+    def scale_warped(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `WarpedForm.scale_warped`."""
         mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (self.mean, self.std))
         return (image - mean) / std
 
 
 @dataclass(frozen=True)
-class EventImage:
+class EventImage(WarpedForm):
     """A colour picture of where events were, warped, in 0..1: the form of DELIVER.
 
     A picture that a driver's renderer made enters as it is; events are drawn, ON blue and OFF
@@ -102,8 +80,6 @@ class EventImage:
 
     Attributes:
         duration_ms: Time before the frame's stamp whose events are drawn, milliseconds.
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-        alignment: One of `ALIGNMENTS`.
         colours: RGB, 0..255, of pixels without events, with ON, with OFF, with both.
 
     Raises:
@@ -112,43 +88,30 @@ class EventImage:
     """
 
     duration_ms: float = 30.0
-    distance_m: float = 20.0
-    alignment: str = 'plane'
     colours: tuple[Colour, Colour, Colour, Colour] = EVENT_COLOURS
+    channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        check_alignment(self.alignment)
-        _check_positive(duration_ms=self.duration_ms)
+        super().__post_init__()
+        check_positive(duration_ms=self.duration_ms)
         colour_table(self.colours)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 3
 
     @property
     def byte_ends(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """See `PictureForm`."""
         return (0.0,) * 3, (1.0,) * 3
 
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def draw(self, frame: SensorFrame, context: RenderContext | None) -> NDArray[np.float32]:
+        """See `WarpedForm.draw`."""
         if isinstance(frame.data, Events):
             picture = event_image(window_of(frame, self.duration_ms, context), self.colours)
         else:
             picture = image_of(frame, ('uint8',), 3)
-        scaled = picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-        return _warp(scaled, frame, view, T_view, self, context)
+        return picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
-class EventVoxelGrid:
+class EventVoxelGrid(WarpedForm):
     """Polarities summed in bins of time (`core.events.representations.voxel_grid`), warped.
 
     Attributes:
@@ -156,8 +119,6 @@ class EventVoxelGrid:
         bins: Number of bins, the channels.
         normalize: Whether the values that are not 0 get mean 0 and deviation 1, as training code
             for DSEC does.
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-        alignment: One of `ALIGNMENTS`.
 
     Raises:
         ValueError: `alignment` is unknown, the duration is not positive, or there are less than
@@ -167,12 +128,10 @@ class EventVoxelGrid:
     duration_ms: float = 30.0
     bins: int = 5
     normalize: bool = True
-    distance_m: float = 20.0
-    alignment: str = 'plane'
 
     def __post_init__(self) -> None:
-        check_alignment(self.alignment)
-        _check_positive(duration_ms=self.duration_ms)
+        super().__post_init__()
+        check_positive(duration_ms=self.duration_ms)
         if self.bins < 2:
             raise ValueError(f'bins must be at least 2, got {self.bins}')
 
@@ -181,14 +140,8 @@ class EventVoxelGrid:
         """Channels of the rendered image."""
         return self.bins
 
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def draw(self, frame: SensorFrame, context: RenderContext | None) -> NDArray[np.float32]:
+        """See `WarpedForm.draw`."""
         events = window_of(frame, self.duration_ms, context)
         start_ns = frame.stamp_ns - int(self.duration_ms * 1e6)
         grid = voxel_grid(events, self.bins, start_ns, frame.stamp_ns)
@@ -197,11 +150,11 @@ class EventVoxelGrid:
             values = grid[filled]
             if values.size:
                 grid[filled] = (values - values.mean()) / max(float(values.std()), 1e-6)
-        return _warp(grid, frame, view, T_view, self, context)
+        return grid
 
 
 @dataclass(frozen=True)
-class EventTimeSurface:
+class EventTimeSurface(WarpedForm):
     """Time since the last ON and OFF event of each pixel, fading exponentially, warped.
 
     See `core.events.representations.time_surface`.
@@ -209,8 +162,6 @@ class EventTimeSurface:
     Attributes:
         duration_ms: Events older than this before the frame's stamp are forgotten, milliseconds.
         tau_ms: After this time 1/e is left, milliseconds.
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-        alignment: One of `ALIGNMENTS`.
 
     Raises:
         ValueError: `alignment` is unknown, or the duration or `tau_ms` is not positive.
@@ -218,29 +169,16 @@ class EventTimeSurface:
 
     duration_ms: float = 30.0
     tau_ms: float = 10.0
-    distance_m: float = 20.0
-    alignment: str = 'plane'
+    channels: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_alignment(self.alignment)
-        _check_positive(duration_ms=self.duration_ms, tau_ms=self.tau_ms)
+        super().__post_init__()
+        check_positive(duration_ms=self.duration_ms, tau_ms=self.tau_ms)
 
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 2
-
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def draw(self, frame: SensorFrame, context: RenderContext | None) -> NDArray[np.float32]:
+        """See `WarpedForm.draw`."""
         events = window_of(frame, self.duration_ms, context)
-        surface = time_surface(events, frame.stamp_ns, self.tau_ms * 1e6)
-        return _warp(surface, frame, view, T_view, self, context)
+        return time_surface(events, frame.stamp_ns, self.tau_ms * 1e6)
 
 
 def window_of(
@@ -289,23 +227,3 @@ def window_of(
         polarity=events.polarity[cut],
         t_ns=events.t_ns[cut],
     )
-
-
-def _warp(
-    channels: NDArray[np.float32],
-    frame: SensorFrame,
-    view: CameraModel,
-    T_view: NDArray[np.float64] | None,
-    form: _Placement,
-    context: RenderContext | None,
-) -> NDArray[np.float32]:
-    """Bring (C, H, W) into the view."""
-    way = (form.alignment, form.distance_m, context)
-    return np.stack([warp_to_view(image, frame, view, T_view, *way) for image in channels])
-
-
-def _check_positive(**values: float) -> None:
-    """Refuse numbers that are not positive, by name."""
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f'{name} must be positive, got {value}')

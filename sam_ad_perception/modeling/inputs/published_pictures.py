@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import CameraModel, SensorFrame
 from sam_ad_perception.modeling.inputs.camera_view import RenderContext, image_of
+from sam_ad_perception.modeling.inputs.forms import NormalizedPicture, check_positive
 
 
 @dataclass(frozen=True)
-class PrerenderedImage:
+class PrerenderedImage(NormalizedPicture):
     """A picture of three channels that is in the camera's view already, resized and normalised.
 
     For networks that are trained on what a data set rendered: HHA depth and lidar of DELIVER,
@@ -36,19 +37,7 @@ class PrerenderedImage:
     nearest: bool = False
 
     def __post_init__(self) -> None:
-        if not min(self.std) > 0:
-            raise ValueError(f'std must be positive, got {self.std}')
-
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 3
-
-    @property
-    def byte_ends(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """See `PictureForm`."""
-        pairs = list(zip(self.mean, self.std, strict=True))
-        return tuple(-m / s for m, s in pairs), tuple((1 - m) / s for m, s in pairs)
+        check_positive(std=min(self.std))
 
     def render(
         self,

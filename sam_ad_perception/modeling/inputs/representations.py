@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -27,11 +28,12 @@ from sam_ad_perception.modeling.inputs.camera_view import (
     check_cloud,
     image_of,
 )
+from sam_ad_perception.modeling.inputs.forms import NormalizedPicture, RangeForm
 from sam_ad_perception.modeling.inputs.published_pictures import PrerenderedImage
 
 
 @dataclass(frozen=True)
-class Rgb:
+class Rgb(NormalizedPicture):
     """Camera colours, resized to the network's size, normalised per channel.
 
     Attributes:
@@ -41,17 +43,6 @@ class Rgb:
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 3
-
-    @property
-    def byte_ends(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """See `PictureForm`."""
-        pairs = list(zip(self.mean, self.std, strict=True))
-        return tuple(-m / s for m, s in pairs), tuple((1 - m) / s for m, s in pairs)
 
     def render(
         self,
@@ -80,23 +71,15 @@ def _normalised(mean: float, std: float) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class LidarImage:
+class LidarImage(RangeForm):
     """Range, intensity and height of the nearest point per pixel; zero where there is none.
 
     Range is log(1 + r) / log(1 + max), so that near surfaces keep their detail. Intensity is
     relative to the sweep's 95th percentile, since drivers scale it differently. Height is
     above the camera, over 5 m, shifted by +1 so that the ground is not zero.
-
-    Attributes:
-        max_range_m: Points beyond are dropped, metres.
     """
 
-    max_range_m: float = 100.0
-
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 3
+    channels: ClassVar[int] = 3
 
     def render(
         self,

@@ -7,7 +7,7 @@ pixels that the thermal camera does not see, is its middle.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +20,19 @@ from sam_ad_perception.core.images.thermal import (
     apply_range,
     is_gain_controlled,
 )
-from sam_ad_perception.core.sensors import CameraModel, SensorFrame
+from sam_ad_perception.core.sensors import SensorFrame
 from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
     RenderContext,
-    check_alignment,
     image_of,
-    warp_to_view,
 )
+from sam_ad_perception.modeling.inputs.forms import WarpedForm
 
 _DTYPES = ('uint8', 'uint16', 'float32')
 
 
 @dataclass(frozen=True)
-class ThermalPercentile:
+class ThermalPercentile(WarpedForm):
     """Thermal image between two percentiles of its own values, warped into the view.
 
     A hot object changes the brightness of all the rest from one frame to the next; see
@@ -43,8 +42,6 @@ class ThermalPercentile:
         low: Percentile that becomes -1.
         high: Percentile that becomes 1.
         limit: Values are clipped to this.
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-        alignment: One of `ALIGNMENTS`.
 
     Raises:
         ValueError: `alignment` is unknown.
@@ -53,70 +50,37 @@ class ThermalPercentile:
     low: float = 1.0
     high: float = 99.0
     limit: float = 3.0
-    distance_m: float = 20.0
-    alignment: str = 'plane'
 
-    def __post_init__(self) -> None:
-        check_alignment(self.alignment)
+    channels: ClassVar[int] = 1
 
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 1
-
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def draw(self, frame: SensorFrame, context: RenderContext | None) -> NDArray[np.float32]:
+        """See `WarpedForm.draw`."""
         image = _thermal_of(frame)
         low, high = np.percentile(image[::4, ::4], (self.low, self.high))
         if high <= low:
             raise BadFrameError(f'thermal image is uniform at {low:g}')
         scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(2 / (high - low)) - 1
-        clipped = np.clip(scaled, -self.limit, self.limit)
-        return warp_to_view(
-            clipped, frame, view, T_view, self.alignment, self.distance_m, context
-        )[None]
+        return np.clip(scaled, -self.limit, self.limit)[None]
 
 
 @dataclass(frozen=True)
-class ThermalRunningPercentile(RunningRange):
+class ThermalRunningPercentile(WarpedForm, RunningRange):
     """Thermal image between percentiles that follow the stream slowly, warped into the view.
 
-    The fields of `RunningRange`, and:
-
-    Attributes:
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-        alignment: One of `ALIGNMENTS`.
+    It has the fields of `RunningRange` and those of `WarpedForm`.
 
     Raises:
         ValueError: A field is out of range.
     """
 
-    distance_m: float = 20.0
-    alignment: str = 'plane'
+    channels: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_alignment(self.alignment)
+        RunningRange.__post_init__(self)
+        WarpedForm.__post_init__(self)
 
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 1
-
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def draw(self, frame: SensorFrame, context: RenderContext | None) -> NDArray[np.float32]:
+        """See `WarpedForm.draw`."""
         image = _thermal_of(frame)
         ranges = ThermalRanges() if context is None else context.ranges
         stream = f'{frame.modality}/{frame.frame_id}'
@@ -124,49 +88,30 @@ class ThermalRunningPercentile(RunningRange):
             low, high = ranges.follow(stream, frame.stamp_ns, image, self)
         except ValueError as error:
             raise BadFrameError(str(error)) from error
-        scaled = 2 * apply_range(image, low, high) - 1
-        return warp_to_view(scaled, frame, view, T_view, self.alignment, self.distance_m, context)[
-            None
-        ]
+        return (2 * apply_range(image, low, high) - 1)[None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThermalFixedRange(FixedRange):
+class ThermalFixedRange(WarpedForm, FixedRange):
     """Thermal image where the same temperature always has the same value, warped into the view.
 
     An image of 8 bits (gain controlled) has lost its temperatures: it is scaled over its 8 bits,
     with a note, unless the range itself is one of 8-bit counts.
 
-    The fields of `FixedRange`, and:
-
-    Attributes:
-        distance_m: Distance of the plane on which the two cameras' views are made to agree.
-        alignment: One of `ALIGNMENTS`.
+    It has the fields of `FixedRange` and those of `WarpedForm`.
 
     Raises:
         ValueError: A field is out of range.
     """
 
-    distance_m: float = 20.0
-    alignment: str = 'plane'
+    channels: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_alignment(self.alignment)
+        FixedRange.__post_init__(self)
+        WarpedForm.__post_init__(self)
 
-    @property
-    def channels(self) -> int:
-        """Channels of the rendered image."""
-        return 1
-
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def draw(self, frame: SensorFrame, context: RenderContext | None) -> NDArray[np.float32]:
+        """See `WarpedForm.draw`."""
         image = _thermal_of(frame)
         if is_gain_controlled(image) and not (self.unit == 'counts' and self.high <= 255):
             if context is not None:
@@ -178,9 +123,7 @@ class ThermalFixedRange(FixedRange):
             unit_range = apply_range(image, 0, 255)
         else:
             unit_range = apply_fixed_range(image, self)
-        return warp_to_view(
-            2 * unit_range - 1, frame, view, T_view, self.alignment, self.distance_m, context
-        )[None]
+        return (2 * unit_range - 1)[None]
 
 
 def _thermal_of(frame: SensorFrame) -> NDArray[Any]:
