@@ -53,7 +53,7 @@ THERMAL = SensorKind(
     leads=True,
     encoding='mono16',
     decode=f'{_PIXELS}:to_thermal',
-    health=f'{_CHECKS}.config:ThermalHealthConfig',
+    health=f'{_CHECKS}.thermal_thresholds:ThermalHealthConfig',
     judge=f'{_CHECKS}.judgement:check_thermal',
     watch=f'{_WATCHES}.thermal_watch:ThermalWatch',
     picture=f'{_PICTURES}:picture_thermal',
@@ -131,7 +131,7 @@ DEPTH = SensorKind(
     reading={'transport': 'raw'},
     encoding='32FC1',
     decode=f'{_PIXELS}:to_depth',
-    health=f'{_CHECKS}.config:DepthHealthConfig',
+    health=f'{_CHECKS}.depth_thresholds:DepthHealthConfig',
     judge=f'{_CHECKS}.judgement:check_depth',
     representations={'depth_image': f'{_INPUTS}.depth:DepthImage'},
 )

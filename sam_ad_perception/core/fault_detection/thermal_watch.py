@@ -20,9 +20,9 @@ from sam_ad_perception.core.fault_detection.thermal_tiles import (
     look_at_tiles,
     regress,
 )
-from sam_ad_perception.core.health.config import ThermalHealthConfig
 from sam_ad_perception.core.health.judgement import HealthFinding, HealthKind, Severity
 from sam_ad_perception.core.health.measures import ImageStatistics
+from sam_ad_perception.core.health.thermal_thresholds import ThermalHealthConfig
 from sam_ad_perception.core.health.watch import (
     Circumstances,
     RunningLevels,

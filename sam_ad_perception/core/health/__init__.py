@@ -1,4 +1,5 @@
 """Is a frame usable: thresholds, statistics, findings, one monitor per sensor.
 
-`monitor.HealthMonitor` is the entry; `config.HealthConfig` holds its thresholds.
+`monitor.HealthMonitor` is the entry; `config.HealthConfig` holds the thresholds of
+all sensors, which `camera_thresholds` and its neighbours declare, one file per sensor.
 """

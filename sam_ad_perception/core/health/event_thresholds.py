@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sam_ad_perception.core.settings.parameters import parameter
+from sam_ad_perception.core.settings.thresholds import duration, factor, share
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,11 @@ class EventHealthConfig:
     burst_density: float = parameter(
         1.5, 'Burst: more events per pixel than this, and ...', ge=0.0
     )
-    burst_ratio: float = parameter(2.5, '... than so many times the running density.', ge=1.0)
-    silence_ratio: float = parameter(
+    burst_ratio: float = factor(2.5, '... than so many times the running density.')
+    silence_ratio: float = share(
         0.02,
         'Silent: at most this share of the running density while the camera sees motion; without '
         'motion, no event at all.',
-        ge=0.0,
-        le=1.0,
     )
     min_density: float = parameter(
         0.01, 'A running density below this says nothing about silence.', ge=0.0
@@ -46,20 +45,16 @@ class EventHealthConfig:
     dead_tiles: int = parameter(
         3, 'Dead region: so many of 64 parts have no event, which they never were without.', ge=1
     )
-    collapse_ratio: float = parameter(
+    collapse_ratio: float = share(
         0.15,
         'Rate collapse: from one window to the next the rate falls below this share, unless the '
         'camera sees no motion.',
-        ge=0.0,
-        le=1.0,
     )
-    collapse_holds_s: float = parameter(
-        60.0, 'A rate that stays low for so long is the new normal.', ge=1.0, unit='s'
+    collapse_holds_s: float = duration(
+        60.0, 'A rate that stays low for so long is the new normal.', at_least=1.0
     )
-    lost_packets_share: float = parameter(
+    lost_packets_share: float = share(
         0.2,
         'Packets lost: so much more of the milliseconds than usual are without an event, between '
         'others with many.',
-        ge=0.0,
-        le=1.0,
     )

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from sam_ad_perception.core.health.camera_thresholds import CameraHealthConfig
-from sam_ad_perception.core.health.config import (
-    DepthHealthConfig,
-    ThermalHealthConfig,
-)
+from sam_ad_perception.core.health.depth_thresholds import DepthHealthConfig
 from sam_ad_perception.core.health.event_thresholds import EventHealthConfig
 from sam_ad_perception.core.health.lidar_thresholds import LidarHealthConfig
 from sam_ad_perception.core.health.measures import CloudStatistics, ImageStatistics
+from sam_ad_perception.core.health.thermal_thresholds import ThermalHealthConfig
 
 
 class HealthKind(StrEnum):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import CameraModel
 from sam_ad_perception.core.settings.parameters import parameter
+from sam_ad_perception.core.settings.thresholds import share
 
 _BLOCKS = 20
 """The view is this many blocks wide where its part that holds points is measured."""
@@ -44,8 +45,8 @@ class OcclusionConfig:
         ge=1,
         le=8,
     )
-    relative_gap: float = parameter(
-        0.05, 'Share of its depth by which a neighbour must at least be nearer.', ge=0.0, le=1.0
+    relative_gap: float = share(
+        0.05, 'Share of its depth by which a neighbour must at least be nearer.'
     )
     surface_m: float = parameter(
         1.0,

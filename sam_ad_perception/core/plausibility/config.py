@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sam_ad_perception.core.settings.parameters import parameter
+from sam_ad_perception.core.settings.thresholds import duration
 
 CODES: tuple[str, ...] = (
     'clock.ahead',
@@ -60,12 +61,11 @@ class PlausibilityConfig:
         le=10.0,
         unit='s',
     )
-    max_behind_s: float = parameter(
+    max_behind_s: float = duration(
         3.0,
         'Stamps that are always older than this on arrival, while those of other sensors are '
         'not, are of another clock.',
-        ge=0.1,
-        unit='s',
+        at_least=0.1,
     )
     accept: tuple[str, ...] = parameter(
         ('none',),

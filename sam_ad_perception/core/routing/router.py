@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sam_ad_perception.core.routing.table import RoutingRow, RoutingTable
 from sam_ad_perception.core.settings.parameters import parameter
+from sam_ad_perception.core.settings.thresholds import share
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,10 @@ class RoutingConfig:
         ge=0.0,
         unit='ms',
     )
-    min_condition_confidence: float = parameter(
+    min_condition_confidence: float = share(
         0.8,
         'From this confidence on, mIoU measured in the present condition (day, night ...) counts '
         'instead of that over all conditions.',
-        ge=0.0,
-        le=1.0,
     )
     choose_subsets: bool = parameter(
         True, 'Leave a sensor out where the mask was measured to be better without it.'

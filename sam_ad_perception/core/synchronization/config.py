@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sam_ad_perception.core.sensors import EVENT_WINDOW_NS, Modality
 from sam_ad_perception.core.settings.parameter_tables import Tabled, complete_table, table
 from sam_ad_perception.core.settings.parameters import parameter
+from sam_ad_perception.core.settings.thresholds import duration
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,14 @@ class SensorConfig:
         'the end of a sweep. auto takes the middle.',
         choices=('auto', 'start', 'middle', 'end'),
     )
-    tolerance_s: float = parameter(
-        0.05,
-        'A frame measured farther than this from the reference is not used.',
-        ge=0.0,
-        unit='s',
+    tolerance_s: float = duration(
+        0.05, 'A frame measured farther than this from the reference is not used.'
     )
-    max_age_s: float = parameter(
-        0.5, 'A sensor silent for so long is absent: nobody waits for it.', ge=0.001, unit='s'
+    max_age_s: float = duration(
+        0.5, 'A sensor silent for so long is absent: nobody waits for it.', at_least=0.001
     )
-    min_reference_period_s: float = parameter(
-        0.0,
-        'As the reference, only frames at least so long after the last reference lead.',
-        ge=0.0,
-        unit='s',
+    min_reference_period_s: float = duration(
+        0.0, 'As the reference, only frames at least so long after the last reference lead.'
     )
     queue_size: int = parameter(
         30, 'At most this many frames are held; beyond, the oldest one goes.', ge=2
@@ -57,14 +52,11 @@ class SynchronizerConfig(Tabled):
         'Sensors that may lead, in order of priority.',
         factory=lambda: tuple(m.value for m in Modality if m.kind is m and m.record.leads),
     )
-    deadline_s: float = parameter(
-        0.05,
-        'A bundle leaves at the latest so long after its reference arrived.',
-        ge=0.0,
-        unit='s',
+    deadline_s: float = duration(
+        0.05, 'A bundle leaves at the latest so long after its reference arrived.'
     )
-    time_jump_s: float = parameter(
-        0.5, 'Time that goes back by more than this starts anew.', ge=0.001, unit='s'
+    time_jump_s: float = duration(
+        0.5, 'Time that goes back by more than this starts anew.', at_least=0.001
     )
     sensors: Mapping[Modality, SensorConfig] = table(lambda: _default_sensors())
 
