@@ -15,10 +15,11 @@ from sam_ad_perception.bags.bundles import BundleOptions, read_bundles
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.topics import TopicMapping, choose_topics
 from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.mask_stability import MaskStability, estimate_motion
 from sam_ad_perception.core.messages.labelled_cloud import read_labelled_points
 from sam_ad_perception.core.metrics import ConfusionMatrix
 from sam_ad_perception.core.sensors import Modality, SensorBundle
+from sam_ad_perception.core.stability.mask_stability import MaskStability
+from sam_ad_perception.core.stability.picture_motion import estimate_motion
 from sam_ad_perception.core.synchronization.config import to_ns
 from sam_ad_perception.core.transaction import write_file
 from sam_ad_perception.reporting.dashboard import Dashboard, FrameView, fit_tile

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.mask_stability import MaskStability
 from sam_ad_perception.core.metrics import ConfusionMatrix
+from sam_ad_perception.core.stability.mask_stability import MaskStability
 from sam_ad_perception.core.status import FrameStatus, total_latency_ms
 from sam_ad_perception.reporting.drive_log import DriveLog, FrameLog, merge_confusions
 from sam_ad_perception.reporting.fault_table import FaultRow

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.core.mask_stability import MaskStability, Motion
 from sam_ad_perception.core.metrics import ConfusionMatrix
+from sam_ad_perception.core.stability.mask_stability import MaskStability
+from sam_ad_perception.core.stability.picture_motion import Motion
 from sam_ad_perception.core.status import FrameStatus
 from sam_ad_perception.reporting.drive_log import DriveLog, read_drive_log
 from sam_ad_perception.reporting.fault_table import rate_faults

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
 from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.mask_stability import MaskStability, Motion
 from sam_ad_perception.core.metrics import ConfusionMatrix
+from sam_ad_perception.core.stability.mask_stability import MaskStability
+from sam_ad_perception.core.stability.picture_motion import Motion
 from training.augmentation.sensor_faults import spoil_bundle
 from training.evaluation.confidence import ConfidenceHistogram
 from training.evaluation.sequence import SequenceFollower

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.mask_stability import MaskStability, Motion, estimate_motion
 from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.core.stability.mask_stability import MaskStability
+from sam_ad_perception.core.stability.picture_motion import Motion, estimate_motion
 from training.frames.frame import LabelledFrame
 
 

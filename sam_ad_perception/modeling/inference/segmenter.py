@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from sam_ad_perception.core.geometry.calibration import Calibration
 from sam_ad_perception.core.health.config import HealthConfig
@@ -46,6 +47,7 @@ from sam_ad_perception.core.settings.vehicle_sensors import (
     feed_inputs,
     order_feeds,
 )
+from sam_ad_perception.core.stability.temporal_filter import StabilityConfig, TemporalFilter
 from sam_ad_perception.modeling.device_work import DeviceClock
 from sam_ad_perception.modeling.encoders.pool import EncoderPool
 from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork, load_expert
@@ -114,6 +116,7 @@ class Segmenter:
             None.
         sensors: The vehicle's sensors that are not named as their kind, which say what input of a
             network they feed; those that were declared in this process where None.
+        stability: Whether masks of a stream are steadied over time; they are not where None.
 
     Attributes:
         experts: The networks by key.
@@ -136,6 +139,7 @@ class Segmenter:
         unusable: Sequence[ExpertSpec] = (),
         ground: GroundConfig | None = None,
         sensors: Mapping[str, VehicleSensorConfig] | None = None,
+        stability: StabilityConfig | None = None,
     ) -> None:
         if not experts:
             raise ValueError('a segmenter needs at least one network, got none')
@@ -147,6 +151,7 @@ class Segmenter:
         self._ground = ground or GroundConfig()
         self._feeds = order_feeds(declared_sensors() if sensors is None else sensors)
         self._ranges = ThermalRanges()
+        self._filter = TemporalFilter(stability)
         self._latencies = LatencyTracker()
         self._views: OrderedDict[str, _View] = OrderedDict()
         self._failures: dict[str, int] = {}
@@ -175,6 +180,7 @@ class Segmenter:
         backend: BackendConfig | None = None,
         ground: GroundConfig | None = None,
         sensors: Mapping[str, VehicleSensorConfig] | None = None,
+        stability: StabilityConfig | None = None,
     ) -> Segmenter:
         """Build networks of the zoo and load their checkpoints.
 
@@ -194,6 +200,7 @@ class Segmenter:
             backend: How the networks run; torch where None.
             ground: As of the class.
             sensors: As of the class.
+            stability: As of the class.
 
         Returns:
             The segmenter.
@@ -233,6 +240,7 @@ class Segmenter:
             unusable=unusable,
             ground=ground,
             sensors=sensors,
+            stability=stability,
         )
 
     @classmethod
@@ -404,7 +412,7 @@ class Segmenter:
                 try:
                     made.append(
                         expert.decode(
-                            logits[row],
+                            self._steady(logits[row], plans[i]),
                             camera,
                             confident=confident[i],
                             temperature=temperature,
@@ -425,6 +433,16 @@ class Segmenter:
                 looked = wanted[i] or self._ground.overrule
                 results[i] = self._with_depth(result, plans[i]) if looked else result
         return [result for result in results if result is not None]
+
+    def _steady(self, logits: Tensor, plan: _Plan) -> Tensor:
+        """Average the logits with those of the frames before, where that is wanted."""
+        if not self._filter.config.filter:
+            return logits
+        grid, bundle = logits.cpu().numpy(), plan.bundle
+        picture = _colours(bundle)
+        name, stamp_ns = bundle.camera.frame_id, bundle.stamp_ns
+        steadied = self._filter.steady(name, grid, picture, stamp_ns, plan.choice)
+        return torch.from_numpy(steadied)
 
     def _count_failures(self, name: str, made: Sequence[_Mask | SegmentationError]) -> None:
         """Rule a network out that gives no numbers several times on end."""
@@ -471,12 +489,14 @@ class Segmenter:
         other.health = HealthMonitor(self.health.config)
         other._views = OrderedDict()
         other._ranges = ThermalRanges()
+        other._filter = TemporalFilter(self._filter.config)
         return other
 
     def reset(self) -> None:
         """Forget what the sensors showed and what ran: another recording begins."""
         self.health.reset()
         self._ranges = ThermalRanges()
+        self._filter = TemporalFilter(self._filter.config)
         self._views.clear()
 
     def _plan(self, bundle: SensorBundle) -> _Plan:
@@ -522,10 +542,9 @@ class Segmenter:
         view = self._views.get(bundle.camera.frame_id, _View())
         if self.table is None or not any(row.conditions for row in self.table.rows):
             return view
-        frame = bundle.frames.get(Modality.CAMERA)
-        pixels = np.asarray(frame.data) if frame is not None else np.empty(0)
-        if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and pixels.size:
-            seems = estimate_condition(np.asarray(pixels, np.uint8))
+        pixels = _colours(bundle)
+        if pixels is not None:
+            seems = estimate_condition(pixels)
             return replace(view, condition=seems, seen_ns=bundle.stamp_ns)
         if abs(bundle.stamp_ns - view.seen_ns) > CONDITION_HOLDS_NS:
             return replace(view, condition=ConditionEstimate())
@@ -585,3 +604,11 @@ class Segmenter:
             projected=depth.projected,
             latency_s=latency_s,
         )
+
+
+def _colours(bundle: SensorBundle) -> NDArray[np.uint8] | None:
+    """The (H, W, 3) uint8 RGB picture of the camera; None where it has none."""
+    frame = bundle.frames.get(Modality.CAMERA)
+    pixels = np.asarray(frame.data) if frame is not None else np.empty(0)
+    of_colour = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
+    return np.asarray(pixels, np.uint8) if of_colour and pixels.size else None

@@ -23,6 +23,7 @@ from sam_ad_perception.core.settings.parameter_tables import (
 )
 from sam_ad_perception.core.settings.parameters import parameter
 from sam_ad_perception.core.settings.vehicle_sensors import VehicleSensorConfig, declared_sensors
+from sam_ad_perception.core.stability.temporal_filter import StabilityConfig
 from sam_ad_perception.core.synchronization.bundler import BundlerConfig
 from sam_ad_perception.core.synchronization.config import SensorConfig, SynchronizerConfig
 
@@ -178,6 +179,7 @@ class SegmentationConfig(Tabled):
     routing: RoutingConfig = field(default_factory=RoutingConfig)
     lidar_depth: DepthConfig = field(default_factory=DepthConfig)
     ground: GroundConfig = field(default_factory=GroundConfig)
+    stability: StabilityConfig = field(default_factory=StabilityConfig)
     selections: Mapping[str, SelectionConfig] = open_table(SelectionConfig)
 
     def __post_init__(self) -> None:

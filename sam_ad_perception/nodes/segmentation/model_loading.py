@@ -136,6 +136,7 @@ def make_segmenter(config: SegmentationConfig) -> Segmenter:
         depth=config.lidar_depth,
         health=config.health,
         ground=config.ground,
+        stability=config.stability,
         routing=config.routing,
         table=table,
         backend=BackendConfig(

@@ -15,6 +15,7 @@ from sam_ad_perception.core.labels import LABEL_SPACES, mapping
 from sam_ad_perception.core.routing.router import RoutingConfig
 from sam_ad_perception.core.routing.table import RoutingRow, RoutingTable
 from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.core.stability.temporal_filter import StabilityConfig
 from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.inference.segmenter import SegmentationError, Segmenter
 from sam_ad_perception.modeling.inputs.preparation import prepare_bundle
@@ -178,6 +179,30 @@ def test_health_is_kept_per_view(segmenter, bundle):
     segmenter.segment([later(first)])
     with pytest.raises(SegmentationError, match='camera: frozen'):
         segmenter.segment([later(later(first))])
+
+
+def test_masks_of_a_stream_are_steadied_where_that_is_wanted(spec, network, bundle):
+    """The second frame is noisier; alone, after a reset and in another view it is as it was."""
+    expert = ExpertNetwork(spec, network)
+    first = keep(bundle, {Modality.CAMERA})
+    camera = first.frames[Modality.CAMERA]
+    noise = np.random.default_rng(2).normal(0, 12, camera.data.shape)
+    noisy = np.clip(camera.data + noise, 0, 255).astype(np.uint8)
+    stamp_ns = first.stamp_ns + 66_000_000
+    frame = dataclasses.replace(camera, stamp_ns=stamp_ns, data=noisy)
+    second = dataclasses.replace(first, stamp_ns=stamp_ns, frames={Modality.CAMERA: frame})
+    settings = {'health': UNCHECKED, 'stability': StabilityConfig(filter=True)}
+    plain, steady = Segmenter([expert], health=UNCHECKED), Segmenter([expert], **settings)
+    (alone,) = plain.segment([second])
+    masks = [result.mask for result in steady.segment([first, second])]
+    np.testing.assert_array_equal(masks[0], plain.segment([first])[0].mask)
+    assert 0.001 < (masks[1] != alone.mask).mean() < 0.5
+    again = Segmenter([expert], **settings)
+    for expected, given in zip(masks, (first, second), strict=True):
+        np.testing.assert_array_equal(again.segment([given])[0].mask, expected)
+    np.testing.assert_array_equal(again.fresh().segment([second])[0].mask, alone.mask)
+    again.reset()
+    np.testing.assert_array_equal(again.segment([second])[0].mask, alone.mask)
 
 
 def test_after_a_reset_streams_begin_anew(segmenter, bundle):

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sam_ad_perception.core.labels import LABEL_SPACES
-from sam_ad_perception.core.mask_stability import MaskStability, estimate_motion
 from sam_ad_perception.core.sensors import Modality
+from sam_ad_perception.core.stability.mask_stability import MaskStability
+from sam_ad_perception.core.stability.picture_motion import estimate_motion
 from training.evaluation.measurement import Answer, Setting, measure
 from training.evaluation.presentation.tables import stability_table
 from training.evaluation.routing_rows import SystemResult

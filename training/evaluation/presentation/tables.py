@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sam_ad_perception.core.labels import LabelSpace
-from sam_ad_perception.core.mask_stability import MaskStability
+from sam_ad_perception.core.stability.mask_stability import MaskStability
 from training.evaluation.confidence import ConfidenceHistogram
 from training.evaluation.measurement import Score, Setting, mean_miou
 from training.evaluation.presentation.published import PublishedResult

@@ -10,12 +10,8 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from sam_ad_perception.core.mask_stability import (
-    MaskStability,
-    Motion,
-    carry_mask,
-    estimate_motion,
-)
+from sam_ad_perception.core.stability.mask_stability import MaskStability, carry_mask
+from sam_ad_perception.core.stability.picture_motion import Motion, estimate_motion
 from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
 SIZE = (96, 128)
