@@ -35,6 +35,8 @@ REQUIRES = [
 ]
 # Networks as ONNX files.
 EXPORT = ['onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20']
+# `model.backend: openvino`, for a CPU: networks as ONNX files, and their runtime.
+OPENVINO = ['openvino>=2025.0', 'onnx>=1.17', 'onnxscript>=0.5']
 # `model.providers: [tensorrt]` of `model.backend: onnx`, on a machine with an NVIDIA GPU.
 TENSORRT = ['onnxruntime-gpu>=1.20', 'tensorrt>=10']
 # Training, which is run from the checkout; TensorBoard is used where it is installed, h5py and
@@ -163,6 +165,7 @@ setup(
     install_requires=REQUIRES,
     extras_require={
         'export': EXPORT,
+        'openvino': OPENVINO,
         'tensorrt': TENSORRT,
         # Comes with ROS (ros-jazzy-cv-bridge), the one on PyPI is another: this extra names what
         # images are compared with where it is installed, and installs nothing.

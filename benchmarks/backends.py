@@ -1,4 +1,4 @@
-"""What runs a network fastest: torch as it is, torch.compile, bfloat16, int8, ONNX Runtime.
+"""What runs a network fastest: torch, torch.compile, bfloat16, int8, ONNX Runtime, OpenVINO.
 
 python -m benchmarks.backends [--threads 1 2] [--backends torch onnx ...] [KEY ...]
 A key may carry an input size, as in mle_sam_demo@192x320. Each network runs on a simulated frame
@@ -37,7 +37,17 @@ from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
 ROOT = Path(__file__).parents[1]
 KEYS = ('mle_sam_demo@192x320', 'mle_sam_demo', 'ad_sam_small', 'fusion_sam_small')
-WAYS = ('torch', 'channels last', 'half', 'int8', 'compile', 'onnx')
+WAYS = {
+    'torch': 'torch',
+    'channels last': 'torch',
+    'half': 'torch',
+    'int8': 'torch',
+    'compile': 'compile',
+    'onnx': 'onnx',
+    'openvino': 'openvino',
+    'openvino half': 'openvino',
+}
+"""Way -> `model.backend`."""
 STAMP_NS = 1_000_000_000
 
 
@@ -81,10 +91,8 @@ def make_expert(spec: ModelSpec, way: str, cache: Path | None) -> ExpertNetwork:
             )
     if way == 'channels last':
         network = network.to(memory_format=torch.channels_last)
-    name = way if way in ('compile', 'onnx') else 'torch'
-    return ExpertNetwork(
-        spec, network, backend=BackendConfig(name, half=way == 'half', cache=cache)
-    )
+    config = BackendConfig(WAYS[way], half=way.endswith('half'), cache=cache)
+    return ExpertNetwork(spec, network, backend=config)
 
 
 def plain_layers(network: torch.nn.Module) -> set[str]:
@@ -137,7 +145,7 @@ def measure(
                 segmenter.segment([bundle])
                 frame_ms, _ = best_ms(lambda s=segmenter: s.segment([bundle]), arguments.repeats)
             mask = float((logits.argmax(1) == expected).float().mean())
-            fell = way in ('compile', 'onnx') and isinstance(expert.backend, TorchBackend)
+            fell = WAYS[way] != 'torch' and isinstance(expert.backend, TorchBackend)
             problem = 'fell back to torch' if fell else ''
             row = (wall_ms, cpu_ms, ratio, mask, frame_ms, limit_ms)
             yield Row(key, threads, way, *row, problem)
@@ -147,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('keys', nargs='*', metavar='KEY[@HxW]', default=KEYS)
     parser.add_argument('--threads', type=int, nargs='+', default=(1, 2))
-    parser.add_argument('--backends', nargs='+', choices=WAYS, default=WAYS)
+    parser.add_argument('--backends', nargs='+', choices=WAYS, default=tuple(WAYS))
     parser.add_argument('--repeats', type=int, default=10)
     parser.add_argument('--cache', type=Path, help='folder of exported graphs')
     arguments = parser.parse_args()

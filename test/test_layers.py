@@ -64,6 +64,7 @@ ONLY_IN = {
     'safetensors': {'modeling', 'training'},
     'onnx': {'modeling', 'training'},
     'onnxruntime': {'modeling', 'training'},
+    'openvino': {'modeling'},
     'rclpy': {'nodes'},
     'launch': {'nodes'},
     'launch_ros': {'nodes'},

@@ -93,6 +93,7 @@ DEPENDENCIES = {
     'onnx': (None, 'onnx'),
     'onnxruntime': (None, 'onnxruntime'),
     'onnxscript': (None, 'onnxscript'),
+    'openvino': (None, 'openvino'),
     'ray': (None, 'ray'),
     'rerun': (None, 'rerun-sdk'),
     'rich': ('python3-rich', 'rich'),
@@ -117,7 +118,7 @@ def depends(kind: str) -> set[str]:
 
 
 def test_imports_setup_and_package_xml_name_the_same_dependencies() -> None:
-    named = ('REQUIRES', 'EXPORT', 'FLEET', 'VIDEO', 'IMAGENET', 'RERUN')
+    named = ('REQUIRES', 'EXPORT', 'OPENVINO', 'FLEET', 'VIDEO', 'IMAGENET', 'RERUN')
     pip = {normal(Requirement(line).name) for name in named for line in NEEDS[name]}
     ros = {each for each in depends('exec_depend') if not each.startswith('python3-')}
     for module in third_party_imports() - ros - OPTIONAL:
@@ -179,7 +180,8 @@ def test_constraints_cover_what_is_needed_and_hold_here() -> None:
     }
     needed = {
         normal(Requirement(line).name)
-        for line in NEEDS['REQUIRES'] + NEEDS['EXPORT'] + NEEDS['FLEET'] + NEEDS['TEST']
+        for name in ('REQUIRES', 'EXPORT', 'OPENVINO', 'FLEET', 'TEST')
+        for line in NEEDS[name]
     }
     assert needed <= set(bounds)
     for name in needed:

@@ -32,7 +32,7 @@ VENV = ROOT / '.venv'
 PACKAGE = 'sam_ad_perception'
 PYTHONS = ((3, 11), (3, 14))
 NEEDED_GIB = 9
-EXTRAS = 'export,training,video,fleet,docs,test,dev'
+EXTRAS = 'export,openvino,training,video,fleet,docs,test,dev'
 
 
 def ros_distribution(env: Mapping[str, str]) -> str:

@@ -54,8 +54,12 @@ WAYS = {
     'half': ('torch', True),
     'compile': ('compile', False),
     'onnx': ('onnx', False),
+    'openvino': ('openvino', False),
+    'openvino-half': ('openvino', True),
 }
 """`model.backend` and `model.half` of each way."""
+DEFAULT_WAYS = ('torch', 'half', 'onnx', 'openvino', 'openvino-half')
+"""Those that take seconds to build."""
 
 LEAST_SIZE = 16
 """Pixels of the smallest side that can be simulated."""
@@ -183,7 +187,7 @@ def measure_way(
     (first,) = segmenter.segment([bundles[0]])
     start_s = time.perf_counter() - begun
     expert, threads = segmenter.experts[first.expert], config.model.threads
-    if way in ('compile', 'onnx') and isinstance(expert.backend, TorchBackend):
+    if WAYS[way][0] != 'torch' and isinstance(expert.backend, TorchBackend):
         none = Spread(np.nan, np.nan)
         return BenchRow(way, threads, none, {}, np.nan, np.nan, start_s, problem='cannot run')
     segmenter.segment([bundles[-1]])
@@ -331,7 +335,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default=sorted({1, (cores + 1) // 2, cores}),
         help='default: %(default)s',
     )
-    parser.add_argument('--backends', nargs='+', choices=WAYS, default=('torch', 'half', 'onnx'))
+    parser.add_argument('--backends', nargs='+', choices=WAYS, default=DEFAULT_WAYS)
     parser.add_argument('--frames', type=whole_number(1), default=20, help='default: %(default)s')
     parser.add_argument(
         '--sensors',

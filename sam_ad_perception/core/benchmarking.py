@@ -18,7 +18,7 @@ import numpy as np
 
 from sam_ad_perception.core.transaction import write_file
 
-PACKAGES = ('numpy', 'numba', 'opencv-python-headless', 'torch', 'onnxruntime')
+PACKAGES = ('numpy', 'numba', 'opencv-python-headless', 'torch', 'onnxruntime', 'openvino')
 
 
 @dataclass(frozen=True)

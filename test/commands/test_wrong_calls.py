@@ -50,7 +50,10 @@ WRONG = [
     ('label drive --out x --checkpoints none', '--checkpoints: none does not exist'),
     ('label drive --out x --threads -1', '--threads: expected a whole number from 0 on, got'),
     ('label drive --out x --threads two', "expected a whole number from 0 on, got 'two'"),
-    ('label drive --out x --backend onxx', "none of torch, compile, onnx, did you mean 'onnx'?"),
+    (
+        'label drive --out x --backend onxx',
+        "compile, onnx, openvino, did you mean 'onnx'?",
+    ),
     # check, doctor, offsets, report
     ('report driv', "driv does not exist, did you mean 'drive'?"),
     ('report drive', 'drive does not say what its masks mean: it holds no semantic/label_info'),

@@ -75,6 +75,7 @@ def system_checks(zoo: Path | None, checkpoint_dir: Path | None) -> list[Check]:
         check_numba,
         check_torch,
         check_onnx_runtime,
+        check_openvino,
         check_optional_parts,
         check_cv_bridge,
         check_weights,
@@ -268,6 +269,20 @@ def check_onnx_runtime() -> Iterator[Finding]:
             )
         else:
             yield Finding(name, OK, f'model.backend onnx, model.providers {report.name}')
+
+
+def check_openvino() -> Iterator[Finding]:
+    """Look whether the backend `openvino` could run the networks, and in bfloat16."""
+    try:
+        from sam_ad_perception.modeling.runtimes.openvino_runtime import find_problem
+    except (ImportError, OSError, RuntimeError):
+        return  # torch does not load, which has its own line
+    problem = find_problem()
+    if problem:
+        yield Finding('OpenVINO', NOTE, problem, 'it runs networks on a CPU faster than torch')
+        return
+    half = 'float32 only' if find_problem(half=True) else 'model.half: true is bfloat16'
+    yield Finding('OpenVINO', OK, f'model.backend openvino; {half}')
 
 
 def check_optional_parts() -> Iterator[Finding]:

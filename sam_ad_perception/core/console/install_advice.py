@@ -9,6 +9,7 @@ EXTRAS = {
     'fleet': ('ray>=2.40',),
     'video': ('av>=12',),
     'rerun': ('rerun-sdk>=0.30',),
+    'openvino': ('openvino>=2025.0', 'onnx>=1.17', 'onnxscript>=0.5'),
     'export': ('onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20'),
 }
 """Optional part -> what it needs; the same as the extras of setup.py."""

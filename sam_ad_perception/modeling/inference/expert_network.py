@@ -264,12 +264,19 @@ def make_backend(config: BackendConfig, spec: ModelSpec, plain: TorchBackend) ->
         return plain
     if config.name == 'compile':
         return CompiledBackend(plain, spec.channels, spec.input_size)
-    # imported only here: it may not be installed
+    # imported only here: what they need may not be installed
+    from sam_ad_perception.modeling.runtimes.exported_graphs import default_cache
+
+    cache = config.cache or default_cache()
+    if config.name == 'openvino':
+        from sam_ad_perception.modeling.runtimes.openvino_runtime import OpenVinoBackend
+
+        return OpenVinoBackend(plain, spec, cache, half=config.half)
     from sam_ad_perception.modeling.runtimes.onnx_providers import choose_providers
-    from sam_ad_perception.modeling.runtimes.onnx_runtime import OnnxBackend, default_cache
+    from sam_ad_perception.modeling.runtimes.onnx_runtime import OnnxBackend
 
     providers = choose_providers(config.providers, plain.device)
-    return OnnxBackend(plain, spec, providers, config.cache or default_cache(), half=config.half)
+    return OnnxBackend(plain, spec, providers, cache, half=config.half)
 
 
 def load_expert(

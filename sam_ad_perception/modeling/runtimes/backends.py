@@ -1,4 +1,4 @@
-"""How a network runs: by torch as it is, compiled by torch, or by ONNX Runtime; the same mask.
+"""How a network runs: by torch, compiled by torch, by ONNX Runtime or OpenVINO; the same mask.
 
 All take tensors, on the host or where the network runs, and leave what they make where they made
 it: nothing waits for a GPU here. torch runs any set of sensors and any batch at any time. The
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from sam_ad_perception.modeling.devices import is_lost
 from sam_ad_perception.modeling.network import SegmentationNetwork
 
-BACKENDS = ('torch', 'compile', 'onnx')
+BACKENDS = ('torch', 'compile', 'onnx', 'openvino')
 PROVIDERS = ('auto', 'cpu', 'cuda', 'tensorrt')
 
 MAX_COMPILED = 256
@@ -44,8 +44,8 @@ class BackendConfig:
         name: One of `BACKENDS`.
         providers: Of ONNX Runtime, in the order of preference, each of `PROVIDERS`; `auto` takes
             CUDA where the network is to run on a GPU, else the CPU.
-        half: Half precision, where the backend has it: bfloat16 under torch, float16 with
-            TensorRT.
+        half: Half precision, where the backend has it: bfloat16 under torch and OpenVINO, float16
+            with TensorRT.
         cache: Folder of exported graphs and built engines; None for one of the user's.
 
     Raises:

@@ -120,9 +120,9 @@ class ModelConfig:
     )
     backend: str = parameter(
         'torch',
-        'What runs the network: torch as it is, torch.compile, or ONNX Runtime. Where the others '
-        'cannot, torch does, and the log says why.',
-        choices=('torch', 'compile', 'onnx'),
+        'What runs the network: torch as it is, torch.compile, ONNX Runtime, or OpenVINO (CPU '
+        'only). Where the others cannot, torch does, and the log says why.',
+        choices=('torch', 'compile', 'onnx', 'openvino'),
     )
     providers: tuple[str, ...] = parameter(
         ('auto',),
@@ -131,12 +131,13 @@ class ModelConfig:
         choices=('auto', 'cpu', 'cuda', 'tensorrt'),
     )
     half: bool = parameter(
-        False, 'Half precision: bfloat16 under torch, float16 with the provider tensorrt.'
+        False,
+        'Half precision: bfloat16 under torch and OpenVINO, float16 with the provider tensorrt.',
     )
     cache_dir: str = parameter(
         '',
-        'Folder where backend onnx keeps exported graphs and engines; empty for one in the '
-        "user's cache directory.",
+        'Folder where the backends onnx and openvino keep exported graphs and what they made of '
+        "them; empty for one in the user's cache directory.",
     )
 
 

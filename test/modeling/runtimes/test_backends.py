@@ -63,6 +63,14 @@ def onnx(tmp_path_factory: pytest.TempPathFactory) -> BackendConfig:
     return BackendConfig('onnx', cache=tmp_path_factory.mktemp('cache'))
 
 
+@pytest.fixture(params=['onnx', 'openvino'])
+def exported(request: pytest.FixtureRequest, onnx: BackendConfig) -> BackendConfig:
+    """Each runtime of exported graphs, with the same folder: a graph is exported once."""
+    if request.param == 'openvino':
+        pytest.importorskip('openvino')
+    return dataclasses.replace(onnx, name=request.param)
+
+
 def make_batch(spec: ModelSpec, names: tuple[str, ...], size: int = 1) -> list[PreparedBundle]:
     rng = np.random.default_rng(1)
     return [
@@ -96,19 +104,19 @@ def assert_same(got: ExpertNetwork, plain: ExpertNetwork, items: list[PreparedBu
     [('lidar',), ('camera', 'thermal', 'event', 'lidar')],
     ids='+'.join,
 )
-def test_onnx_runtime_gives_the_mask_of_torch(spec, network, onnx, names):
-    plain, got = ExpertNetwork(spec, network), ExpertNetwork(spec, network, backend=onnx)
+def test_exported_graphs_give_the_mask_of_torch(spec, network, exported, names):
+    plain, got = ExpertNetwork(spec, network), ExpertNetwork(spec, network, backend=exported)
     assert_same(got, plain, make_batch(spec, names, 3))
     assert got.backend is not got._eager
 
 
 @pytest.mark.parametrize('key', ['ad_sam', 'fusion_sam'])
-def test_the_other_networks_give_the_mask_of_torch(tmp_path: Path, onnx, key):
+def test_the_other_networks_give_the_mask_of_torch(tmp_path: Path, exported, key):
     (tmp_path / 'small.yaml').write_text(SMALL)
     spec = load_zoo(tmp_path / 'small.yaml')[key]
     torch.manual_seed(0)
     network = build_model(spec)
-    plain, got = ExpertNetwork(spec, network), ExpertNetwork(spec, network, backend=onnx)
+    plain, got = ExpertNetwork(spec, network), ExpertNetwork(spec, network, backend=exported)
     assert_same(got, plain, make_batch(spec, tuple(spec.inputs)))
     assert got.backend is not got._eager
 
@@ -130,13 +138,13 @@ def test_what_was_exported_is_kept_for_this_network_alone(spec, network, onnx):
     assert not list(onnx.cache.rglob('.export-*'))
 
 
-def test_a_graph_that_makes_another_mask_does_not_drive(spec, network, onnx, caplog):
+def test_a_graph_that_makes_another_mask_does_not_drive(spec, network, exported, caplog):
     item = make_batch(spec, ('lidar',))
-    first = ExpertNetwork(spec, network, backend=onnx)
+    first = ExpertNetwork(spec, network, backend=exported)
     first.run(item)
     torch.manual_seed(7)
-    stranger = ExpertNetwork(spec, build_model(spec), backend=onnx)
-    shutil.copytree(first.backend.folder, stranger.backend.folder)
+    stranger = ExpertNetwork(spec, build_model(spec), backend=exported)
+    shutil.copytree(first.backend.folder, stranger.backend.folder, dirs_exist_ok=True)
     with caplog.at_level(logging.WARNING):
         got, _ = stranger.run(item)
     assert 'another class than torch with lidar' in caplog.text
@@ -208,8 +216,8 @@ def test_half_precision_is_near(spec, network):
     assert 0 < (logits - wanted).abs().max() < 0.05 * wanted.abs().max()
 
 
-def test_the_segmenter_runs_on_the_backend(spec, network, onnx, bundle):
-    segmenter = Segmenter([ExpertNetwork(spec, network, backend=onnx)])
+def test_the_segmenter_runs_on_the_backend(spec, network, exported, bundle):
+    segmenter = Segmenter([ExpertNetwork(spec, network, backend=exported)])
     (got,) = segmenter.segment([bundle])
     (expected,) = Segmenter([ExpertNetwork(spec, network)]).segment([bundle])
     assert (got.mask == expected.mask).mean() > 0.999
@@ -254,7 +262,7 @@ def _images(items: list[PreparedBundle]) -> dict[str, torch.Tensor]:
 def test_a_cache_that_others_may_write_is_refused(tmp_path):
     """What lies in it is loaded and run."""
     from sam_ad_perception.modeling.runtimes.backends import BackendError
-    from sam_ad_perception.modeling.runtimes.onnx_runtime import make_private
+    from sam_ad_perception.modeling.runtimes.exported_graphs import make_private
 
     make_private(tmp_path / 'new')
     assert (tmp_path / 'new').stat().st_mode & 0o777 == 0o700
