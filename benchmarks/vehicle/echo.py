@@ -2,8 +2,8 @@
 
     python -m benchmarks.vehicle.echo
 
-The peer of `benchmarks.load`: plain rclpy with the messages and the quality of service of the
-segmentation node, and nothing in between.
+The peer of `benchmarks.vehicle.load`: plain rclpy with the messages and the quality of service of
+the segmentation node, and nothing in between.
 """
 
 from __future__ import annotations

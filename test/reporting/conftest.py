@@ -17,7 +17,7 @@ from sam_ad_perception.core.status import summarize_segmentation
 from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 from sam_ad_perception.simulation.drives.recording import record
 from sam_ad_perception.simulation.faults.effects import Fault
-from tools.browser import VARIABLE, Browser, find_browser
+from tools.web_pages.browser import VARIABLE, Browser, find_browser
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sam_ad_perception.reporting.drive_page import PageText, write_drive_page
 from sam_ad_perception.reporting.page import render_views
 from sam_ad_perception.reporting.run_rates import RunRate
 from sam_ad_perception.reporting.sheets_page import Sheet, render_sheets
-from tools.page_audit import look_at
+from tools.web_pages.audit import look_at
 from training.evaluation.measurement import Score, Setting
 from training.evaluation.presentation.page import make_page
 from training.evaluation.presentation.tables import TextTable

@@ -5,7 +5,14 @@ import math
 
 import pytest
 
-from tools.speed_claims import CLAIMS, Claim, masks_per_s, one, speed_table, times_the_peer
+from tools.documentation.speed_claims import (
+    CLAIMS,
+    Claim,
+    masks_per_s,
+    one,
+    speed_table,
+    times_the_peer,
+)
 
 
 def save(folder, name, *rows):

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.health_real import sum_rows
 from benchmarks.real_faults.camera_faults import camera_faults
 from benchmarks.real_faults.faults import SEVERITIES, Fault, each, steady
 from benchmarks.real_faults.recordings import Recording
 from benchmarks.real_faults.scoring import joined, score_cell, score_healthy
+from benchmarks.sensors.health_real import sum_rows
 from sam_ad_perception.core.sensors import Modality
 
 FAULTS = {fault.name: fault for fault in camera_faults()}

@@ -1,6 +1,6 @@
 """The health checks on simulated drives: faults are found, weather is not taken for one.
 
-The short form of `benchmarks/health.py`, which has all conditions and prints the figures.
+The short form of `benchmarks/sensors/health.py`, which has all conditions and prints the figures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sensors, transforms and the network fail in turn; real processes over DDS, as on a vehicle.
 
-The strict times are the business of `benchmarks.faults`: here the machine may be slow.
+The strict times are the business of `benchmarks.vehicle.faults`: here the machine may be slow.
 """
 
 import re
@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from benchmarks.faults import all_cases, run_case, start_all, start_cases
 from benchmarks.vehicle.content import render_content
+from benchmarks.vehicle.faults import all_cases, run_case, start_all, start_cases
 from benchmarks.vehicle.processes import drive
 
 pytestmark = pytest.mark.ros

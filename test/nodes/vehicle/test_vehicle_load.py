@@ -1,11 +1,11 @@
-"""A vehicle at full size for a few seconds; the times are the business of `benchmarks.load`."""
+"""A vehicle at full size for seconds; `benchmarks.vehicle.load` measures the times."""
 
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from benchmarks.load import POINTS, SIZES, run_load
 from benchmarks.vehicle.content import render_content
+from benchmarks.vehicle.load import POINTS, SIZES, run_load
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 

@@ -1,9 +1,9 @@
 """How fast a drive is simulated and recorded: camera, thermal, events at 100 Hz, lidar, truth.
 
-Run from the repository root: `python -m benchmarks.simulation`. Each row records the same drive of
-640x400 camera frames at 10 Hz into a compressed bag, as `sam_ad simulate` does, and counts camera
-frames. Wall time holds the start of the processes; processor time over all processes tells what
-the machine could do if nothing else ran on it.
+Run from the repository root: `python -m benchmarks.commands.simulation`. Each row records the same
+drive of 640x400 camera frames at 10 Hz into a compressed bag, as `sam_ad simulate` does, and
+counts camera frames. Wall time holds the start of the processes; processor time over all processes
+tells what the machine could do if nothing else ran on it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """What one selection costs a frame: processor time of one core, part by part.
 
-Run from the repository root: `python -m benchmarks.selections`. A 1920x1080 mask of blocks, a
-depth image and a sweep of 131072 points of 32 bytes; the selection is the eight moving classes of
-Cityscapes grown by 5 pixels. Best of the rounds, of what is computed (`core.selections`): what
-copies it into a message stands apart. Beside it what a script with numpy and OpenCV takes. The
-depth image has projected the points already where it is wanted; else they are projected anew.
+Run from the repository root: `python -m benchmarks.sensors.selections`. A 1920x1080 mask of
+blocks, a depth image and a sweep of 131072 points of 32 bytes; the selection is the eight moving
+classes of Cityscapes grown by 5 pixels. Best of the rounds, of what is computed
+(`core.selections`): what copies it into a message stands apart. Beside it what a script with numpy
+and OpenCV takes. The depth image has projected the points already where it is wanted; else they
+are projected anew.
 """
 
 from __future__ import annotations

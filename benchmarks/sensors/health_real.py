@@ -1,6 +1,7 @@
 """How the health checks do on real recordings with faults that others wrote.
 
-    python -m benchmarks.health_real [--sensors camera] [--half looked_at] [--only mud] [--quick]
+    python -m benchmarks.sensors.health_real [--sensors camera] [--half looked_at] [--only mud]
+        [--quick]
 
 Healthy recordings (`--data`, the folder of the sample data, and `--videos`, a folder of one's own
 healthy videos) suffer the faults of imagecorruptions (`pip install --no-deps imagecorruptions`),
@@ -182,7 +183,7 @@ def main() -> None:
     console.print(alarm_table(alarms))
     console.print(sum_table(cells))
     if arguments.cells:
-        write_results(arguments.cells, cells, 'python -m benchmarks.health_real')
+        write_results(arguments.cells, cells, 'python -m benchmarks.sensors.health_real')
     if not (arguments.only or arguments.quick):
         save_results('health_real', [*sum_rows(cells), *(asdict(each) for each in alarms)])
 

@@ -1,8 +1,8 @@
 """What a frame costs besides the network: processor time of one core, part by part.
 
-Run from the repository root: `python -m benchmarks.overhead [--frames 40]`. A 1920x1080 camera, a
-640x512 thermal camera, 30 ms of a 640x480 event camera and a sweep of 131072 points come as
-serialized messages, go through the code of the segmentation node in one thread, and leave as a
+Run from the repository root: `python -m benchmarks.vehicle.overhead [--frames 40]`. A 1920x1080
+camera, a 640x512 thermal camera, 30 ms of a 640x480 event camera and a sweep of 131072 points come
+as serialized messages, go through the code of the segmentation node in one thread, and leave as a
 serialized mask. Median of the frames. Beside it, in the same run: what DDS's type support alone
 takes to read and write these messages, and one copy of their bytes. The confidence of the mask is
 made where somebody listens to it only, and stands apart.
@@ -28,7 +28,6 @@ for _name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS'):
 import numpy as np  # noqa: E402  (after the settings above)
 from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks.load import POINTS, SIZES  # noqa: E402
 from benchmarks.result_files import compare, save_results  # noqa: E402
 from benchmarks.vehicle.content import (  # noqa: E402
     SENSORS,
@@ -36,6 +35,7 @@ from benchmarks.vehicle.content import (  # noqa: E402
     placement,
     render_content,
 )
+from benchmarks.vehicle.load import POINTS, SIZES  # noqa: E402
 from benchmarks.vehicle.processes import write_smallest_network  # noqa: E402
 from benchmarks.vehicle.sensor_process import TOPICS, Fault, Sensor  # noqa: E402
 from sam_ad_perception.core.geometry.transform_tree import TransformTree  # noqa: E402

@@ -1,6 +1,8 @@
 """Our SAM encoder beside the official module: time, peak memory, and how equal they are.
 
-python -m benchmarks.encoders [--size vit_b] [--input 1024 1024] [--repeats 2] [--device cpu]
+python -m benchmarks.networks.encoders [--size vit_b] [--input 1024 1024] [--repeats 2]
+    [--device cpu]
+
 Each side runs in a process of its own, so that one's memory does not hide in the other's.
 """
 
@@ -101,7 +103,7 @@ def compare_sides(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for side in SIDES:
             output = Path(folder, f'{side}.pt')
-            command = [sys.executable, '-m', 'benchmarks.encoders', '--side', side]
+            command = [sys.executable, '-m', 'benchmarks.networks.encoders', '--side', side]
             command += ['--size', arguments.size, '--input', *map(str, arguments.input)]
             command += ['--repeats', str(arguments.repeats), '--device', arguments.device]
             command += ['--dtype', arguments.dtype, '--output', str(output)]

@@ -1,10 +1,10 @@
 """How much a still street flickers when something hot comes in, by the way counts are scaled.
 
-Run from the repository root: `python -m benchmarks.thermal`. The street and its temperatures are
-simulated; something of 380 degrees Celsius moves in until it covers 5 % of the image. The step is
-the largest change of the mean brightness between two frames, of the pixels that it never covers,
-in percent of the full scale. Beside it the way of common drivers: each frame between its own
-minimum and maximum (`cv2.normalize`), as flir_boson_usb publishes it. One thread.
+Run from the repository root: `python -m benchmarks.sensors.thermal`. The street and its
+temperatures are simulated; something of 380 degrees Celsius moves in until it covers 5 % of the
+image. The step is the largest change of the mean brightness between two frames, of the pixels that
+it never covers, in percent of the full scale. Beside it the way of common drivers: each frame
+between its own minimum and maximum (`cv2.normalize`), as flir_boson_usb publishes it. One thread.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How the cost of a frame grows with pixels, points, sensors and cameras.
 
-python -m benchmarks.scale [--repeats 5] [--threads 1] [--input 96 160]
+python -m benchmarks.networks.scale [--repeats 5] [--threads 1] [--input 96 160]
 One thing grows at a time; the rest is a simulated frame of 640x400. The demo network runs at a
 small input, so that it does not hide the rest. `power` is the slope of the logarithms over the
 larger half: 1 is linear, and what grows is paid for once where it is less. Cameras run as one
@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.backends import find_spec, make_expert
+from benchmarks.networks.backends import find_spec, make_expert
 from benchmarks.result_files import RESULTS, save_results
 from sam_ad_perception.core.benchmarking import describe_machine
 from sam_ad_perception.core.geometry.cameras import scale_camera

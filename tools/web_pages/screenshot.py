@@ -1,6 +1,6 @@
 """Takes a picture of a page, such as the report of the demo in the README.
 
-`python -m tools.screenshot demo_output/report.html report.jpg --seconds 7`
+`python -m tools.web_pages.screenshot demo_output/report.html report.jpg --seconds 7`
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.browser import Browser, find_browser
+from tools.web_pages.browser import Browser, find_browser
 
 _SEEK = """new Promise((done) => {{
   const video = document.getElementById('video');

@@ -1,6 +1,6 @@
 """How fast commands and nodes start, and how long a cold and a warm start take to the first mask.
 
-python -m benchmarks.startup [--repeats 3]
+python -m benchmarks.commands.startup [--repeats 3]
 Each start is a process of its own. `--help` of the CLI shows what a user waits for at the prompt;
 importing a node's main module is what comes before its first line of log. depth_projection_node
 and synchronizer_node, which run no network, are to start under 1.5 s. A warm start finds its files
@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks.result_files import save_results
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LIGHT = ('depth_projection_node', 'synchronizer_node')
 NODES = (*LIGHT, 'visualization_node', 'replay_node', 'recorder_node', 'segmentation_node')
 LIGHT_LIMIT_S = 1.5

@@ -1,6 +1,6 @@
 """What happens to the masks when something fails: real processes over DDS, one fault at a time.
 
-    python -m benchmarks.faults [--only camera] [--seconds 3]
+    python -m benchmarks.vehicle.faults [--only camera] [--seconds 3]
 
 After each fault: the longest gap in the masks (allowed: two deadlines and one reference period),
 whether the status named the sensor and with which words, how long all sensors took to be back, and

@@ -1,6 +1,6 @@
 """What runs a network fastest: torch, torch.compile, bfloat16, int8, ONNX Runtime, OpenVINO.
 
-python -m benchmarks.backends [--threads 1 2] [--backends torch onnx ...] [KEY ...]
+python -m benchmarks.networks.backends [--threads 1 2] [--backends torch onnx ...] [KEY ...]
 A key may carry an input size, as in mle_sam_demo@192x320. Each network runs on a simulated frame
 of four 640x400 sensors. `ms` is wall time, best of --repeats; `CPU ms` is processor time, which a
 busy machine inflates less; `x` is CPU time of torch eager over it. `mask` is the share of pixels
@@ -35,7 +35,7 @@ from sam_ad_perception.modeling.zoo.checkpoints import load_checkpoint
 from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
 from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KEYS = ('mle_sam_demo@192x320', 'mle_sam_demo', 'ad_sam_small', 'fusion_sam_small')
 WAYS = {
     'torch': 'torch',

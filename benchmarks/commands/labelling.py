@@ -1,6 +1,6 @@
 """How fast bags are labelled: reading, segmenting and writing at once, and one after the other.
 
-python -m benchmarks.labelling [BAG ...] [--threads 1 2] [--network KEY@HxW]
+python -m benchmarks.commands.labelling [BAG ...] [--threads 1 2] [--network KEY@HxW]
 Without BAG: eight KITTI frames, where the recorded data is there, and a simulated drive with four
 sensors. `plain` is the same work in one thread; both ways run in turns, and of each the fastest of
 --repeats counts. `real time` is the length of the recording over the time it took. `busy` is the
@@ -32,7 +32,7 @@ from unittest.mock import patch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.backends import ROOT, find_spec, make_expert
+from benchmarks.networks.backends import ROOT, find_spec, make_expert
 from benchmarks.result_files import save_results
 from sam_ad_perception.bags.labelling import recording
 from sam_ad_perception.bags.reader import BagReader
@@ -209,7 +209,9 @@ def measure_length(bag: Path, network: str, threads: int, times: int) -> Length:
     with tempfile.TemporaryDirectory() as folder:
         longer = Path(folder, 'longer')
         # Writing the bag must not count: a process of its own does it.
-        command = f'from benchmarks.labelling import *; lengthen(Path({str(bag)!r}), {times}, '
+        command = (
+            f'from benchmarks.commands.labelling import *; lengthen(Path({str(bag)!r}), {times}, '
+        )
         subprocess.run([sys.executable, '-c', f'{command}Path({str(longer)!r}))'], check=True)
         run = label(longer, make_segmenter(network, threads), plain=False)
         with BagReader(longer) as reader:

@@ -1,11 +1,11 @@
 """How fast lidar points become a depth image, beside Open3D, careful numpy and OpenCV in one run.
 
-Run from the repository root: `python -m benchmarks.depth_projection`. Every candidate takes points
-in the lidar's frame and a transform, and returns a 1920x1080 depth image. First on one core
-(processor time, the best of the rounds, in which the candidates take turns), then on all cores:
-there Open3D uses its own threads, and the others work on several clouds at once in a thread pool,
-as the nodes do; wall time per cloud. Open3D is measured where it can be imported, from any folder
-on PYTHONPATH.
+Run from the repository root: `python -m benchmarks.sensors.depth_projection`. Every candidate
+takes points in the lidar's frame and a transform, and returns a 1920x1080 depth image. First on
+one core (processor time, the best of the rounds, in which the candidates take turns), then on all
+cores: there Open3D uses its own threads, and the others work on several clouds at once in a thread
+pool, as the nodes do; wall time per cloud. Open3D is measured where it can be imported, from any
+folder on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def main() -> None:
         measure(arguments)
         return
     for part in ('--one-core', '--all-cores'):
-        command = [sys.executable, '-m', 'benchmarks.depth_projection', part]
+        command = [sys.executable, '-m', 'benchmarks.sensors.depth_projection', part]
         command += [f'--points={arguments.points}', f'--rounds={arguments.rounds}']
         subprocess.run(command, check=True)
 

@@ -1,7 +1,7 @@
 """Looks at pages as a person does: sideways scroll, smallest text, lowest contrast.
 
-`python -m tools.page_audit demo_output/report.html` opens each page in a headless Chromium, wide
-and narrow, light and dark.
+`python -m tools.web_pages.audit demo_output/report.html` opens each page in a headless Chromium,
+wide and narrow, light and dark.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.browser import Browser, find_browser
+from tools.web_pages.browser import Browser, find_browser
 
 WIDTHS, SCHEMES = (1200, 390), ('light', 'dark')
 TEXT_PX, CONTRAST, LARGE_CONTRAST = 11.0, 4.5, 3.0

@@ -1,6 +1,6 @@
 """The networks on a GPU: encoders beside the official modules, whole networks and whole frames.
 
-python -m benchmarks.gpu [--device cuda] [--repeats 20] [--only encoders networks frames]
+python -m benchmarks.networks.gpu [--device cuda] [--repeats 20] [--only encoders networks frames]
 Needs torch, numba, OpenCV, rich, sam2 with hydra-core, and segment-anything; no ROS, and no file
 from elsewhere: weights are random, frames are simulated. The official modules run eagerly in
 float32; ours in bfloat16, eagerly and compiled with CUDA graphs. `share` is what the operations
@@ -42,7 +42,7 @@ from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
 from sam_ad_perception.simulation.drives.drive import DriveConfig
 from sam_ad_perception.simulation.drives.sample_frames import sample_frames
 
-ZOO = Path(__file__).parents[1] / 'models' / 'zoo.yaml'
+ZOO = Path(__file__).parents[2] / 'models' / 'zoo.yaml'
 NETWORKS = {'ad_sam': (4, 1), 'mle_sam_hiera_base_plus': (4, 1), 'fusion_sam': (4,)}
 TINY_NETWORKS = {'ad_sam_small': (4,), 'mle_sam_demo': (4, 1), 'fusion_sam_small': (4,)}
 SENSORS = (Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR)

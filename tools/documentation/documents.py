@@ -5,9 +5,9 @@
 A table stands between `<!-- parameters:NODE -->` and `<!-- /parameters -->`. A topic table,
 between `<!-- topics:NODE -->` and `<!-- /topics -->`, is written by hand and compared by a test.
 Between `<!-- results:NAME -->` and `<!-- /results -->` stands `benchmarks/results/NAME.md`, which
-the command that it names has measured; `speed` is the table of `tools.speed_claims`, `headline`
-that of `tools.headline`. Pages of `tools.reference` stand between `<!-- commands -->`,
-`<!-- api -->`, `<!-- datasets -->` or `<!-- weights -->` and their ends.
+the command that it names has measured; `speed` is the table of `speed_claims`, `headline` that of
+`headline`. Pages of `reference` stand between `<!-- commands -->`, `<!-- api -->`,
+`<!-- datasets -->` or `<!-- weights -->` and their ends.
 `docs/benchmarks.md` has the tables of all benchmarks. Between `<!-- claims:PAPER -->` and
 `<!-- /claims -->` stand the lists of `training/papers/PAPER.yaml`, and the configurations that
 follow a paper begin with where their values are from.
@@ -19,7 +19,6 @@ import argparse
 import dataclasses
 import importlib
 import re
-import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,13 +29,13 @@ import yaml
 
 from sam_ad_perception.core.settings.parameter_tables import ENTRY
 from sam_ad_perception.core.settings.parameters import Parameter, leaves
-from tools.benchmark_tables import benchmark_page
-from tools.headline import headline_table
-from tools.reference import api_page, commands_page, datasets_table, weights_table
-from tools.speed_claims import speed_table
+from tools.documentation.benchmark_tables import benchmark_page
+from tools.documentation.headline import headline_table
+from tools.documentation.reference import api_page, commands_page, datasets_table, weights_table
+from tools.documentation.speed_claims import speed_table
 
 _ANY = 'any_name'
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / 'README.md'
 DOCS = ROOT / 'docs'
 DOCUMENTS = (README, ROOT / 'THIRD_PARTY.md', *sorted(DOCS.rglob('*.md')))
@@ -280,7 +279,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             path.write_text(text)
     return int(options.check and bool(differ))
-
-
-if __name__ == '__main__':
-    sys.exit(main())

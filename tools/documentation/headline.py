@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.speed_claims import masks_per_s
+from tools.documentation.speed_claims import masks_per_s
 
 HEALTH_SENSORS = ('camera', 'lidar', 'thermal', 'event')
 SENSORS = ('camera', 'thermal', 'event', 'lidar')

@@ -1,10 +1,10 @@
 """How fast events are decoded and made into images, on one core, beside other packages.
 
-Run from the repository root: `python -m benchmarks.events [--packet-ms 1000]`. The events are a
-stream of short runs along image rows; times are of the processor, the best of up to 30 rounds.
-Other packages are measured where they are installed: expelliarmus, tonic and dv-processing (PyPI),
-event_camera_py (ROS). They may lie in a folder of their own that PYTHONPATH names. Each does the
-same work on the same events; where one does less, `_event_peers.py` says so.
+Run from the repository root: `python -m benchmarks.sensors.events [--packet-ms 1000]`. The events
+are a stream of short runs along image rows; times are of the processor, the best of up to 30
+rounds. Other packages are measured where they are installed: expelliarmus, tonic and dv-processing
+(PyPI), event_camera_py (ROS). They may lie in a folder of their own that PYTHONPATH names. Each
+does the same work on the same events; where one does less, `event_peers.py` says so.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import event_peers as peers
 from benchmarks.result_files import compare, save_results
+from benchmarks.sensors import event_peers as peers
 from sam_ad_perception.bags.formats.type_store import make_typestore
 from sam_ad_perception.core.events.buffer import EventBuffer
 from sam_ad_perception.core.events.decoding import EventDecoder

@@ -1,10 +1,10 @@
 """What each synchronizer makes of the same arrivals, beside `message_filters` in the same run.
 
-Run from the repository root: `python -m benchmarks.synchronizer`. Five sensors, 60 s of arrivals
-per case. For both: bundles per camera frame, pairings that are wrong by the true times, the time
-by which a bundle leaves later than its reference came (the added wait: p50, p99), and microseconds
-of processor per message. A sweep at 10 Hz beside a camera at 30 Hz is waited for where its rhythm
-says that it comes before the deadline.
+Run from the repository root: `python -m benchmarks.sensors.synchronizer`. Five sensors, 60 s of
+arrivals per case. For both: bundles per camera frame, pairings that are wrong by the true times,
+the time by which a bundle leaves later than its reference came (the added wait: p50, p99), and
+microseconds of processor per message. A sweep at 10 Hz beside a camera at 30 Hz is waited for
+where its rhythm says that it comes before the deadline.
 
 A case is played several times. Whatever the machine does besides hits another message each time,
 so the least cost of each message is its own; `worst us` is the worst of these, `worst seen us`

@@ -1,8 +1,8 @@
 """How far an aligned thermal image is off, by the way it is aligned, on simulated rigs.
 
-Run from the repository root: `python -m benchmarks.alignment`. Camera (seen at 512x320) and
-thermal camera (640x512) stand 20 cm apart, turned by 1.5 degrees. Both are ray-cast, so where each
-pixel's point really is in the thermal image, and whether the thermal camera sees it, is known
+Run from the repository root: `python -m benchmarks.sensors.alignment`. Camera (seen at 512x320)
+and thermal camera (640x512) stand 20 cm apart, turned by 1.5 degrees. Both are ray-cast, so where
+each pixel's point really is in the thermal image, and whether the thermal camera sees it, is known
 exactly. The residual is the distance of the map from there, in thermal pixels, over the pixels
 that both see. The homographies are timed with `cv2.warpPerspective`. One thread.
 """

@@ -1,9 +1,9 @@
 """Processor time to read one training image, beside torchvision and albumentations.
 
-Run from the repository root: `python -m benchmarks.data_loading`. Simulated pictures of 1280x720
-as JPEG with their labels as PNG become a tensor of 512x512 and its labels: scaled by 0.5 to 2, cut
-or padded, mirrored, coloured, normalised. One thread; every way reads the same files. Ours also
-checks that each file is whole and that its ids are of the label space. torchvision and
+Run from the repository root: `python -m benchmarks.commands.data_loading`. Simulated pictures of
+1280x720 as JPEG with their labels as PNG become a tensor of 512x512 and its labels: scaled by 0.5
+to 2, cut or padded, mirrored, coloured, normalised. One thread; every way reads the same files.
+Ours also checks that each file is whole and that its ids are of the label space. torchvision and
 albumentations scale the whole picture, colour the piece, and look at no file twice.
 """
 
@@ -39,7 +39,7 @@ from training.runs.prepared_batches import PreparedFrames  # noqa: E402
 SIZE = (720, 1280)
 INPUT = 512
 FRAMES = 8
-ZOO = Path(__file__).parents[1] / 'models' / 'zoo.yaml'
+ZOO = Path(__file__).parents[2] / 'models' / 'zoo.yaml'
 
 Read = Callable[[int], object]
 

@@ -1,6 +1,6 @@
 """How many spoilt frames are found, how many good ones are suspected, and what a check costs.
 
-Run from the repository root: `python -m benchmarks.health [--frames 40] [--seeds 3]
+Run from the repository root: `python -m benchmarks.sensors.health [--frames 40] [--seeds 3]
 [--conditions day night fog rain] [--data FOLDER]`. Drives are simulated in each condition; every
 fault befalls the frames of its sensor in bouts, with healthy frames between. Detected is a faulty
 frame with any finding, a false alarm a healthy one (`recovering`, which is meant, is neither).

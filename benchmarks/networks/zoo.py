@@ -1,6 +1,8 @@
 """The networks of the zoo: what each costs to build and to run, and what MLE-SAM's sensors cost.
 
-python -m benchmarks.networks [--input 128 128] [--sensor-input 256 256] [--threads 2] [KEY ...]
+python -m benchmarks.networks.zoo [--input 128 128] [--sensor-input 256 256] [--threads 2]
+    [KEY ...]
+
 Each network is built without memory (meta device) and for real, in a process of its own, and runs
 one pass at a size that a small machine bears. Each MLE-SAM then runs with one sensor, two and so
 on: absent ones are not encoded. Weights are random.
@@ -26,7 +28,7 @@ from benchmarks.result_files import save_results
 from sam_ad_perception.modeling.encoders.lora import merge_lora
 from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
 
-ZOO = Path(__file__).parents[1] / 'models' / 'zoo.yaml'
+ZOO = Path(__file__).parents[2] / 'models' / 'zoo.yaml'
 MIB = 1 << 20
 
 
@@ -192,7 +194,7 @@ def main() -> None:
         return
     console, results = Console(), {}
     for key in arguments.keys or load_zoo(ZOO):
-        command = [sys.executable, '-m', 'benchmarks.networks', '--one', key]
+        command = [sys.executable, '-m', 'benchmarks.networks.zoo', '--one', key]
         command += ['--input', *map(str, arguments.input)]
         command += ['--sensor-input', *map(str, arguments.sensor_input)]
         command += ['--repeats', str(arguments.repeats), '--threads', str(arguments.threads)]

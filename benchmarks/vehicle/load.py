@@ -1,6 +1,6 @@
 """Everything that a vehicle sends, for minutes: what becomes of each frame, how long it takes.
 
-    python -m benchmarks.load [--seconds 600] [--camera-rate 30]
+    python -m benchmarks.vehicle.load [--seconds 600] [--camera-rate 30]
 
 A 1920x1080 camera, a 640x512 thermal and a 640x480 event camera at 30 Hz and a lidar of 131072
 points at 10 Hz, each a process over DDS, drive the segmentation node with the smallest network.
