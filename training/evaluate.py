@@ -333,7 +333,7 @@ def main(argv: Sequence[str] | None = None, prog: str = 'python -m training.eval
             extent,
             table=table,
             device=arguments.device,
-            backend=BackendConfig(arguments.backend),
+            backend=BackendConfig(arguments.backend, half=arguments.half),
         )
         before = [load_routing_table(arguments.routing)] if _exists(arguments.routing) else []
         if before:  # tell that they cannot be compared before the work, not after it
@@ -433,6 +433,7 @@ def _make_parser(prog: str) -> argparse.ArgumentParser:
         '--device', default='cpu', type=checked(_device), help='cpu, cuda or cuda:N'
     )
     parser.add_argument('--backend', default='torch', choices=BACKENDS, help='runs the networks')
+    parser.add_argument('--half', action='store_true', help='in half precision, as model.half')
     parser.add_argument(
         '--threads', type=whole_number(0), default=0, help='with 1, latency is CPU time'
     )

@@ -398,7 +398,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     add_threads_option(parser)
     parser.add_argument(
-        '--backend', choices=('torch', 'compile', 'onnx', 'openvino'), help='what runs the network'
+        '--backend',
+        choices=('torch', 'compile', 'onnx', 'openvino', 'auto'),
+        help='what runs the network',
     )
 
 

@@ -17,6 +17,7 @@ from sam_ad_perception.commands.options.topics import (
     add_topic_option,
     check_bag,
 )
+from sam_ad_perception.core.benchmarking import find_processor
 from sam_ad_perception.core.console.command_line import CommandParser, checked, existing_file
 from sam_ad_perception.core.console.outputs import new_folder
 from sam_ad_perception.nodes.ros.view_choice import read_view
@@ -119,7 +120,7 @@ def about_machine(whose: str, threads: int = 0) -> dict[str, str]:
     named = ', '.join(f'{name} {version}' for name, version in found.items() if version)
     used = f', {threads} threads of the network' if threads else ''
     return {
-        whose: f'{_processor()}, {os.cpu_count()} logical cores{used}, {platform.system()} '
+        whose: f'{find_processor()}, {os.cpu_count()} logical cores{used}, {platform.system()} '
         f'{platform.release()}',
         'versions': f'Python {platform.python_version()}, {named}',
     }
@@ -288,16 +289,6 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ''
-
-
-def _processor() -> str:
-    """The name of the processor, as Linux tells it."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.machine()
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -87,7 +87,7 @@ def describe_machine() -> Machine:
         except PackageNotFoundError:
             continue
     return Machine(
-        processor=_processor(),
+        processor=find_processor(),
         cores=len(os.sched_getaffinity(0)),
         memory_gib=round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1),
         load=round(os.getloadavg()[0], 1),
@@ -148,8 +148,8 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _processor() -> str:
-    """Name of the processor; Linux tells it in a file."""
+def find_processor() -> str:
+    """The name of this processor, which Linux tells in a file."""
     try:
         for line in Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines():
             if line.startswith('model name'):

@@ -52,7 +52,7 @@ WRONG = [
     ('label drive --out x --threads two', "expected a whole number from 0 on, got 'two'"),
     (
         'label drive --out x --backend onxx',
-        "compile, onnx, openvino, did you mean 'onnx'?",
+        "onnx, openvino, auto, did you mean 'onnx'?",
     ),
     # check, doctor, offsets, report
     ('report driv', "driv does not exist, did you mean 'drive'?"),

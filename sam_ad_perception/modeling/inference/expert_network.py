@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ from sam_ad_perception.modeling.zoo.temperatures import find_temperature
 
 if TYPE_CHECKING:
     from sam_ad_perception.modeling.encoders.pool import EncoderPool
+    from sam_ad_perception.modeling.runtimes.exported_graphs import GraphBackend
 
 
 log = logging.getLogger(__name__)
@@ -268,6 +270,24 @@ def make_backend(config: BackendConfig, spec: ModelSpec, plain: TorchBackend) ->
     from sam_ad_perception.modeling.runtimes.exported_graphs import default_cache
 
     cache = config.cache or default_cache()
+    if config.name != 'auto':
+        return _make_graph_backend(config, spec, plain, cache)
+    from sam_ad_perception.modeling.runtimes.fastest import RECORD, FastestBackend
+
+    others = {}
+    for name in ('onnx', 'openvino'):
+        try:
+            others[name] = _make_graph_backend(replace(config, name=name), spec, plain, cache)
+        except BackendError as err:
+            log.info('without %s: %s', name, err)
+    folder = next((backend.folder for backend in others.values()), cache / spec.key)
+    return FastestBackend(plain, spec, others, folder / RECORD)
+
+
+def _make_graph_backend(
+    config: BackendConfig, spec: ModelSpec, plain: TorchBackend, cache: Path
+) -> GraphBackend:
+    """Make a runtime of exported graphs."""
     if config.name == 'openvino':
         from sam_ad_perception.modeling.runtimes.openvino_runtime import OpenVinoBackend
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from sam_ad_perception.modeling.devices import is_lost
 from sam_ad_perception.modeling.network import SegmentationNetwork
 
-BACKENDS = ('torch', 'compile', 'onnx', 'openvino')
+BACKENDS = ('torch', 'compile', 'onnx', 'openvino', 'auto')
 PROVIDERS = ('auto', 'cpu', 'cuda', 'tensorrt')
 
 MAX_COMPILED = 256
@@ -234,7 +234,7 @@ class StaticBackend(ABC):
         """Build all of these sets; from now on others run under torch; see `Backend.prepare`."""
         for number, names in enumerate(map(tuple, sets), 1):
             on_progress(f'{self.title}: {"+".join(names)}, {number} of {len(sets)}')
-            self._runner(names, on_progress)
+            self.runner(names, on_progress)
         self._prepared = True
 
     def run(self, inputs: Images) -> Prediction:
@@ -242,7 +242,7 @@ class StaticBackend(ABC):
         names = tuple(inputs)
         if self._prepared and names not in self._runners:
             return self.plain.run(inputs)
-        runner = self._runner(names, _keep_quiet)
+        runner = self.runner(names, _keep_quiet)
         size = len(next(iter(inputs.values())))
         parts = [
             runner({name: images[row : row + 1] for name, images in inputs.items()})
@@ -257,7 +257,8 @@ class StaticBackend(ABC):
             names,
         )
 
-    def _runner(self, names: tuple[str, ...], on_progress: OnProgress) -> Runner:
+    def runner(self, names: tuple[str, ...], on_progress: OnProgress) -> Runner:
+        """What runs one set of sensors, built where it was not yet; see `build`."""
         if names not in self._runners:
             self._runners[names] = self.build(names, on_progress)
         return self._runners[names]

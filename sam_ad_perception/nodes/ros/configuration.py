@@ -120,9 +120,10 @@ class ModelConfig:
     )
     backend: str = parameter(
         'torch',
-        'What runs the network: torch as it is, torch.compile, ONNX Runtime, or OpenVINO (CPU '
-        'only). Where the others cannot, torch does, and the log says why.',
-        choices=('torch', 'compile', 'onnx', 'openvino'),
+        'What runs the network: torch as it is, torch.compile, ONNX Runtime, OpenVINO (CPU only), '
+        'or auto, the fastest but torch.compile, measured when the network is first loaded. Where '
+        'the others cannot, torch does, and the log says why.',
+        choices=('torch', 'compile', 'onnx', 'openvino', 'auto'),
     )
     providers: tuple[str, ...] = parameter(
         ('auto',),
@@ -136,8 +137,8 @@ class ModelConfig:
     )
     cache_dir: str = parameter(
         '',
-        'Folder where the backends onnx and openvino keep exported graphs and what they made of '
-        "them; empty for one in the user's cache directory.",
+        'Folder where the backends onnx, openvino and auto keep exported graphs and what they '
+        "made and measured of them; empty for one in the user's cache directory.",
     )
 
 
