@@ -19,7 +19,8 @@ from training.annotation.labelled_recording import RecordedMasks, find_classes, 
 from training.annotation.picture_formats import write_classes
 from training.datasets.own.recorded_labels import label_folder
 from training.frames.frame import DatasetError
-from training.frames.label_images import MAP_FILES, find_label_map, read_label_image
+from training.frames.label_images import read_label_image
+from training.frames.label_maps import MAP_FILES, find_label_map
 
 _SHOWN = 10
 

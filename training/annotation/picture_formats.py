@@ -21,12 +21,8 @@ from training.annotation.exchange import (
 )
 from training.datasets.cityscapes import LABEL_IDS
 from training.frames.frame import DatasetError
-from training.frames.label_images import (
-    decode_lossless,
-    find_label_map,
-    read_ids,
-    read_label_image,
-)
+from training.frames.label_images import decode_lossless, read_ids, read_label_image
+from training.frames.label_maps import find_label_map
 
 PICTURES = ('.png', '.bmp', '.tif', '.tiff', '.jpg', '.jpeg', '.webp')
 VOC_MASKS = 'SegmentationClass'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -9,19 +11,23 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sam_ad_perception.core.images.lazy_image import check_megapixels
 from sam_ad_perception.core.messages.image_size import encoded_size
 from sam_ad_perception.core.synchronization.config import BundlerConfig
 from training.frames.frame import DatasetError
+from training.frames.png_pixels import PNG
 
 GREY_TOLERANCE = 6
 """Largest difference of the channels of a grey picture that went through a colour codec."""
 _TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
 """By the channels that OpenCV decodes colours into."""
-_PNG, _JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8'
+_JPEG = b'\xff\xd8'
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
+_MARKER = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
+"""A marker that ends coded data: in these, 0xff is followed by 0 or by a restart marker."""
 
 
 def read_content(path: Path) -> bytes:
@@ -79,7 +85,7 @@ def find_damage(content: bytes) -> str:
     """
     if not content:
         return 'the file is empty'
-    if content.startswith(_PNG):
+    if content.startswith(PNG):
         return _png_damage(content)
     if content.startswith(_JPEG):
         return _jpeg_damage(content)
@@ -87,7 +93,7 @@ def find_damage(content: bytes) -> str:
 
 
 def _png_damage(content: bytes) -> str:
-    place = len(_PNG)
+    place = len(PNG)
     while place + 12 <= len(content):
         length = int.from_bytes(content[place : place + 4], 'big')
         kind = content[place + 4 : place + 8]
@@ -128,17 +134,8 @@ def _jpeg_damage(content: bytes) -> str:
 
 def _scan_end(content: bytes, place: int) -> int:
     """Where the marker behind the coded data stands; the length of the file where none does."""
-    while True:
-        place = content.find(b'\xff', place)
-        if place < 0 or place + 1 >= len(content):
-            return len(content)
-        following = content[place + 1]
-        if following == 0x00 or 0xD0 <= following <= 0xD7:
-            place += 2
-        elif following == 0xFF:
-            place += 1
-        else:
-            return place
+    found = _MARKER.search(content, place)
+    return found.start() if found else len(content)
 
 
 def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any]:
@@ -154,7 +151,10 @@ def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any]:
     Raises:
         DatasetError: It is absent or damaged.
     """
-    content = read_content(path)
+    return _decode(path, read_content(path), flags)
+
+
+def _decode(path: Path, content: bytes, flags: int) -> NDArray[Any]:
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
@@ -176,11 +176,26 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         DatasetError: It is absent, damaged, or has other than 8 bits.
     """
-    image = read_image(path)
+    content = read_content(path)
+    image = _decode_rgb_jpeg(content)
+    if image is not None:
+        return image
+    image = _decode(path, content, cv2.IMREAD_UNCHANGED)
     if image.dtype != np.uint8:
         raise DatasetError(f'{path} has {image.dtype} pixels, expected uint8')
     code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else _TO_RGB[image.shape[2]]
     return np.asarray(cv2.cvtColor(image, code), np.uint8)
+
+
+def _decode_rgb_jpeg(content: bytes) -> NDArray[np.uint8] | None:
+    """Decode a JPEG by Pillow: the pixels that OpenCV gives, in half the time; None for others."""
+    if not content.startswith(_JPEG):
+        return None
+    try:
+        image = Image.open(io.BytesIO(content), formats=['JPEG'])
+        return np.asarray(image) if image.mode == 'RGB' else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # OpenCV reads more, or is the one to refuse it
 
 
 def read_grey(path: Path) -> NDArray[Any]:

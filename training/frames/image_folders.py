@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -253,10 +254,11 @@ def check_ids(labels: NDArray[np.uint8], space: LabelSpace, path: Path) -> None:
     Raises:
         DatasetError: There is such an id.
     """
-    counts = count_ids(labels)
-    counts[[*range(len(space)), UNLABELED]] = 0
-    strange = np.flatnonzero(counts).tolist()
-    if strange:
+    beyond = cv2.inRange(labels, len(space), UNLABELED - 1)
+    if cv2.countNonZero(beyond):
+        counts = count_ids(labels)
+        counts[[*range(len(space)), UNLABELED]] = 0
+        strange = np.flatnonzero(counts).tolist()
         raise DatasetError(
             f'{path} has label ids {strange}, {space.name} has 0 to {len(space) - 1} and 255'
         )

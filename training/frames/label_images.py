@@ -7,9 +7,6 @@ and nothing that was stored with loss is a label.
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,31 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from sam_ad_perception.core.console.suggestions import did_you_mean
 from sam_ad_perception.core.labels import UNLABELED, LabelSpace
 from training.frames.frame import DatasetError
-from training.frames.image_files import check_size, count_ids
+from training.frames.image_files import check_size, count_ids, read_content
+from training.frames.label_maps import Colour, LabelMap, hex_colour
+from training.frames.png_pixels import unpack_png
 
 LOSSLESS = ('PNG', 'BMP', 'PPM', 'TIFF', 'GIF')
-MAP_FILES = ('labelmap.txt', 'label_colors.txt', 'classes.json')
-VOID_NAMES = ('background', 'unlabeled', 'unlabelled', 'void', 'ignore', 'unknown')
 _LOSSY_TIFF = ('jpeg', 'webp')
-Colour = tuple[int, int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class LabelMap:
-    """What a file beside label pictures says about their values.
-
-    Attributes:
-        path: The file.
-        ids: Value of a grey or palette picture to id of the label space; 255 for none.
-        colours: Colour of a picture to id likewise.
-    """
-
-    path: Path
-    ids: Mapping[int, int] = field(default_factory=dict)
-    colours: Mapping[Colour, int] = field(default_factory=dict)
 
 
 def decode_lossless(path: Path) -> Image.Image:
@@ -58,8 +38,12 @@ def decode_lossless(path: Path) -> Image.Image:
     Raises:
         DatasetError: It is absent, damaged, or was stored with loss (a JPEG, whatever its name).
     """
+    return _decode(path, read_content(path))
+
+
+def _decode(path: Path, content: bytes) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(path.read_bytes()))
+        image = Image.open(io.BytesIO(content))
         kind = str(image.format)
         if kind not in LOSSLESS or str(image.info.get('compression')) in _LOSSY_TIFF:
             raise DatasetError(
@@ -68,8 +52,6 @@ def decode_lossless(path: Path) -> Image.Image:
             )
         check_size(path, (image.height, image.width))
         image.load()
-    except FileNotFoundError as error:
-        raise DatasetError(f'{path} is missing') from error
     except DatasetError:
         raise
     except (
@@ -81,6 +63,19 @@ def decode_lossless(path: Path) -> Image.Image:
     ) as error:
         raise DatasetError(f'{path} is damaged: {error}') from error
     return image
+
+
+def _read_pixels(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    """The values of a picture that was stored without loss, and its (N, 3) palette, if any."""
+    content = read_content(path)
+    pixels = unpack_png(content)
+    if pixels is not None:
+        return pixels.values, pixels.palette
+    image = _decode(path, content)
+    palette = None
+    if image.mode == 'P':
+        palette = np.asarray((image.getpalette('RGB') or [])[:768], np.uint8).reshape(-1, 3)
+    return np.asarray(image), palette
 
 
 def read_ids(path: Path, *, first_channel: bool = False) -> NDArray[np.uint8]:
@@ -97,7 +92,7 @@ def read_ids(path: Path, *, first_channel: bool = False) -> NDArray[np.uint8]:
         DatasetError: It is absent, damaged, stored with loss, has other than 8 bits, or holds
             colours.
     """
-    labels = np.asarray(decode_lossless(path))
+    labels, _ = _read_pixels(path)
     if labels.dtype == np.bool_:
         labels = labels.astype(np.uint8)
     if labels.dtype != np.uint8:
@@ -150,10 +145,9 @@ def read_label_image(
         DatasetError: The picture is damaged, was stored with loss, or its values contradict the
             label space; the message says which.
     """
-    image = decode_lossless(path)
-    if image.mode == 'P':
-        return _from_palette(image, path, space, label_map)
-    values = np.asarray(image)
+    values, palette = _read_pixels(path)
+    if palette is not None:
+        return _from_palette(values, palette, path, space, label_map)
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
     if values.dtype != np.uint8:
@@ -192,16 +186,21 @@ def _look_up(
     strange = np.flatnonzero((counts > 0) & (table < 0)).tolist()
     if strange:
         raise DatasetError(f'{path} has label ids {strange}, {where}')
+    used = np.flatnonzero(counts)
+    if (table[used] == used).all():
+        return ids.copy()  # what Pillow decodes is read-only
     return np.asarray(cv2.LUT(ids, table.astype(np.uint8)), np.uint8)
 
 
 def _from_palette(
-    image: Image.Image, path: Path, space: LabelSpace, label_map: LabelMap | None
+    ids: NDArray[np.uint8],
+    stored: NDArray[np.uint8],
+    path: Path,
+    space: LabelSpace,
+    label_map: LabelMap | None,
 ) -> NDArray[np.uint8]:
-    ids = np.asarray(image)
     palette = np.zeros((256, 3), np.uint8)
-    flat = np.asarray((image.getpalette('RGB') or [])[:768], np.uint8)
-    palette[: len(flat) // 3] = flat.reshape(-1, 3)
+    palette[: len(stored)] = stored
     used = [int(i) for i in np.flatnonzero(count_ids(ids))]
     drawn = [i for i in used if i != UNLABELED]
     colours = {i: _rgb(palette[i]) for i in drawn}
@@ -221,7 +220,7 @@ def _from_palette(
         return _from_ids(ids, path, space, label_map)
     index, colour = next(iter(unknown.items()))
     raise DatasetError(
-        f'{path} has a palette in which {index} is {_hex(colour)}, which is no colour of '
+        f'{path} has a palette in which {index} is {hex_colour(colour)}, which is no colour of '
         f'{space.name}, so its indices may be of other classes; {_advice(path)}'
     )
 
@@ -259,8 +258,8 @@ def _from_colours(
             row, column = (int(v[0]) for v in np.nonzero(strange))
             raise DatasetError(
                 f'{path} is a colour picture, and {strange.mean():.1%} of its pixels have colours '
-                f'that no class of {space.name} has, first {_hex(_rgb(rgb[row, column]))} in row '
-                f'{row}, column {column}; {_advice(path)}'
+                f'that no class of {space.name} has, first {hex_colour(_rgb(rgb[row, column]))} '
+                f'in row {row}, column {column}; {_advice(path)}'
             )
     if clear is not None and clear.any():
         labels = np.where(clear, np.uint8(UNLABELED), labels)
@@ -295,136 +294,8 @@ def _colour_table(known: tuple[tuple[Colour, int], ...]) -> NDArray[np.int16]:
     return table
 
 
-def find_label_map(folder: Path, space: LabelSpace) -> LabelMap | None:
-    """Read what a file beside label pictures says about their values.
-
-    Args:
-        folder: Of the pictures; the folder above is looked into too.
-        space: The classes.
-
-    Returns:
-        The first of `labelmap.txt` (CVAT, datumaro: `name:r,g,b::`), `label_colors.txt`
-        (`r g b name`) and `classes.json`; None where there is none.
-
-    Raises:
-        DatasetError: It cannot be read, or names a class that the label space does not have.
-    """
-    places = (each / name for each in (folder, folder.parent) for name in MAP_FILES)
-    path = next((place for place in places if place.is_file()), None)
-    return None if path is None else read_label_map(path, space)
-
-
-def read_label_map(path: Path, space: LabelSpace) -> LabelMap:
-    """Read a file of classes, see `find_label_map`.
-
-    Args:
-        path: The file.
-        space: The classes.
-
-    Returns:
-        What it says.
-
-    Raises:
-        DatasetError: See `find_label_map`.
-    """
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-        rows = _json_rows(json.loads(text)) if path.suffix == '.json' else _text_rows(text)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DatasetError(f'{path} is no list of classes: {error}') from error
-    ids: dict[int, int] = {}
-    colours: dict[Colour, int] = {}
-    for value, name, colour in rows:
-        label = _label_of(name, space, path)
-        if value is not None:
-            if not 0 <= value <= 255:
-                raise DatasetError(f'{path} gives {name!r} the value {value}, expected 0 to 255')
-            ids[value] = label
-        if colour is not None:
-            if colours.get(colour, label) != label:
-                raise DatasetError(f'{path} gives the colour {_hex(colour)} to two classes')
-            colours[colour] = label
-    return LabelMap(path, ids, colours)
-
-
-Row = tuple[int | None, str, Colour | None]
-
-
-def _text_rows(text: str) -> list[Row]:
-    rows: list[Row] = []
-    for line in text.splitlines():
-        line = line.strip()
-        if not line or line.startswith('#'):
-            continue
-        if ':' in line:
-            name, colour = line.split(':')[:2]
-            numbers = colour.split(',') if colour.strip() else []
-        else:
-            *numbers, name = line.split(maxsplit=3)
-        rgb = _colour([int(n) for n in numbers]) if numbers else None
-        rows.append((len(rows), name.strip(), rgb))
-    return rows
-
-
-def _json_rows(content: Any) -> list[Row]:
-    if isinstance(content, dict) and isinstance(content.get('classes'), (list, dict)):
-        content = content['classes']
-    rows: list[Row] = []
-    if isinstance(content, list):
-        for index, item in enumerate(content):
-            if isinstance(item, str):
-                rows.append((index, item, None))
-                continue
-            colour = item.get('color', item.get('colour'))
-            value = item.get('id', index)
-            rows.append(
-                (int(value), str(item['name']), None if colour is None else _parse(colour))
-            )
-        return rows
-    for key, value in content.items():
-        if str(key).isdigit() and isinstance(value, str):
-            rows.append((int(key), value, None))
-        elif isinstance(value, int):
-            rows.append((value, str(key), None))
-        elif isinstance(value, dict):
-            rows += [(r[0], str(key), r[2]) for r in _json_rows([{'name': key, **value}])]
-        else:
-            rows.append((None, str(key), _parse(value)))
-    return rows
-
-
-def _parse(colour: Any) -> Colour:
-    if isinstance(colour, str):
-        return _colour(list(bytes.fromhex(colour.removeprefix('#'))))
-    return _colour([int(v) for v in colour])
-
-
-def _colour(numbers: list[int]) -> Colour:
-    if len(numbers) != 3 or not all(0 <= n <= 255 for n in numbers):
-        raise ValueError(f'a colour must be three numbers from 0 to 255, got {numbers}')
-    return numbers[0], numbers[1], numbers[2]
-
-
-def _label_of(name: str, space: LabelSpace, path: Path) -> int:
-    plain = {_plain(known): index for index, known in enumerate(space.names)}
-    if _plain(name) in plain:
-        return plain[_plain(name)]
-    if _plain(name) in VOID_NAMES:
-        return UNLABELED
-    meant = did_you_mean(_plain(name), space.names)
-    raise DatasetError(f'{path} names a class {name!r} that {space.name} does not have{meant}')
-
-
-def _plain(name: str) -> str:
-    return name.strip().casefold().replace('_', ' ').replace('-', ' ')
-
-
 def _rgb(colour: NDArray[np.uint8]) -> Colour:
     return int(colour[0]), int(colour[1]), int(colour[2])
-
-
-def _hex(colour: Colour) -> str:
-    return '#{:02x}{:02x}{:02x}'.format(*colour)
 
 
 def _advice(path: Path) -> str:

@@ -12,7 +12,8 @@ from PIL import Image
 from sam_ad_perception.core.labels import LABEL_SPACES
 from training.datasets.catalog import open_dataset
 from training.frames.frame import DatasetError
-from training.frames.label_images import find_label_map, read_ids, read_label_image
+from training.frames.label_images import read_ids, read_label_image
+from training.frames.label_maps import find_label_map
 
 SPACE = LABEL_SPACES['camvid']
 SIZE = (24, 32)

@@ -32,7 +32,8 @@ from training.frames.image_folders import (
     read_list,
     sorted_files,
 )
-from training.frames.label_images import LabelMap, find_label_map, read_label_image
+from training.frames.label_images import read_label_image
+from training.frames.label_maps import LabelMap, find_label_map
 from training.frames.measurements import read_cloud, read_depth
 
 NAME = 'folders'

@@ -16,7 +16,8 @@ from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.messages.from_ros import image_to_array, stamp_of
 from training.frames.frame import DatasetError
 from training.frames.image_folders import check_ids, sorted_files
-from training.frames.label_images import MAP_FILES, find_label_map, read_label_image
+from training.frames.label_images import read_label_image
+from training.frames.label_maps import MAP_FILES, find_label_map
 
 TRUTH_TOPIC, MASK_TOPIC = '/ground_truth/image', '/semantic/image'
 TOLERANCE_NS = 1_000_000
