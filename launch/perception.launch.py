@@ -4,7 +4,7 @@ Several cameras: `sam_ad_views:=front,left` makes one network serve both, and st
 each of them under its name.
 """
 
-from sam_ad_perception.nodes.ros.launch import describe_perception
+from sam_ad_perception.nodes.launch.description import describe_perception
 
 
 def generate_launch_description():

@@ -4,7 +4,7 @@ Without `sam_ad_bag` only the nodes start, ready for `sam_ad replay BAG --lockst
 terminal. The arguments of perception.launch.py are given here all the same.
 """
 
-from sam_ad_perception.nodes.ros.launch import describe_perception
+from sam_ad_perception.nodes.launch.description import describe_perception
 
 
 def generate_launch_description():

@@ -1,6 +1,6 @@
 """Starts the visualization node."""
 
-from sam_ad_perception.nodes.ros.launch import describe_node
+from sam_ad_perception.nodes.launch.description import describe_node
 
 
 def generate_launch_description():

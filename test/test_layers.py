@@ -48,6 +48,7 @@ ROOMS = {
     'simulation/faults': {'sensors'},
     'simulation/drives': {'faults', 'sensors', 'street', 'weather', 'raycasting'},
     'nodes/inputs': {'ros'},
+    'nodes/launch': {'ros'},
     'nodes/segmentation': {'inputs', 'ros'},
     'nodes/replay': {'ros'},
 }

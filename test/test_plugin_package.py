@@ -108,7 +108,7 @@ def test_the_package_is_known_by_its_installation(site: Path) -> None:
         'from sam_ad_perception.core.sensors import Modality\n'
         'from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo\n'
         'from sam_ad_perception.nodes.ros.configuration import SegmentationConfig\n'
-        'from sam_ad_perception.nodes.ros.launch_model import INPUTS, SWITCHES\n'
+        'from sam_ad_perception.nodes.launch.model import INPUTS, SWITCHES\n'
         'from sam_ad_perception.simulation.faults.effects import KINDS\n'
         'from training.datasets.catalog import dataset_names\n'
         'from pathlib import Path\n'

@@ -17,6 +17,22 @@ ROOMS = sorted(
 _NAMED = re.compile(r'`([a-z_]+(?:\.\w+)+)`')
 
 
+MOST_FILES = 14
+FOLDERS = sorted(
+    {
+        file.parent.relative_to(ROOT)
+        for part in ('sam_ad_perception', 'training', 'benchmarks', 'tools', 'launch')
+        for file in (ROOT / part).rglob('*.py')
+    }
+)
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=str)
+def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
+    files = [file for file in (ROOT / folder).glob('*.py') if file.name != '__init__.py']
+    assert len(files) <= MOST_FILES, f'{folder} has {len(files)} modules: sort them into rooms'
+
+
 def defined(module: Path) -> set[str]:
     """The names that a file defines or imports at its top."""
     found = set()

@@ -33,8 +33,8 @@ from sam_ad_perception.bags.shared_reading import (
 from sam_ad_perception.bags.topics import TopicMapping
 from sam_ad_perception.core.events.decoding import EventDecoder
 from sam_ad_perception.core.events.packets import EventPacket
-from sam_ad_perception.core.messages.camera_info import read_camera_info
 from sam_ad_perception.core.messages.from_ros import (
+    read_camera_info,
     stamp_of,
     twist_from_message,
 )

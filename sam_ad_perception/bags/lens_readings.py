@@ -13,9 +13,8 @@ from sam_ad_perception.bags.reader import BagError, BagMessage, BagReader
 from sam_ad_perception.bags.topic_mapping import SensorTopics, TopicMapping
 from sam_ad_perception.core.geometry.cameras import scale_camera
 from sam_ad_perception.core.geometry.transform_tree import TransformTree
-from sam_ad_perception.core.messages.camera_info import read_camera_info
 from sam_ad_perception.core.messages.compressed_images import video_codec
-from sam_ad_perception.core.messages.from_ros import frame_from_message
+from sam_ad_perception.core.messages.from_ros import frame_from_message, read_camera_info
 from sam_ad_perception.core.messages.transforms import TransformFeed
 from sam_ad_perception.core.plausibility.lens_reading import (
     MIN_SHIFT_PX,

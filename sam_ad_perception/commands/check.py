@@ -180,7 +180,7 @@ def launch_command(check: RecordingCheck, params: Path | None) -> str:
         The command line.
     """
     from sam_ad_perception.core.sensor_kinds import image_of
-    from sam_ad_perception.nodes.ros.launch_model import INPUTS, PREFIX, VIEW
+    from sam_ad_perception.nodes.launch.model import INPUTS, PREFIX, VIEW
 
     names = {topic.removeprefix(VIEW): name for name, (topic, _) in INPUTS.items()}
     lines = ['ros2 launch sam_ad_perception perception.launch.py']

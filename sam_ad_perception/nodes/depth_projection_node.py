@@ -22,12 +22,12 @@ from sam_ad_perception.core.geometry.transform_tree import TransformTree
 from sam_ad_perception.core.geometry.transforms import TransformError
 from sam_ad_perception.core.lidar.depth_image import render_depth, warm_up
 from sam_ad_perception.core.lidar.ego_motion import EgoMotion
-from sam_ad_perception.core.messages.camera_info import read_camera_info
 from sam_ad_perception.core.messages.from_ros import (
     array_to_image,
     camera_to_message,
     cloud_from_message,
     frame_of,
+    read_camera_info,
     stamp_of,
 )
 from sam_ad_perception.core.sensors import (

@@ -39,10 +39,10 @@ from sam_ad_perception.core.console.command_line import (
 from sam_ad_perception.core.console.outputs import new_file
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.core.transaction import write_file
+from sam_ad_perception.nodes.launch.model import views_of
 from sam_ad_perception.nodes.replay.playback import Replay, ReplayError, ReplayOptions
 from sam_ad_perception.nodes.replay.schedule import Plan, parse_drop, plan_routes
 from sam_ad_perception.nodes.ros.environment import prepare_environment
-from sam_ad_perception.nodes.ros.launch_model import views_of
 from sam_ad_perception.nodes.ros.node import PerceptionNode
 from sam_ad_perception.nodes.ros.process import raise_on_signals
 from sam_ad_perception.nodes.ros.rclpy_helpers import message_type

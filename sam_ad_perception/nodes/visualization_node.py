@@ -30,13 +30,13 @@ from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace
 from sam_ad_perception.core.lidar.depth_image import project_depth
 from sam_ad_perception.core.lidar.deskew import deskew_points
 from sam_ad_perception.core.lidar.ego_motion import EgoMotion
-from sam_ad_perception.core.messages.camera_info import read_camera_info
 from sam_ad_perception.core.messages.from_ros import (
     array_to_image,
     cloud_from_message,
     decode_image,
     frame_of,
     image_to_array,
+    read_camera_info,
     stamp_of,
 )
 from sam_ad_perception.core.messages.labelled_cloud import labelled_cloud

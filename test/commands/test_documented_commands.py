@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sam_ad_perception.commands.cli import COMMANDS, main
-from sam_ad_perception.nodes.ros.launch import arguments_of, full_name
-from sam_ad_perception.nodes.ros.launch_model import NODES
+from sam_ad_perception.nodes.launch.description import arguments_of, full_name
+from sam_ad_perception.nodes.launch.model import NODES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]

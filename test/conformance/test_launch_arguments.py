@@ -17,8 +17,8 @@ from launch_ros.actions import Node, PushRosNamespace, SetParameter, SetUseSimTi
 from rclpy.node import Node as RosNode
 
 from launch import LaunchContext
-from sam_ad_perception.nodes.ros.launch import arguments_of, full_name
-from sam_ad_perception.nodes.ros.launch_model import INPUTS, NODES, SWITCHES
+from sam_ad_perception.nodes.launch.description import arguments_of, full_name
+from sam_ad_perception.nodes.launch.model import INPUTS, NODES, SWITCHES
 
 pytestmark = pytest.mark.ros
 GENERIC = {

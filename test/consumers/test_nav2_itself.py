@@ -26,7 +26,7 @@ from rclpy.serialization import deserialize_message
 from sam_ad_perception.bags.formats.type_store import make_typestore
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.messages import from_ros
-from sam_ad_perception.nodes.ros.costmap import PEERS
+from sam_ad_perception.nodes.launch.costmap import PEERS
 from sam_ad_perception.nodes.ros.rclpy_helpers import LATCHED_QOS, message_type
 
 pytestmark = pytest.mark.ros

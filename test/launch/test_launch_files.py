@@ -11,20 +11,22 @@ from sam_ad_perception.core.consumers.label_files import legend
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.core.settings.parameters import leaves, load
-from sam_ad_perception.nodes.ros import launch, launch_model, topics
+from sam_ad_perception.nodes.launch import description as launch
+from sam_ad_perception.nodes.launch import model as launch_model
+from sam_ad_perception.nodes.launch.costmap import (
+    costmap_processes,
+    costmap_topics,
+    write_costmap_config,
+)
+from sam_ad_perception.nodes.launch.model import NODES, PerceptionLaunch
+from sam_ad_perception.nodes.launch.rviz import write_rviz_config
+from sam_ad_perception.nodes.ros import topics
 from sam_ad_perception.nodes.ros.configuration import (
     DepthProjectionConfig,
     SegmentationConfig,
     SynchronizerNodeConfig,
     VisualizationConfig,
 )
-from sam_ad_perception.nodes.ros.costmap import (
-    costmap_processes,
-    costmap_topics,
-    write_costmap_config,
-)
-from sam_ad_perception.nodes.ros.launch_model import NODES, PerceptionLaunch
-from sam_ad_perception.nodes.ros.rviz import write_rviz_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {

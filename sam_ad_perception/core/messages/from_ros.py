@@ -1,4 +1,4 @@
-"""Messages to core records and back: the one door between ROS and the core.
+"""ROS messages to core records: what each sensor sends, and its camera info.
 
 Messages are read by their field names alone, so those of rclpy and of rosbags serve alike, and no
 ROS module is imported. What leaves is made in `core.messages.to_ros` and offered here too.
@@ -15,6 +15,7 @@ from sam_ad_perception.core.console.printable import escape_controls
 from sam_ad_perception.core.events.packets import packet_from_message
 from sam_ad_perception.core.findings import Finding
 from sam_ad_perception.core.geometry.cameras import camera_model_from_info
+from sam_ad_perception.core.geometry.lens import without_lens
 from sam_ad_perception.core.messages.compressed_images import (
     compressed_to_array,
     decode_compressed_image,
@@ -357,3 +358,36 @@ def status_from_message(message: Any) -> FrameStatus:
             except ValueError as err:
                 raise ConversionError(str(err)) from err
     raise ConversionError(f'DiagnosticArray.status has no entry named {STATUS_NAME!r}')
+
+
+def read_camera_info(message: Any, *, rectified: bool, own_centre: bool = False) -> CameraModel:
+    """Read a camera info; one whose lens cannot be used still tells the size and the frame.
+
+    Args:
+        message: The camera info.
+        rectified: Whether its image is rectified (`image_rect`) rather than raw.
+        own_centre: See `camera_model_from_info`.
+
+    Returns:
+        The camera; `unknown_lens` names the field that is unset, malformed or not supported.
+
+    Raises:
+        ConversionError: It has no size, or a region of interest beyond it.
+    """
+    try:
+        return camera_from_message(message, rectified=rectified, own_centre=own_centre)
+    except ConversionError as err:
+        if min(int(message.width), int(message.height)) <= 0:
+            raise
+        return without_lens(camera_from_message(_Sized(message), rectified=False), str(err))
+
+
+class _Sized:
+    """A camera info with its own size and a lens that can be read."""
+
+    def __init__(self, message: Any) -> None:
+        self.header, self.roi = message.header, message.roi
+        self.width, self.height = message.width, message.height
+        self.binning_x, self.binning_y = message.binning_x, message.binning_y
+        self.k, self.r, self.p = np.eye(3).ravel(), np.eye(3).ravel(), np.eye(3, 4).ravel()
+        self.d, self.distortion_model = np.zeros(0), 'plumb_bob'

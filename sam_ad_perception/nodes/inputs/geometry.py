@@ -8,8 +8,7 @@ from typing import Any
 
 from rclpy.node import Node
 
-from sam_ad_perception.core.messages.camera_info import read_camera_info
-from sam_ad_perception.core.messages.from_ros import frame_of, stamp_of
+from sam_ad_perception.core.messages.from_ros import frame_of, read_camera_info, stamp_of
 from sam_ad_perception.core.plausibility.monitor import PlausibilityMonitor
 from sam_ad_perception.core.plausibility.reading_watch import LensReadings
 from sam_ad_perception.core.sensors import CameraModel, Modality

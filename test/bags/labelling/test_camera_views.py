@@ -25,8 +25,8 @@ from sam_ad_perception.core.events.encoding import encode_packet
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.messages import from_ros as cv
 from sam_ad_perception.core.sensors import CameraModel, Events
+from sam_ad_perception.nodes.launch.model import PerceptionLaunch
 from sam_ad_perception.nodes.ros.configuration import VIEW_NAME
-from sam_ad_perception.nodes.ros.launch_model import PerceptionLaunch
 
 SPACE = LABEL_SPACES['cityscapes']
 NAMES = ('FRONT', 'FRONT_LEFT', 'FRONT_RIGHT', 'BACK', 'BACK_LEFT', 'BACK_RIGHT')

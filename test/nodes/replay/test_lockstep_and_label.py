@@ -12,7 +12,7 @@ from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.core.messages import from_ros
 from sam_ad_perception.core.settings.parameters import build, load
-from sam_ad_perception.nodes.ros.launch_model import PerceptionLaunch, parameter_files
+from sam_ad_perception.nodes.launch.model import PerceptionLaunch, parameter_files
 
 pytestmark = pytest.mark.ros
 

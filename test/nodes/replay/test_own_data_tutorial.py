@@ -15,7 +15,7 @@ pytest.importorskip('lightning', reason='training needs lightning')
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.commands.cli import main
 from sam_ad_perception.core.messages.from_ros import image_to_array, stamp_of
-from sam_ad_perception.nodes.ros.launch_model import PerceptionLaunch, parameter_files
+from sam_ad_perception.nodes.launch.model import PerceptionLaunch, parameter_files
 from sam_ad_perception.nodes.ros.rclpy_helpers import LATCHED_QOS, message_type
 from test.pictures import draw_own_frames
 

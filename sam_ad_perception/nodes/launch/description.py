@@ -1,4 +1,4 @@
-"""Launch descriptions made from `launch_model`: the arguments, and the actions for each process.
+"""Launch descriptions made from `launch.model`: the arguments, and the actions for each process.
 
 `launch` comes with a ROS installation only, so it is imported where it is needed.
 """
@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sam_ad_perception.core.console.installation import PACKAGE
-from sam_ad_perception.nodes.ros.costmap import PEERS, costmap_processes, write_costmap_config
-from sam_ad_perception.nodes.ros.environment import PROFILE_VARIABLES
-from sam_ad_perception.nodes.ros.launch_model import (
+from sam_ad_perception.nodes.launch.costmap import PEERS, costmap_processes, write_costmap_config
+from sam_ad_perception.nodes.launch.model import (
     INPUTS,
     NODES,
     PARAMETERS,
@@ -27,7 +26,8 @@ from sam_ad_perception.nodes.ros.launch_model import (
     parameter_files,
     simulated_by,
 )
-from sam_ad_perception.nodes.ros.rviz import write_rviz_config
+from sam_ad_perception.nodes.launch.rviz import write_rviz_config
+from sam_ad_perception.nodes.ros.environment import PROFILE_VARIABLES
 
 COMMON = {
     'namespace': ('', 'In front of every relative topic and of the nodes.'),

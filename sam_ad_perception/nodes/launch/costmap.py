@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from sam_ad_perception.nodes.launch.model import INPUTS, PerceptionLaunch, Process, join
 from sam_ad_perception.nodes.ros import topics
-from sam_ad_perception.nodes.ros.launch_model import INPUTS, PerceptionLaunch, Process, join
 
 SOURCE, NAME = 'sweep', 'costmap'
 PEERS = ('nav2_costmap_2d', 'nav2_lifecycle_manager', 'semantic_segmentation_layer')
