@@ -46,7 +46,8 @@ from sam_ad_perception.core.sensors import (
     PointMotion,
     SensorFrame,
 )
-from sam_ad_perception.modeling.inference.upsampling import upsample_argmax, upsample_labels
+from sam_ad_perception.modeling.inference.label_upsampling import upsample_labels
+from sam_ad_perception.modeling.inference.upsampling import upsample_argmax
 
 VALUES = (0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, 1e38, -1e38, 1e-300)
 INTEGERS = (0, 1, 255, 65535, 2**31 - 1, 2**32 - 1)

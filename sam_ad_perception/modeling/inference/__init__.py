@@ -1,5 +1,5 @@
 """Bundles in, masks out: the segmenter, one loaded network, logits to masks.
 
-`segmenter.Segmenter` is the entry; the others use it and, for measuring alone,
-`expert_network.ExpertNetwork`.
+`segmenter.Segmenter` is the entry; `loading` finds and loads its networks, `view_states` remembers
+what ran for each camera, `expert_network.ExpertNetwork` is one network, for measuring alone.
 """

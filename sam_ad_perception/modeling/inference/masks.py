@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from sam_ad_perception.core.sensors import CameraModel
 from sam_ad_perception.modeling.device_work import download
-from sam_ad_perception.modeling.inference.upsampling import upsample_argmax, upsample_labels
+from sam_ad_perception.modeling.inference.label_upsampling import upsample_labels
+from sam_ad_perception.modeling.inference.upsampling import upsample_argmax
 
 CHUNK_BYTES = 128 << 20
 """Rows of the picture that are worked on together hold so much of upsampled logits."""

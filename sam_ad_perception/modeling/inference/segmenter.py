@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +21,10 @@ from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.lidar.depth_image import DepthConfig
 from sam_ad_perception.core.lidar.ground import GroundConfig
 from sam_ad_perception.core.messages.from_arrays import bundle_from_arrays
-from sam_ad_perception.core.routing.day_or_night import ConditionEstimate, estimate_condition
 from sam_ad_perception.core.routing.router import (
     ExpertSpec,
     LatencyTracker,
     Route,
-    RouterState,
     RoutingConfig,
     RoutingInput,
     route,
@@ -50,21 +47,14 @@ from sam_ad_perception.core.settings.vehicle_sensors import (
 from sam_ad_perception.core.stability.temporal_filter import StabilityConfig, TemporalFilter
 from sam_ad_perception.modeling.device_work import DeviceClock
 from sam_ad_perception.modeling.encoders.pool import EncoderPool
-from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork, load_expert
+from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.inference.ground_check import hold_against_ground
 from sam_ad_perception.modeling.inference.image_result import ImageSegmentation
+from sam_ad_perception.modeling.inference.loading import find_entries, load_experts
 from sam_ad_perception.modeling.inference.masks import LogitsError
+from sam_ad_perception.modeling.inference.view_states import ViewStates, camera_picture
 from sam_ad_perception.modeling.inputs.preparation import PreparedBundle, lidar_depth
 from sam_ad_perception.modeling.runtimes.backends import BackendConfig, OnProgress, Prediction
-from sam_ad_perception.modeling.zoo.entries import check_key, load_zoo
-from sam_ad_perception.modeling.zoo.files import find_network, zoo_files
-
-MAX_VIEWS = 64
-"""So many cameras keep their router's state."""
-
-CONDITION_HOLDS_NS = 60_000_000_000
-"""Without its camera a vehicle goes by the last look for so long."""
-
 
 MAX_FAILURES = 3
 """So many masks on end that a network fails to make, and it counts as unusable."""
@@ -88,15 +78,6 @@ class _Plan:
     missing: dict[Modality, str]
     early_s: dict[str, float]
     condition: str
-
-
-@dataclass(frozen=True)
-class _View:
-    """What one camera's view has come to."""
-
-    state: RouterState = field(default_factory=RouterState)
-    condition: ConditionEstimate = field(default_factory=ConditionEstimate)
-    seen_ns: int = 0
 
 
 class Segmenter:
@@ -153,7 +134,7 @@ class Segmenter:
         self._ranges = ThermalRanges()
         self._filter = TemporalFilter(stability)
         self._latencies = LatencyTracker()
-        self._views: OrderedDict[str, _View] = OrderedDict()
+        self._views = ViewStates()
         self._failures: dict[str, int] = {}
         self._roles = [expert.role for expert in experts] + list(unusable)
         for expert in experts:
@@ -209,28 +190,9 @@ class Segmenter:
             ValueError: No such entry, or no entry that loads: the reason of each.
             OSError: The zoo cannot be read.
         """
-        zoo_path, checkpoint_dir = Path(zoo_path), Path(checkpoint_dir)
-        zoo = load_zoo(zoo_path)
-        names = [keys] if isinstance(keys, str) else list(keys)
-        for name in names:
-            check_key(zoo, name, zoo_path)
-        if threads is not None:
-            if threads < 1:
-                raise ValueError(f'threads must be 1 or more, got {threads}')
-            torch.set_num_threads(threads)
-        pool = pool or EncoderPool()
-        experts: list[ExpertNetwork] = []
-        unusable: list[ExpertSpec] = []
-        for name in names:
-            try:
-                experts.append(load_expert(zoo, name, checkpoint_dir, device, pool, backend))
-            except (ValueError, OSError) as err:
-                if len(names) == 1:
-                    raise
-                spec = zoo[name]
-                unusable.append(ExpertSpec(name, tuple(spec.inputs), spec.required, str(err)))
-        if not experts:
-            raise ValueError('; '.join(f'{role.key}: {role.unusable}' for role in unusable))
+        experts, unusable = load_experts(
+            Path(zoo_path), keys, Path(checkpoint_dir), device, threads, pool, backend
+        )
         return cls(
             experts,
             health=health,
@@ -273,15 +235,7 @@ class Segmenter:
             ValueError: No such entry, or no entry that loads: the reason of each.
             OSError: The zoo or a checkpoint cannot be read.
         """
-        named = find_network(str(source))
-        if named is not None:
-            zoo, folder, keys = named
-            folder = Path(checkpoint_dir) if checkpoint_dir else folder
-        else:
-            zoo, folder = zoo_files('', checkpoint_dir)
-            keys = [key.strip() for key in str(source).split(',') if key.strip()]
-        if not keys:
-            raise ValueError(f'{str(source)!r} names no network; `sam_ad models` lists them')
+        zoo, folder, keys = find_entries(source, checkpoint_dir)
         return cls.from_zoo(zoo, keys, folder, device, threads=threads, backend=backend)
 
     @property
@@ -391,6 +345,7 @@ class Segmenter:
         results: list[Segmentation | SegmentationError | None] = [None] * len(bundles)
         wanted = [True] * len(bundles) if depth is None else depth
         confident = [True] * len(bundles) if confidence is None else confidence
+        # Health, routing and rendering of each bundle by itself.
         plans: dict[int, _Plan] = {}
         batches: dict[Route, list[int]] = {}
         for index, bundle in enumerate(bundles):
@@ -400,46 +355,57 @@ class Segmenter:
                 results[index] = err
             else:
                 batches.setdefault(plan.choice, []).append(index)
+        # One pass of a network for all bundles that it sees with the same sensors.
         for choice, indices in batches.items():
-            expert = self.experts[choice.expert]
-            clock = DeviceClock(expert.device)
-            output, logits = expert.run([plans[i].prepared for i in indices])
-            clock.mark()
-            made: list[_Mask | SegmentationError] = []
-            for row, i in enumerate(indices):
-                camera = plans[i].bundle.camera
-                temperature = expert.temperature(choice.subset, plans[i].condition)
-                try:
-                    made.append(
-                        expert.decode(
-                            self._steady(logits[row], plans[i]),
-                            camera,
-                            confident=confident[i],
-                            temperature=temperature,
-                        )
-                    )
-                except LogitsError as err:
-                    made.append(SegmentationError(f'{choice.expert}: {err}'))
-                clock.mark()
-            network_s, *mask_s = clock.steps_s()
-            self._latencies.record(choice, network_s, time.monotonic())
-            self._count_failures(choice.expert, made)
-            for row, i in enumerate(indices):
-                mask = made[row]
-                if isinstance(mask, SegmentationError):
-                    results[i] = mask
-                    continue
-                result = self._result(plans[i], output, mask, row, network_s, mask_s[row])
-                looked = wanted[i] or self._ground.overrule
-                results[i] = self._with_depth(result, plans[i]) if looked else result
+            batch = [plans[i] for i in indices]
+            made = self._run(choice, batch, [confident[i] for i in indices])
+            for i, plan, result in zip(indices, batch, made, strict=True):
+                if isinstance(result, Segmentation) and (wanted[i] or self._ground.overrule):
+                    results[i] = self._with_depth(result, plan)
+                else:
+                    results[i] = result
         return [result for result in results if result is not None]
+
+    def _run(
+        self, choice: Route, plans: Sequence[_Plan], confident: Sequence[bool]
+    ) -> list[Segmentation | SegmentationError]:
+        """Run one network on bundles with the same sensors, and make their masks."""
+        expert = self.experts[choice.expert]
+        clock = DeviceClock(expert.device)
+        output, logits = expert.run([plan.prepared for plan in plans])
+        clock.mark()
+        made: list[_Mask | SegmentationError] = []
+        for row, plan in enumerate(plans):
+            temperature = expert.temperature(choice.subset, plan.condition)
+            try:
+                mask = expert.decode(
+                    self._steady(logits[row], plan),
+                    plan.bundle.camera,
+                    confident=confident[row],
+                    temperature=temperature,
+                )
+            except LogitsError as err:
+                made.append(SegmentationError(f'{choice.expert}: {err}'))
+            else:
+                made.append(mask)
+            clock.mark()
+        # A GPU is waited for once, here; then its times are known.
+        network_s, *mask_s = clock.steps_s()
+        self._latencies.record(choice, network_s, time.monotonic())
+        self._count_failures(choice.expert, made)
+        return [
+            mask
+            if isinstance(mask, SegmentationError)
+            else self._result(plan, output, mask, row, network_s, mask_s[row])
+            for row, (plan, mask) in enumerate(zip(plans, made, strict=True))
+        ]
 
     def _steady(self, logits: Tensor, plan: _Plan) -> Tensor:
         """Average the logits with those of the frames before, where that is wanted."""
         if not self._filter.config.filter:
             return logits
         grid, bundle = logits.cpu().numpy(), plan.bundle
-        picture = _colours(bundle)
+        picture = camera_picture(bundle)
         name, stamp_ns = bundle.camera.frame_id, bundle.stamp_ns
         steadied = self._filter.steady(name, grid, picture, stamp_ns, plan.choice)
         return torch.from_numpy(steadied)
@@ -487,7 +453,7 @@ class Segmenter:
         """
         other = copy.copy(self)
         other.health = HealthMonitor(self.health.config)
-        other._views = OrderedDict()
+        other._views = ViewStates()
         other._ranges = ThermalRanges()
         other._filter = TemporalFilter(self._filter.config)
         return other
@@ -497,19 +463,22 @@ class Segmenter:
         self.health.reset()
         self._ranges = ThermalRanges()
         self._filter = TemporalFilter(self._filter.config)
-        self._views.clear()
+        self._views = ViewStates()
 
     def _plan(self, bundle: SensorBundle) -> _Plan:
         """Health, routing and alignment of one bundle."""
+        # Sensors: spoilt frames go, and each instance feeds the input that is meant for it.
         start = time.perf_counter()
         healthy = feed_inputs(self.health.check(bundle).bundle, self._feeds)
         checked = time.perf_counter()
-        view = self._look(healthy)
+        # Is it day or night, and is a sensor missing without which no mask is wanted?
+        view = self._views.look(healthy, self.table)
         missing = dict(healthy.missing)
         lacking = {str(m): missing[m] for m in bundle.required if m in missing}
         if lacking:
             why = '; '.join(f'{name}: {reason}' for name, reason in lacking.items())
             raise SegmentationError(f'required {", ".join(lacking)} missing ({why})')
+        # The router chooses; what cannot be rendered for its choice is missing: it chooses anew.
         while True:
             present = frozenset(str(m) for m in healthy.frames if m not in missing)
             latency_ms = self._latencies.medians_ms(time.monotonic())
@@ -521,7 +490,7 @@ class Segmenter:
             decision, state = route(
                 routing_input, view.state, self._roles, self.table, self.routing
             )
-            self._keep(bundle.camera.frame_id, replace(view, state=state))
+            self._views.keep(bundle.camera.frame_id, replace(view, state=state))
             choice = decision.choice
             if choice is None:
                 raise SegmentationError(decision.reason)
@@ -537,30 +506,11 @@ class Segmenter:
         condition = seems.name if sure else ''
         return _Plan(healthy, prepared, choice, decision.reason, missing, early_s, condition)
 
-    def _look(self, bundle: SensorBundle) -> _View:
-        """Tell the condition of a view, where anything depends on it."""
-        view = self._views.get(bundle.camera.frame_id, _View())
-        if self.table is None or not any(row.conditions for row in self.table.rows):
-            return view
-        pixels = _colours(bundle)
-        if pixels is not None:
-            seems = estimate_condition(pixels)
-            return replace(view, condition=seems, seen_ns=bundle.stamp_ns)
-        if abs(bundle.stamp_ns - view.seen_ns) > CONDITION_HOLDS_NS:
-            return replace(view, condition=ConditionEstimate())
-        return view
-
-    def _keep(self, name: str, view: _View) -> None:
-        self._views[name] = view
-        self._views.move_to_end(name)
-        while len(self._views) > MAX_VIEWS:
-            self._views.popitem(last=False)
-
     def _result(
         self,
         plan: _Plan,
         output: Prediction,
-        made: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+        made: _Mask,
         row: int,
         network_s: float,
         mask_s: float,
@@ -604,11 +554,3 @@ class Segmenter:
             projected=depth.projected,
             latency_s=latency_s,
         )
-
-
-def _colours(bundle: SensorBundle) -> NDArray[np.uint8] | None:
-    """The (H, W, 3) uint8 RGB picture of the camera; None where it has none."""
-    frame = bundle.frames.get(Modality.CAMERA)
-    pixels = np.asarray(frame.data) if frame is not None else np.empty(0)
-    of_colour = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
-    return np.asarray(pixels, np.uint8) if of_colour and pixels.size else None

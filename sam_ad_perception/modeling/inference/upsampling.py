@@ -1,12 +1,10 @@
-"""Logits of a small grid to a mask of the camera's size, without the upsampled logits.
+"""Logits of a small grid to mask and confidence of the camera's size, without upsampled logits.
 
-A mask alone is made cell by cell of the grid: no class rises above its highest corner, so that few
-can be the best in a cell, mostly one. With the confidence, every class counts.
-
-Between two rows of the grid each class changes linearly along a column of the picture. So the
-terms of the softmax are geometric series, one multiplication per pixel and class; the class that
-is best at both ends is best in between; and where it changes, a class that is nowhere above the
-best of one end cannot be the best. Inner loops run along contiguous rows, so that they vectorise.
+`label_upsampling` makes the mask alone, which takes less. Between two rows of the grid each class
+changes linearly along a column of the picture. So the terms of the softmax are geometric series,
+one multiplication per pixel and class; the class that is best at both ends is best in between;
+and where it changes, a class that is nowhere above the best of one end cannot be the best. Inner
+loops run along contiguous rows, so that they vectorise.
 
 The softmax may have a temperature: its exponents are multiplied by `sharpness`, one over it. Which
 class is best does not depend on that.
@@ -31,7 +29,7 @@ NEGLIGIBLE = np.float32(-13)
 
 
 @njit(cache=True, nogil=True)
-def _taps(out_size, in_size):  # type: ignore[no-untyped-def]
+def taps(out_size, in_size):  # type: ignore[no-untyped-def]
     """Lower and upper index, and the weight of the upper one, for each output position."""
     low = np.empty(out_size, np.int64)
     high = np.empty(out_size, np.int64)
@@ -206,6 +204,7 @@ def _fill(  # type: ignore[no-untyped-def]
     """Fill the rows from `begin` to `end`, columns from `left` to `right`, of one band."""
     term, ratio, ends, total, best, label, candidates, active = buffers
     columns, first = right - left, weights[begin]
+    # Which classes may win here, and which count in the sum of the softmax.
     possible, count, lowest = _select(
         top,
         bottom,
@@ -220,6 +219,7 @@ def _fill(  # type: ignore[no-untyped-def]
         candidates,
         active,
     )
+    # Terms as geometric series, where float32 holds the smallest of them.
     is_series = lowest > SMALLEST
     if is_series:
         step = weights[begin + 1] - first if end - begin > 1 else np.float32(0)
@@ -239,6 +239,7 @@ def _fill(  # type: ignore[no-untyped-def]
         )
     for v in range(begin, end):
         t = weights[v]
+        # The best class of each pixel, then its share of the sum of all.
         _choose(top, bottom, left, columns, t, candidates[:possible], best, label)
         if is_series:
             _sum_terms(term, ratio, count, columns, total)
@@ -261,8 +262,8 @@ def _upsample_by_rows(logits, sharpness, mask, confidence):  # type: ignore[no-u
     """Fill one row of the picture after the other: for grids that are nearly as fine as it."""
     classes, in_height, in_width = logits.shape
     height, width = mask.shape
-    row_low, row_high, row_weight = _taps(height, in_height)
-    col_low, col_high, col_weight = _taps(width, in_width)
+    row_low, row_high, row_weight = taps(height, in_height)
+    col_low, col_high, col_weight = taps(width, in_width)
     column = np.empty(in_width, np.float32)
     line = np.empty((classes, width), np.float32)
     best = np.empty(width, np.float32)
@@ -298,8 +299,8 @@ def _upsample_by_bands(logits, sharpness, mask, confidence):  # type: ignore[no-
     """Fill all rows between two rows of the grid, then the next: for coarse grids."""
     classes, in_height, in_width = logits.shape
     height, width = mask.shape
-    row_low, row_high, row_weight = _taps(height, in_height)
-    col_low, col_high, col_weight = _taps(width, in_width)
+    row_low, row_high, row_weight = taps(height, in_height)
+    col_low, col_high, col_weight = taps(width, in_width)
     # Row i of the grid is held in place i % 2, so that two neighbours fit.
     lines = (np.empty((classes, width), np.float32), np.empty((classes, width), np.float32))
     best = (np.empty(width, np.float32), np.empty(width, np.float32))
@@ -317,6 +318,7 @@ def _upsample_by_bands(logits, sharpness, mask, confidence):  # type: ignore[no-
     )
     begin = 0
     while begin < height:
+        # A band: all rows of the picture between the same two rows of the grid.
         end = begin + 1
         low, high = row_low[begin], row_high[begin]
         while end < height and row_low[end] == low and row_high[end] == high:
@@ -336,93 +338,6 @@ def _upsample_by_bands(logits, sharpness, mask, confidence):  # type: ignore[no-
                 sharpness, buffers, mask, confidence,
             )  # fmt: skip
         begin = end
-
-
-@njit(cache=True, nogil=True)
-def _runs(low, high):  # type: ignore[no-untyped-def]
-    """Where output positions between the next two points of the grid begin; at last their end."""
-    starts = np.empty(len(low) + 1, np.int64)
-    count = 0
-    for i in range(len(low)):
-        if i == 0 or low[i] != low[i - 1] or high[i] != high[i - 1]:
-            starts[count] = i
-            count += 1
-    starts[count] = len(low)
-    return starts[: count + 1]
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
-def _select_in_cell(corners, lowest, highest, candidates):  # type: ignore[no-untyped-def]
-    """List the classes that may be best within a cell: above the lowest corner of every other."""
-    a, b, c, d = corners
-    for k in range(len(a)):
-        lowest[k] = min(min(a[k], b[k]), min(c[k], d[k]))
-        highest[k] = max(max(a[k], b[k]), max(c[k], d[k]))
-    floor = lowest.max()
-    count = 0
-    for k in range(len(a)):
-        if highest[k] >= floor:
-            candidates[count] = k
-            count += 1
-    return count
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model='numpy')
-def _fill_cell(corners, candidates, row_weight, col_weight, best, label, mask):  # type: ignore[no-untyped-def]
-    """Fill the pixels of one cell with the best of the candidates."""
-    a, b, c, d = corners
-    height, width = mask.shape
-    for v in range(height):
-        t = row_weight[v]
-        for i, k in enumerate(candidates):
-            first = a[k] + (c[k] - a[k]) * t
-            change = b[k] + (d[k] - b[k]) * t - first
-            if i == 0:
-                for j in range(width):
-                    best[j] = first + change * col_weight[j]
-                    label[j] = k
-            else:
-                for j in range(width):
-                    value = first + change * col_weight[j]
-                    better = value > best[j]
-                    label[j] = k if better else label[j]
-                    best[j] = value if better else best[j]
-        for j in range(width):
-            mask[v, j] = label[j]
-
-
-@njit(cache=True, nogil=True)
-def upsample_labels(logits, mask):  # type: ignore[no-untyped-def]
-    """Fill a mask alone, cell by cell of the grid: most cells hold one class only.
-
-    Args:
-        logits: (classes, h, w) float32.
-        mask: (H, W) uint8, filled with the best class.
-    """
-    classes, in_height, in_width = logits.shape
-    grid = np.ascontiguousarray(logits.transpose(1, 2, 0))
-    row_low, row_high, row_weight = _taps(mask.shape[0], in_height)
-    col_low, col_high, col_weight = _taps(mask.shape[1], in_width)
-    rows, columns = _runs(row_low, row_high), _runs(col_low, col_high)
-    lowest, highest = np.empty(classes, np.float32), np.empty(classes, np.float32)
-    candidates = np.zeros(classes, np.int64)
-    best, label = np.empty(mask.shape[1], np.float32), np.empty(mask.shape[1], np.int32)
-    for y in range(len(rows) - 1):
-        begin, end = rows[y], rows[y + 1]
-        top, bottom = row_low[begin], row_high[begin]
-        for x in range(len(columns) - 1):
-            left, right = columns[x], columns[x + 1]
-            low, high = col_low[left], col_high[left]
-            corners = (grid[top, low], grid[top, high], grid[bottom, low], grid[bottom, high])
-            count = _select_in_cell(corners, lowest, highest, candidates)
-            cell = mask[begin:end, left:right]
-            if count < 2:  # none, where nothing is a number
-                cell[:] = candidates[0]
-            else:
-                _fill_cell(
-                    corners, candidates[:count], row_weight[begin:end], col_weight[left:right],
-                    best, label, cell,
-                )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
