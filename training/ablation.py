@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 
 from sam_ad_perception.modeling.zoo.entries import load_zoo
-from training.evaluate import show
 from training.evaluation.data import HeldBackDrives
+from training.evaluation.presentation.outcome import show
 from training.evidence import add_frame_options, make_console, run_tasks, save_tables
 from training.evidence_report.bench import SUBSETS, Bench, Job, Task, open_bench
 from training.evidence_report.tables import as_records, subset_comparison

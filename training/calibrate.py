@@ -34,10 +34,10 @@ from sam_ad_perception.modeling.zoo.files import zoo_files
 from training.augmentation.sensor_faults import spoil_bundle
 from training.configuration.fault_cases import fault_cases
 from training.datasets.catalog import dataset_names
-from training.evaluate import show
 from training.evaluation.data import SIMULATED, EvaluationData, HeldBackDrives, open_data
 from training.evaluation.encodings import share_encodings
 from training.evaluation.measurement import shrink_labels
+from training.evaluation.presentation.outcome import show
 from training.evaluation.presentation.tables import TextTable
 from training.evaluation.selection import load_network
 from training.evaluation.systems import REMOVED

@@ -41,7 +41,7 @@ from sam_ad_perception.modeling.zoo.checkpoints import load_efficientnet
 from sam_ad_perception.modeling.zoo.entries import ModelSpec
 from sam_ad_perception.modeling.zoo.pretrained import find_official
 from training.configuration.run import TrainConfig, load_config
-from training.evaluate import show
+from training.evaluation.presentation.outcome import show
 from training.evaluation.presentation.tables import TextTable
 from training.evidence import save_tables
 from training.frames.frame import FrameSource

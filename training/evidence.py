@@ -39,8 +39,8 @@ from rich.progress import (
 from sam_ad_perception.core.routing.table import RoutingTable, save_routing_table
 from sam_ad_perception.modeling.zoo.entries import load_zoo
 from sam_ad_perception.simulation.street.scene import SCENES, STREET
-from training.evaluate import show
 from training.evaluation.data import HeldBackDrives
+from training.evaluation.presentation.outcome import show
 from training.evaluation.presentation.tables import TextTable
 from training.evaluation.routing_rows import SystemResult, routing_rows
 from training.evidence_report.bench import (

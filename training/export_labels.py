@@ -31,6 +31,25 @@ def main(argv: list[str] | None = None, prog: str = 'python -m training.export_l
     Returns:
         0.
     """
+    options = _make_parser(prog).parse_args(argv)
+    report = export_labels(
+        options.bag,
+        options.out,
+        ExportOptions(
+            options.format,
+            options.every,
+            options.least_confident,
+            options.where,
+            options.label_space,
+            options.clouds,
+            options.disagreement,
+        ),
+    )
+    _show(report, options.format, options.out)
+    return 0
+
+
+def _make_parser(prog: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog,
         __doc__,
@@ -79,22 +98,7 @@ def main(argv: list[str] | None = None, prog: str = 'python -m training.export_l
         default=True,
         help='also write the labelled sweeps as SemanticKITTI; they do not come back',
     )
-    options = parser.parse_args(argv)
-    report = export_labels(
-        options.bag,
-        options.out,
-        ExportOptions(
-            options.format,
-            options.every,
-            options.least_confident,
-            options.where,
-            options.label_space,
-            options.clouds,
-            options.disagreement,
-        ),
-    )
-    _show(report, options.format, options.out)
-    return 0
+    return parser
 
 
 def _show(report: ExportReport, name: str, out: Path) -> None:

@@ -14,6 +14,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 for _name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS'):
     os.environ[_name] = '1'
@@ -66,16 +67,17 @@ def make_sweep() -> PointCloud:
     return PointCloud(points.astype(np.float32), source=source)
 
 
-def main() -> None:
-    """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--rounds', type=int, default=30)
-    rounds = parser.parse_args().rounds
-    cv2.setNumThreads(1)
-    from sam_ad_perception.nodes.ros.process import keep_memory
+def measure(rounds: int) -> list[dict[str, Any]]:
+    """Time each part of a selection beside what a script takes.
+
+    Args:
+        rounds: Rounds of which the best counts.
+
+    Returns:
+        A row per part.
+    """
     from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
 
-    keep_memory()
     blocks = np.random.default_rng(0).integers(0, 19, (45, 80), dtype=np.uint8)
     mask = np.asarray(cv2.resize(blocks, SIZE[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
     config = {'dynamic': SelectionConfig(DYNAMIC, dilate_px=5)}
@@ -102,44 +104,51 @@ def main() -> None:
     def masked() -> object:
         return np.where(selected > 0, np.float32(np.nan), depth)
 
-    def ms(run: Callable[[], object]) -> float:
-        return best_ms(run, rounds)
-
-    rows = [
-        compare(
-            'mask', 'ms', ms(lambda: select_pixels(mask, chosen)), 'np.isin, dilate', ms(by_hand)
-        ),
-        compare(
-            'depth',
-            'ms',
-            ms(lambda: select_depth(depth, selected, keep=False)),
-            'np.where',
-            ms(masked),
-        ),
-        compare(
+    timed: list[tuple[str, Callable[[], object], str, Callable[[], object] | None]] = [
+        ('mask', lambda: select_pixels(mask, chosen), 'np.isin, dilate', by_hand),
+        ('depth', lambda: select_depth(depth, selected, keep=False), 'np.where', masked),
+        (
             'pixel of each point, once for all selections',
-            'ms',
-            ms(lambda: locate(rendered.projected, camera, depth)),
+            lambda: locate(rendered.projected, camera, depth),
             'without the depth image',
-            ms(lambda: visible_pixels(sweep, T, camera, depth)),
+            lambda: visible_pixels(sweep, T, camera, depth),
         ),
-        compare('points of the selection', 'ms', ms(lambda: ~select_points(pixels, selected))),
-        compare(
+        ('points of the selection', lambda: ~select_points(pixels, selected), '', None),
+        (
             'cloud message of what is left',
-            'ms',
-            ms(lambda: filter_cloud(message_type, cloud, left, 0, 'lidar')),
+            lambda: filter_cloud(message_type, cloud, left, 0, 'lidar'),
+            '',
+            None,
         ),
-        compare(
+        (
             'image message of the mask',
-            'ms',
-            ms(lambda: array_to_image(message_type, selected, 'mono8', 0, 'camera')),
+            lambda: array_to_image(message_type, selected, 'mono8', 0, 'camera'),
+            '',
+            None,
         ),
-        compare(
+        (
             'image message of the depth',
-            'ms',
-            ms(lambda: array_to_image(message_type, depth, '32FC1', 0, 'camera')),
+            lambda: array_to_image(message_type, depth, '32FC1', 0, 'camera'),
+            '',
+            None,
         ),
     ]
+    return [
+        compare(what, 'ms', best_ms(run, rounds), peer, best_ms(theirs, rounds) if theirs else 0.0)
+        for what, run, peer, theirs in timed
+    ]
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rounds', type=int, default=30)
+    rounds = parser.parse_args().rounds
+    cv2.setNumThreads(1)
+    from sam_ad_perception.nodes.ros.process import keep_memory
+
+    keep_memory()
+    rows = measure(rounds)
     for row in rows:
         peer = f'{row["peer"]}: {row["theirs"]:.2f}' if 'peer' in row else ''
         print(f'{row["what"]:46} {row["ours"]:6.2f} ms  {peer}')

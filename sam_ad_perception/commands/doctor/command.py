@@ -31,35 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 nothing is broken, 1 something is.
     """
-    parser = CommandParser(
-        prog='sam_ad doctor',
-        description='Check the installation, the machine, the weights, the nodes that run and '
-        'the topics that they listen to, or a recording in their place; each line that is not ok '
-        'says how to mend it.',
-        examples=(
-            'sam_ad doctor',
-            'sam_ad doctor camera/image_rect:=/cam0/image --seconds 5',
-            'sam_ad doctor drive                # a recording, as `sam_ad check drive` does',
-        ),
-    )
-    parser.add_argument(
-        '--zoo', type=existing_file(ZOO_ADVICE), help='zoo file, default: the one of the package'
-    )
-    parser.add_argument('--checkpoint-dir', type=Path, help='folder of checkpoints')
-    parser.add_argument('--namespace', default='', help='of the sensor topics, for example /front')
-    parser.add_argument(
-        '--seconds',
-        type=number(low=0),
-        default=3.0,
-        help='listen so long to the topics; 0 leaves them out',
-    )
-    parser.add_argument('--view', help='of a running node with several, default: its first')
-    parser.add_argument(
-        'remappings',
-        nargs='*',
-        metavar='TOPIC:=NAME | BAG',
-        help='camera/image_rect:=/cam0/image ..., or recordings to check',
-    )
+    parser = _make_parser()
     options = parser.parse_args(argv)
     bags = [text for text in options.remappings if ':=' not in text]
     for bag in bags:
@@ -99,6 +71,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.rule(bag)
         code |= check([bag])
     return code
+
+
+def _make_parser() -> CommandParser:
+    parser = CommandParser(
+        prog='sam_ad doctor',
+        description='Check the installation, the machine, the weights, the nodes that run and '
+        'the topics that they listen to, or a recording in their place; each line that is not ok '
+        'says how to mend it.',
+        examples=(
+            'sam_ad doctor',
+            'sam_ad doctor camera/image_rect:=/cam0/image --seconds 5',
+            'sam_ad doctor drive                # a recording, as `sam_ad check drive` does',
+        ),
+    )
+    parser.add_argument(
+        '--zoo', type=existing_file(ZOO_ADVICE), help='zoo file, default: the one of the package'
+    )
+    parser.add_argument('--checkpoint-dir', type=Path, help='folder of checkpoints')
+    parser.add_argument('--namespace', default='', help='of the sensor topics, for example /front')
+    parser.add_argument(
+        '--seconds',
+        type=number(low=0),
+        default=3.0,
+        help='listen so long to the topics; 0 leaves them out',
+    )
+    parser.add_argument('--view', help='of a running node with several, default: its first')
+    parser.add_argument(
+        'remappings',
+        nargs='*',
+        metavar='TOPIC:=NAME | BAG',
+        help='camera/image_rect:=/cam0/image ..., or recordings to check',
+    )
+    return parser
 
 
 def _remapping(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
