@@ -137,8 +137,8 @@ def test_every_ros_dependency_is_used() -> None:
     ros = {each for each in depends('exec_depend') if not each.startswith('python3-')}
     assert ros <= ros_packages_named() | third_party_imports() | STARTED
     text = (ROOT / 'launch' / 'perception.launch.py').read_text()
-    text += (ROOT / PACKAGE / 'nodes' / 'ros' / 'launch.py').read_text()
-    text += (ROOT / PACKAGE / 'nodes' / 'ros' / 'launch_model.py').read_text()
+    text += (ROOT / PACKAGE / 'nodes' / 'launch' / 'description.py').read_text()
+    text += (ROOT / PACKAGE / 'nodes' / 'launch' / 'model.py').read_text()
     for name in STARTED - {'ros2launch'}:  # the command that the documentation starts with
         assert re.search(rf'\b{name}\b', text), name
     tests = ''.join(file.read_text() for file in (ROOT / 'test').rglob('test_*.py'))
