@@ -14,7 +14,7 @@ BIN := .venv/bin
 help:
 	@echo 'make demo       simulate a drive, run the nodes on it over ROS 2, write demo_output/report.html'
 	@echo 'make test       run the tests (ARGS="-k geometry" chooses)'
-	@echo 'make conformance  compare with launch, tf2, cv_bridge ... of a sourced ROS (ROS_PYTHON=... of another)'
+	@echo 'make conformance  compare with launch, tf2, cv_bridge ... of a sourced ROS or of ROS_SOURCES=FOLDER'
 	@echo 'make lint       ruff, mypy'
 	@echo 'make docs       build the documentation in build/docs; warnings and dead links are errors'
 	@echo 'make mutate     change the code place by place and list what no test notices (ARGS=FILE)'
@@ -43,10 +43,10 @@ test: setup
 	  || $(BIN)/pytest -q -m ros --last-failed $(ARGS) || status=1; \
 	exit $$status
 
-# With the interpreter that can import ROS's own packages: .venv lies over a sourced installation.
-ROS_PYTHON ?= $(BIN)/python
+# Over the ROS wheels the tools themselves are built first, from a folder of their sources
+# (ROS_SOURCES), into build/ros_stack; over a sourced installation .venv sees them.
 conformance: setup
-	@$(ROS_PYTHON) -m tools.conformance $(ARGS)
+	@$(BIN)/python -m tools.conformance $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check

@@ -1,7 +1,8 @@
 """Builds the message packages of `interfaces/` that no ROS installation brings, into `.venv`.
 
 They are ordinary ament_cmake packages. Beside the ROS wheels from PyPI one thing is put right
-first: the CMake targets that the wheels export name the Python of the machine they were made on.
+first: the CMake targets that the wheels export name Python and libraries of the machine they were
+made on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from threading import Thread
 from tools.progress import Display, StepError, last_lines, run_logged
 
 _FOREIGN_INCLUDE = re.compile(r'/opt/python/cp\d+-cp\d+t?/include/python3\.\d+t?')
+_FOREIGN_LIBRARY = re.compile(r'/usr/lib64/\S+?\.so;|(?<=")lttng-ust;')
 _FOREIGN_PACKAGES = re.compile(r'/opt/python/cp\d+-cp\d+t?/lib/python3\.\d+t?/site-packages')
 
 
@@ -51,9 +53,12 @@ def correct_exported_paths(venv: Path, include: Path, site_packages: Path) -> in
     changed = 0
     for file in (venv / 'share').rglob('*.cmake'):
         text = file.read_text()
-        if '/opt/python/' in text:
-            text = _FOREIGN_INCLUDE.sub(str(include), text)
-            file.write_text(_FOREIGN_PACKAGES.sub(str(site_packages), text))
+        corrected = _FOREIGN_INCLUDE.sub(str(include), text)
+        corrected = _FOREIGN_PACKAGES.sub(str(site_packages), corrected)
+        # The wheels bring what their libraries are linked with, under names of their own.
+        corrected = _FOREIGN_LIBRARY.sub('', corrected)
+        if corrected != text:
+            file.write_text(corrected)
             changed += 1
     return changed
 

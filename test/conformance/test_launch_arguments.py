@@ -94,10 +94,11 @@ class Started:
 @pytest.fixture
 def launched(share, ros):
     """Runs actions and a launch file in one context; returns the processes by node name."""
-    made = []
+    made, contexts = [], []
 
     def run(name, arguments, *before):
         context = LaunchContext()
+        contexts.append(context)
         source = PythonLaunchDescriptionSource(str(share / 'launch' / f'{name}.launch.py'))
         include = IncludeLaunchDescription(source, launch_arguments=arguments.items())
         environment = dict(context.environment)
@@ -120,6 +121,10 @@ def launched(share, ros):
     yield run
     for each in made:
         each.node.destroy_node()
+    for context in contexts:
+        # Made by SetUseSimTime; its thread outlives pytest otherwise.
+        if hasattr(context.locals, 'ros_adapter'):
+            context.locals.ros_adapter.shutdown()
 
 
 def test_each_argument_reaches_its_node(launched, share, tmp_path, count):

@@ -21,13 +21,15 @@ def ros2(*words):
 def node(free_domain_id):
     command = [sys.executable, '-m', 'sam_ad_perception.nodes', 'visualization_node']
     process = subprocess.Popen(command)
-    end = time.monotonic() + 90
-    while '/visualization' not in ros2('node', 'list', '--no-daemon'):
-        assert process.poll() is None
-        assert time.monotonic() < end, 'the node did not come'
-    yield '/visualization'
-    process.terminate()
-    process.wait(20)
+    try:
+        end = time.monotonic() + 90
+        while '/visualization' not in (said := ros2('node', 'list', '--no-daemon')):
+            assert process.poll() is None
+            assert time.monotonic() < end, f'the node did not come: {said}'
+        yield '/visualization'
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_what_is_dumped_can_be_loaded_as_it_is(node, tmp_path, count):

@@ -117,10 +117,12 @@ def test_exported_paths_are_corrected_once(tmp_path: Path) -> None:
         f'"{foreign}/include/python3.12;{foreign}/lib/python3.12/site-packages/numpy/_core/include"'
     )
     (cmake / 'b.cmake').write_text('"${_IMPORT_PREFIX}/include"')
+    (cmake / 'c.cmake').write_text('"lttng-ust;dl" "fastcdr;/usr/lib64/libtinyxml2.so;-lrt"')
     include, packages = Path('/usr/include/python3.12'), tmp_path / 'lib/python3.12/site-packages'
-    assert correct_exported_paths(tmp_path, include, packages) == 1
+    assert correct_exported_paths(tmp_path, include, packages) == 2
     assert (cmake / 'a.cmake').read_text() == f'"{include};{packages}/numpy/_core/include"'
     assert (cmake / 'b.cmake').read_text() == '"${_IMPORT_PREFIX}/include"'
+    assert (cmake / 'c.cmake').read_text() == '"dl" "fastcdr;-lrt"'
     assert correct_exported_paths(tmp_path, include, packages) == 0
 
 
