@@ -1,5 +1,6 @@
 """Encoders, networks and backends.
 
 `zoo` measures each entry, `backends` what runs one, `encoders` those of SAM beside the official
-ones, `scale` pixels, points and cameras, `gpu` the same where there is one.
+ones, `scale` pixels, points and cameras, `stability` the flicker of masks over time, `gpu` all of
+it on a GPU.
 """

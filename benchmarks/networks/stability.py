@@ -1,6 +1,6 @@
 """How much steadier masks are with the temporal filter, what it costs, and how late it makes them.
 
-python -m benchmarks.stability [--data FOLDER] [--networks mle_sam_demo mle_sam_fast]
+python -m benchmarks.networks.stability [--data FOLDER] [--networks mle_sam_demo mle_sam_fast]
 CamVid's validation frames follow each other at 15 Hz. Each network sees them twice, with
 `stability.filter` and without: pixels whose class changes beyond motion, mTC, accuracy, and the
 time of the filter alone. What is new in the plain mask and stays for a frame is looked for in the
