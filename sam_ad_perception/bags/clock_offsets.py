@@ -122,7 +122,7 @@ def estimate_offsets(
     Raises:
         BagError: There is no camera to compare with, or the recording is damaged.
     """
-    if not mapping.sensors.get(Modality.CAMERA) or not mapping.sensors[Modality.CAMERA].data:
+    if not mapping.sensors.get(Modality.VIEW) or not mapping.sensors[Modality.VIEW].data:
         raise BagError(f'{reader.path} has no camera images, to which offsets refer')
     reading = _Reading(reader, mapping, options or OffsetOptions())
     reading.read(progress or (lambda done, total: None))
@@ -154,13 +154,13 @@ class _Reading:
                 self._take(modality, message)
             except ValueError as err:
                 self._watches[modality].bad = str(err)
-            if modality is Modality.CAMERA:
+            if modality is Modality.VIEW:
                 progress((message.received_ns - self._start) // 1_000_000, total)
         progress(total, total)
 
     def results(self) -> dict[Modality, SensorOffset]:
         """Tell each sensor's offset."""
-        camera = self._watches[Modality.CAMERA]
+        camera = self._watches[Modality.VIEW]
         if not camera.stamps:
             raise BagError(f'{self._reader.path} has no camera images from {self._start} ns on')
         timings = {
@@ -168,11 +168,11 @@ class _Reading:
             for m, w in self._watches.items()
             if w.stamps
         }
-        delay = timings[Modality.CAMERA].delay_s
-        found = {Modality.CAMERA: SensorOffset(timings[Modality.CAMERA], 0.0, 0.0, 0.0, 'itself')}
+        delay = timings[Modality.VIEW].delay_s
+        found = {Modality.VIEW: SensorOffset(timings[Modality.VIEW], 0.0, 0.0, 0.0, 'itself')}
         clocks = self._judge_clocks()
         for modality, timing in timings.items():
-            if modality is Modality.CAMERA:
+            if modality is Modality.VIEW:
                 continue
             hint = delay - timing.delay_s
             estimate = self._match if self._watches[modality].motion is None else self._compare
@@ -233,7 +233,7 @@ class _Reading:
         elif watch.motion is not None:
             assert isinstance(data, np.ndarray)
             watch.motion.add(data, time_s)
-            if modality is Modality.CAMERA and self._matching is not None:
+            if modality is Modality.VIEW and self._matching is not None:
                 self._matching.add_frame(data, time_s)
 
     def _packet(self, message: BagMessage) -> EventPacket | None:
@@ -252,7 +252,7 @@ class _Reading:
 
     def _compare(self, modality: Modality) -> tuple[float, float, str, str]:
         """Lag, its error, method and remark, from the motion of two sensors."""
-        reference = self._watches[Modality.CAMERA].motion
+        reference = self._watches[Modality.VIEW].motion
         other = self._watches[modality]
         assert reference is not None
         assert other.motion is not None
@@ -299,7 +299,7 @@ class _Reading:
                 if len(ages) == _PEEKED:
                     break
             delays[modality] = int(np.median(ages)) if ages else 0
-        camera = delays[Modality.CAMERA]
+        camera = delays[Modality.VIEW]
         epochs = {}
         for modality, delay in delays.items():
             ahead = camera - delay
@@ -329,13 +329,13 @@ class _Reading:
         return cameras
 
     def _make_motion(self, modality: Modality) -> ImageMotion | SweepMotion:
-        if modality is Modality.LIDAR:
+        if modality is Modality.RANGING:
             return SweepMotion()
         camera = self._cameras.get(modality)
         return ImageMotion(float(camera.K[0, 0]) if camera else None)
 
     def _make_matching(self) -> EventMatching | None:
-        camera, events = (self._cameras.get(m) for m in (Modality.CAMERA, Modality.EVENT))
+        camera, events = (self._cameras.get(m) for m in (Modality.VIEW, Modality.EVENT))
         if camera is None or events is None:
             return None
         T: NDArray[np.float64] | None = None

@@ -44,8 +44,8 @@ def read_lens(
     Returns:
         The mapping with the reading that the images have, where they tell, and a remark.
     """
-    topics = mapping.sensors.get(Modality.CAMERA)
-    if topics is None or not topics.data or not topics.info or Modality.CAMERA in given:
+    topics = mapping.sensors.get(Modality.VIEW)
+    if topics is None or not topics.data or not topics.info or Modality.VIEW in given:
         return mapping
     try:
         readings = _readings(reader, topics)
@@ -73,7 +73,7 @@ def read_lens(
         told = replace(
             topics, rectified=not named, reading=f'not as named: {evidence.words}', finding=found
         )
-    return replace(mapping, sensors={**mapping.sensors, Modality.CAMERA: told})
+    return replace(mapping, sensors={**mapping.sensors, Modality.VIEW: told})
 
 
 def _word(rectified: bool) -> str:
@@ -98,7 +98,7 @@ def _look(
 ) -> Evidence:
     """Look at images from all over the recording, with the sweep beside each."""
     first_ns, last_ns = reader.span(topics.data)
-    lidar = mapping.sensors.get(Modality.LIDAR)
+    lidar = mapping.sensors.get(Modality.RANGING)
     tree = _fixed_transforms(reader, mapping)
     evidence, seen = no_evidence(), SeenImages()
     for share in (np.arange(_LOOKS) + 0.5) / _LOOKS:
@@ -128,7 +128,7 @@ def _image(reader: BagReader, message: BagMessage) -> NDArray[np.uint8] | None:
     if video_codec(str(getattr(content, 'format', ''))):
         return None
     try:
-        data = frame_from_message(content, Modality.CAMERA).data
+        data = frame_from_message(content, Modality.VIEW).data
     except ValueError:
         return None
     return np.asarray(data, np.uint8) if isinstance(data, np.ndarray) else None
@@ -156,7 +156,7 @@ def _sweep(
         return None, ''
     best = min(near, key=lambda each: abs(each.received_ns - received_ns))
     try:
-        frame = frame_from_message(reader.deserialize(best), Modality.LIDAR)
+        frame = frame_from_message(reader.deserialize(best), Modality.RANGING)
     except ValueError:
         return None, ''
     assert isinstance(frame.data, PointCloud)

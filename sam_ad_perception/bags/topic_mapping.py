@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sam_ad_perception.bags.topic_roles import form_of_type
 from sam_ad_perception.bags.topic_samples import TopicSample
 from sam_ad_perception.core.console.suggestions import did_you_mean
 from sam_ad_perception.core.findings import Finding
@@ -130,11 +131,12 @@ class TopicMapping:
         data = modality in self.sensors and self.sensors[modality].data
         if data:
             return ''
-        wanted = {Modality.LIDAR: 'cloud', Modality.EVENT: 'event'}.get(modality, 'image')
+        wanted = modality.record.form
         told = [
             f'{c.name}: {c.reason}'
             for c in self.candidates
-            if c.reason and (c.role is modality or (c.role is None and _like(c.type) == wanted))
+            if c.reason
+            and (c.role is modality or (c.role is None and form_of_type(c.type) == wanted))
         ]
         return '; '.join(told)
 
@@ -187,12 +189,3 @@ class TopicMapping:
             rows += [(role, name, '' if i else remark) for i, name in enumerate(taken)]
         rows += [('odometry', self.odometry, '')] if self.odometry else []
         return rows
-
-
-def _like(kind: str) -> str:
-    """What a type looks like: `cloud`, `event` or `image`."""
-    name = kind.lower()
-    if 'event' in name:
-        return 'event'
-    marks = ('image', 'camera', 'video', 'thermal', 'ffmpeg', 'theora', 'stereo')
-    return 'image' if any(mark in name for mark in marks) else 'cloud'

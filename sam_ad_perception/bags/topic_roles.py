@@ -22,7 +22,7 @@ from sam_ad_perception.bags.formats.message_types import (
 from sam_ad_perception.bags.reader import BagTopic
 from sam_ad_perception.bags.topic_samples import TopicSample
 from sam_ad_perception.core.events.packets import ENCODINGS as EVENT_ENCODINGS
-from sam_ad_perception.core.sensor_kinds import SENSOR_KINDS
+from sam_ad_perception.core.sensor_kinds import EVENTS, IMAGE, POINTS, SENSOR_KINDS
 from sam_ad_perception.core.sensors import Modality
 
 THERMAL_WORDS = frozenset(
@@ -32,8 +32,8 @@ THERMAL_WORDS = frozenset(
     }
 )
 INFRARED_WORDS = frozenset({'ir', 'infrared', 'infra', 'nir'})
-DEPTH_WORDS = frozenset({'depth', 'disparity', 'compresseddepth'})
-EVENT_WORDS = frozenset({'event', 'events', 'dvs', 'prophesee', 'davis'})
+DEPTH_WORDS = Modality.DEPTH.record.topic_words
+EVENT_WORDS = Modality.EVENT.record.topic_words
 GREY_WORDS = frozenset({'infra', 'mono', 'gray', 'grey'})
 RESULT_WORDS = frozenset(
     {
@@ -258,3 +258,19 @@ def _judge_cloud(words: set[str], sample: TopicSample | None) -> Verdict:
     known = known or sample.intensity_varies
     doubtful = 'its intensity is constant' if sample.points else 'a message of it holds no point'
     return Verdict(Modality.LIDAR, 0 if known else 1, '' if known else doubtful)
+
+
+def form_of_type(kind: str) -> str:
+    """Guess from the name of a message type what a sensor that sends it measures.
+
+    Args:
+        kind: The type, for example `livox_ros_driver2/msg/CustomMsg`.
+
+    Returns:
+        One of `core.sensor_kinds.FORMS`.
+    """
+    name = kind.lower()
+    if 'event' in name:
+        return EVENTS
+    marks = ('image', 'camera', 'video', 'thermal', 'ffmpeg', 'theora', 'stereo')
+    return IMAGE if any(mark in name for mark in marks) else POINTS

@@ -50,7 +50,7 @@ from sam_ad_perception.bags.topic_samples import TopicSample, sample_topics
 from sam_ad_perception.core.console.suggestions import did_you_mean
 from sam_ad_perception.core.messages.transforms import namespace_of, nearness
 from sam_ad_perception.core.plausibility.lens_reading import named_rectified
-from sam_ad_perception.core.sensor_kinds import image_of
+from sam_ad_perception.core.sensor_kinds import EVENTS, POINTS, image_of
 from sam_ad_perception.core.sensors import Modality
 
 __all__ = [
@@ -148,9 +148,9 @@ def guess_topics(
         if modality.info_topic:
             taken = {s.info for s in sensors.values()}
             # Without its image the camera still gives the view.
-            image = data or (found[0] if found and modality is Modality.CAMERA else '')
+            image = data or (found[0] if found and modality is Modality.VIEW else '')
             info = given.get(role, _find_info(modality, image, infos, taken))
-        if data or (info and modality is Modality.CAMERA):
+        if data or (info and modality is Modality.VIEW):
             # A camera that is known by its CameraInfo alone is taken as the node takes it.
             flat = (rectified or {}).get(modality, not image or named_rectified(image))
             sensors[modality] = SensorTopics(data, info, flat)
@@ -211,14 +211,10 @@ def _candidates(
 
 def types_of(modality: Modality) -> tuple[str, ...]:
     """Types that the topic of a sensor may have in a recording."""
-    more: dict[Modality, tuple[str, ...]] = {
-        Modality.CAMERA: VIDEO_TYPES,
-        Modality.THERMAL: VIDEO_TYPES,
-        Modality.EVENT: (*PACKET_TYPES, *VIDEO_TYPES),
-        Modality.LIDAR: CLOUD_TYPES,
-    }
-    known = modality.record.message_types
-    return (*known, *(t for t in more.get(modality.kind, ()) if t not in known))
+    record = modality.record
+    more = {EVENTS: PACKET_TYPES, POINTS: CLOUD_TYPES}.get(record.form, ())
+    video = VIDEO_TYPES if record.takes_video else ()
+    return tuple(dict.fromkeys((*record.message_types, *more, *video)))
 
 
 def _check(listed: Mapping[str, BagTopic], given: Mapping[str, str]) -> None:
@@ -273,11 +269,11 @@ def _rank(
         words = words_of(topic.name)
         score = (
             bool(sample and sample.problem),
-            modality is Modality.EVENT and topic.type in _PICTURES,
+            modality.record.form == EVENTS and topic.type in _PICTURES,
             verdict.rank,
             not modality.info_topic or not geometry_beside(topic.name, infos),
             bool(sample and sample.coverage < _PARTLY * widest[modality]),
-            modality is Modality.CAMERA and bool(words & (EVENT_WORDS | GREY_WORDS)),
+            modality is Modality.VIEW and bool(words & (EVENT_WORDS | GREY_WORDS)),
             not named_rectified(topic.name),
             not words & {'front', 'center', 'centre', 'forward'},
             bool(words & {'right', 'rear', 'back'}),

@@ -340,7 +340,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         '--sensors',
         type=_sensors,
-        default=(Modality.CAMERA, Modality.THERMAL, Modality.EVENT, Modality.LIDAR),
+        default=tuple(m for m in Modality if m.kind is m and m.record.leads),
         metavar='NAME,NAME',
         help='of camera, thermal, event and lidar; default: all',
     )

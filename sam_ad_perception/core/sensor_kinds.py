@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -21,6 +22,10 @@ GROUP = 'sam_ad_perception.sensors'
 IMAGE, EVENTS, POINTS = 'image', 'events', 'points'
 FORMS = (IMAGE, EVENTS, POINTS)
 """What a sensor's data is: an array, `Events` or a `PointCloud`."""
+VIEW, RANGING = 'view', 'ranging'
+ROLES = ('', VIEW, RANGING)
+"""What perception needs one kind for: in its images masks are made; its points tell how far away
+the scene is."""
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 _NAME = re.compile(r'[a-z][a-z0-9_]*')
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -43,6 +48,8 @@ class SensorKind:
         message_types: Types that the topic may have, ROS names; the first is the usual one.
         topic_words: Words in the name of a recorded topic that tell this kind from others.
         leads: Whether its frames may be the reference frames of bundles.
+        role: What perception needs it for, one of `ROLES`; see `Modality.VIEW` and
+            `Modality.RANGING`.
         synchronization: Fields of `SensorConfig` that differ from its defaults.
         reading: Fields of the node's parameters of this input that differ from their defaults.
         encoding: Image encoding that its pixels are converted to and recorded in.
@@ -69,6 +76,7 @@ class SensorKind:
     message_types: tuple[str, ...] = IMAGE_TYPES
     topic_words: frozenset[str] = frozenset()
     leads: bool = False
+    role: str = ''
     synchronization: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     reading: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     encoding: str = ''
@@ -90,6 +98,9 @@ class SensorKind:
         if self.form not in FORMS:
             raise ValueError(f'form of sensor {self.name!r} must be one of {FORMS}, '
                              f'got {self.form!r}')  # fmt: skip
+        if self.role not in ROLES:
+            raise ValueError(f'role of sensor {self.name!r} must be one of {ROLES}, '
+                             f'got {self.role!r}')  # fmt: skip
         if not re.fullmatch(r'#[0-9a-f]{6}', self.color):
             raise ValueError(f'color of sensor {self.name!r} must be #rrggbb, got {self.color!r}')
         if self.form == IMAGE and self.decode is None:
@@ -101,6 +112,11 @@ class SensorKind:
     def has_lens(self) -> bool:
         """Whether it has geometry of its own, a CameraInfo."""
         return bool(self.info_topic)
+
+    @property
+    def takes_video(self) -> bool:
+        """Whether it may be recorded as video: it sends images, and people can look at them."""
+        return self.picture is not None and IMAGE_TYPES[0] in self.message_types
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Call one of the record's functions.
@@ -166,6 +182,16 @@ class _Modalities(type):
 
     def __len__(cls) -> int:
         return len(SENSOR_KINDS) + len(_DECLARED)
+
+    @property
+    def VIEW(cls) -> Modality:
+        """The kind in whose images masks are made: the camera."""
+        return _kind_for(VIEW)
+
+    @property
+    def RANGING(cls) -> Modality:
+        """The kind whose points tell how far away the scene is: the lidar."""
+        return _kind_for(RANGING)
 
     def __contains__(cls, name: object) -> bool:
         return name in _DECLARED or name in SENSOR_KINDS
@@ -315,6 +341,11 @@ def _modality_of(kind: str) -> Modality:
     if kind not in _KINDS:
         _KINDS[kind] = _make(kind, None)
     return _KINDS[kind]
+
+
+@cache
+def _kind_for(role: str) -> Modality:
+    return next(m for m in map(_modality_of, SENSOR_KINDS) if m.record.role == role)
 
 
 Modality.CAMERA = _modality_of('camera')

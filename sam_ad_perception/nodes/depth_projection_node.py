@@ -77,7 +77,7 @@ class DepthProjectionNode(PerceptionNode):
         if self.config.calibration:
             calibration = load_calibration(Path(self.config.calibration))
             calibration.fill(tree)
-            self._camera = calibration.cameras.get(Modality.CAMERA)
+            self._camera = calibration.cameras.get(Modality.VIEW)
         warm_up()
         self._diagnostics = DiagnosticsPublisher(self)
         self._depth = self.create_publisher(
@@ -93,7 +93,10 @@ class DepthProjectionNode(PerceptionNode):
         )
         self._transforms = TransformInput(self, tree, (topics.CAMERA_INFO, topics.POINTS))
         self._ego_motion = EgoMotion(tree, self.config.fixed_frame)
-        self._monitors = [TopicMonitor('lidar', 1.0), TopicMonitor('camera_info/camera', 1e9)]
+        self._monitors = [
+            TopicMonitor(str(Modality.RANGING), 1.0),
+            TopicMonitor('camera_info/camera', 1e9),
+        ]
         qos = sensor_qos(self.config.qos)
         InfoSubscription(
             self, topics.CAMERA_INFO, self._monitors[1], self._on_info, self.config.qos
@@ -123,7 +126,7 @@ class DepthProjectionNode(PerceptionNode):
         cloud, _ = cloud_from_message(message)
         if self._point_times.add(cloud.time_note):
             self.get_logger().info(f'lidar: {cloud.time_note}')
-        frame = SensorFrame(Modality.LIDAR, stamp_of(message), frame_of(message), cloud)
+        frame = SensorFrame(Modality.RANGING, stamp_of(message), frame_of(message), cloud)
         stamp_ns = self._reference(frame.stamp_ns)
         frame = self._deskew(frame, stamp_ns)
         T = self._transforms.tree.lookup(camera.frame_id, frame.frame_id, stamp_ns)

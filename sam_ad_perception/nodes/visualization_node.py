@@ -69,6 +69,7 @@ CHANGEABLE = (
     'points.relative_tolerance',
     'points.max_age_s',
 )
+PICTURE, SWEEP = str(Modality.VIEW), str(Modality.RANGING)
 
 
 class VisualizationNode(PerceptionNode):
@@ -95,12 +96,12 @@ class VisualizationNode(PerceptionNode):
         if config.calibration:
             calibration = load_calibration(Path(config.calibration))
             calibration.fill(tree)
-            self._camera = calibration.cameras.get(Modality.CAMERA)
+            self._camera = calibration.cameras.get(Modality.VIEW)
         age_ns, size = to_ns(config.history_s), config.history_mb * 2**19
         self._images: History[Any] = History(age_ns, size)
         self._clouds: History[Any] = History(age_ns, size)
         self._masks: History[Any] = History(age_ns, size)
-        names = ('mask', 'mask_info', 'camera', 'lidar', 'camera_info', 'label_info')
+        names = ('mask', 'mask_info', PICTURE, SWEEP, 'camera_info', 'label_info')
         self._monitors = {name: TopicMonitor(name, float('inf')) for name in names}
         self._diagnostics = DiagnosticsPublisher(self)
         self._transforms = TransformInput(self, tree, (topics.CAMERA_IMAGE, topics.POINTS))
@@ -135,9 +136,9 @@ class VisualizationNode(PerceptionNode):
             wanted['camera_info kept'] = (kind, topics.CAMERA_INFO, LATCHED_QOS)
             if config.camera.rectified == 'auto':
                 wanted['mask_info'] = (kind, topics.MASK_INFO, OUTPUT_QOS)
-            wanted['lidar'] = ('sensor_msgs/msg/PointCloud2', topics.POINTS, image_qos)
+            wanted[SWEEP] = ('sensor_msgs/msg/PointCloud2', topics.POINTS, image_qos)
         if overlay_wanted:
-            wanted['camera'] = None
+            wanted[PICTURE] = None
         if points_wanted or overlay_wanted or _listened(self._color):
             wanted['mask'] = ('sensor_msgs/msg/Image', topics.MASK, OUTPUT_QOS)
         for name in self._inputs.keys() - wanted.keys():
@@ -161,7 +162,7 @@ class VisualizationNode(PerceptionNode):
     def _subscribe(self, name: str, kind: str, topic: str, qos: Any) -> Subscription:
         handlers: dict[str, Handler] = {
             'mask': self._on_mask,
-            'lidar': self._on_cloud,
+            SWEEP: self._on_cloud,
             'camera_info': self._on_info,
             'camera_info kept': self._on_info,
             'mask_info': self._on_mask_info,
@@ -235,7 +236,7 @@ class VisualizationNode(PerceptionNode):
     # Outputs
 
     def _publish_overlay(self, mask: Any) -> None:
-        image = decode_image(self._images.at(stamp_of(mask)), Modality.CAMERA)
+        image = decode_image(self._images.at(stamp_of(mask)), Modality.VIEW)
         pixels, _ = image_to_array(mask)
         assert self._labels is not None
         alpha = self._settings.config.overlay.alpha
@@ -250,7 +251,7 @@ class VisualizationNode(PerceptionNode):
         if self._camera is None:
             raise ValueError('points cannot be painted: no camera_info came')
         cloud, _ = cloud_from_message(sweep)
-        frame = SensorFrame(Modality.LIDAR, stamp_of(sweep), frame_of(sweep), cloud)
+        frame = SensorFrame(Modality.RANGING, stamp_of(sweep), frame_of(sweep), cloud)
         tree = self._transforms.tree
         T = tree.lookup(self._camera.frame_id, frame.frame_id, stamp_ns)
         T_camera_lidar = place_in_view(T, self._camera)

@@ -207,7 +207,7 @@ def _draw_view(run: Run, view: View, text: PageText, progress: Callable[[int, in
         run.space,
         sensors,
         log.confusion is not None,
-        Modality.LIDAR in sensors,
+        Modality.RANGING in sensors,
         fit_tile(_mask_size(run.outputs, view.name), len(sensors)),
     )
     film = f'{view.name}_{VIDEO_NAME}' if view.name else VIDEO_NAME
@@ -309,7 +309,7 @@ class _Pictures:
                     continue
                 self._compare(bundle, masks.at(stamp_ns), pair=done % self._stride < 2)
                 if done % self._stride == 0 or stamp_ns in self._chosen:
-                    used = Modality.LIDAR in frame.status.used
+                    used = Modality.RANGING in frame.status.used
                     view = FrameView(
                         frame,
                         1e-9 * (stamp_ns - self._start_ns),
@@ -328,7 +328,7 @@ class _Pictures:
     ) -> None:
         """Hold a mask against the one before it, where one of the two is in the video."""
         before, self._last = self._last, None
-        shown = bundle.frames.get(Modality.CAMERA)
+        shown = bundle.frames.get(Modality.VIEW)
         if mask is None or shown is None or not pair:
             return
         picture = np.asarray(shown.data)

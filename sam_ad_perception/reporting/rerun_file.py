@@ -107,7 +107,7 @@ class RerunFile:
             lens = rectified_model(camera) if camera.is_distorted else camera
             resolution = [lens.width, lens.height]
             yield f'{root}/view', rerun.Pinhole(image_from_camera=lens.K, resolution=resolution)
-        shot = bundle.frames.get(Modality.CAMERA)
+        shot = bundle.frames.get(Modality.VIEW)
         if shot is not None:
             data = shot.data.get() if isinstance(shot.data, LazyImage) else shot.data
             if isinstance(data, np.ndarray) and data.ndim == 3 and data.dtype == np.uint8:
@@ -120,5 +120,5 @@ class RerunFile:
         view = SweepView(bundle, result)
         labels = label_sweep(bundle, result, view)
         if view.frame is not None and labels is not None:
-            points = deskew_points(view.frame, bundle.T_camera[Modality.LIDAR])
+            points = deskew_points(view.frame, bundle.T_camera[Modality.RANGING])
             yield f'{root}/points', rerun.Points3D(points, class_ids=labels.astype(np.uint16))

@@ -35,6 +35,18 @@ def test_kinds_are_listed_and_looked_up() -> None:
     assert type(Modality.LIDAR.value) is str
 
 
+def test_one_kind_has_each_role_that_perception_needs() -> None:
+    roles = [(record.role, name) for name, record in SENSOR_KINDS.items() if record.role]
+    assert sorted(roles) == [('ranging', 'lidar'), ('view', 'camera')]
+    assert (Modality.VIEW, Modality.RANGING) == ('camera', 'lidar')
+    assert Modality.VIEW is Modality.CAMERA
+
+
+def test_video_is_of_sensors_that_people_look_at() -> None:
+    shown = [str(m) for m in Modality if m.kind is m and m.record.takes_video]
+    assert shown == ['camera', 'thermal', 'event']
+
+
 @pytest.mark.parametrize('name', ['radar', '', 'Camera', 'thermal_left'])
 def test_unknown_sensor(name: str) -> None:
     with pytest.raises(ValueError, match='unknown sensor'):
@@ -97,6 +109,7 @@ def test_every_function_of_a_record_is_there(name: str) -> None:
     [
         ({'name': 'Radar'}, 'lower-case'),
         ({'form': 'cube'}, 'must be one of'),
+        ({'role': 'leader'}, 'role of sensor'),
         ({'color': 'red'}, '#rrggbb'),
         ({'decode': None}, 'needs decode'),
         ({'topic': ''}, 'topic'),

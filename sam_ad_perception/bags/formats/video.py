@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sam_ad_perception.core.console.install_advice import install_advice
 from sam_ad_perception.core.images.lazy_image import check_megapixels
 from sam_ad_perception.core.messages.compressed_images import video_codec
-from sam_ad_perception.core.messages.from_ros import frame_of, stamp_of, stamp_to_ns, to_thermal
+from sam_ad_perception.core.messages.from_ros import frame_of, stamp_of, stamp_to_ns
 from sam_ad_perception.core.sensors import Modality, SensorFrame
 
 INSTALL_VIDEO = install_advice('video')
@@ -157,7 +157,7 @@ class VideoTopic:
         Raises:
             ValueError: The message is damaged, no key frame came yet, or PyAV is missing.
         """
-        if modality.kind not in (Modality.CAMERA, Modality.THERMAL, Modality.EVENT):
+        if not modality.record.takes_video:
             raise VideoError(f'{modality} cannot be video')
         if hasattr(message, 'timestamp'):
             stamp_ns, frame_id = stamp_to_ns(message.timestamp), str(message.frame_id)
@@ -170,6 +170,6 @@ class VideoTopic:
         for shown_ns, rgb in self._decoder.decode(bytes(message.data), stamp_ns):
             if self._max_megapixels is not None:
                 check_megapixels('image', (rgb.shape[0], rgb.shape[1]), self._max_megapixels)
-            pixels = to_thermal(rgb, 'rgb8') if modality.kind is Modality.THERMAL else rgb
+            pixels = modality.record.call('decode', rgb, 'rgb8')
             frames.append(SensorFrame(modality, shown_ns, frame_id.lstrip('/'), pixels))
         return frames

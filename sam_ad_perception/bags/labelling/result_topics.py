@@ -118,8 +118,8 @@ class ResultWriter:
             offset_ns: Clock offset that was subtracted from the sweep's header stamp, nanoseconds.
         """
         types, stamp_ns, view = self._writer.types, result.stamp_ns, result.camera
-        if Modality.CAMERA in bundle.frames:  # where the two differ, the image's own name holds
-            view = replace(view, frame_id=bundle.frames[Modality.CAMERA].frame_id)
+        if Modality.VIEW in bundle.frames:  # where the two differ, the image's own name holds
+            view = replace(view, frame_id=bundle.frames[Modality.VIEW].frame_id)
         images: dict[str, tuple[NDArray[Any], str]] = {
             '/semantic/image': (result.mask, 'mono8'),
             '/semantic/confidence': (result.confidence, 'mono8'),
@@ -133,7 +133,7 @@ class ResultWriter:
         for name, (pixels, encoding) in images.items():
             message = array_to_image(types, pixels, encoding, stamp_ns, view.frame_id)
             self._put(name, message, now_ns)
-        sweep = bundle.frames.get(Modality.LIDAR)
+        sweep = bundle.frames.get(Modality.RANGING)
         sweep_ns = sweep.stamp_ns + offset_ns if sweep is not None else 0
         seen = SweepView(bundle, result)
         labels = label_sweep(bundle, result, seen) if self._points else None

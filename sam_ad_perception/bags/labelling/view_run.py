@@ -165,7 +165,7 @@ class ViewRun:
         self._moved_ns = feed.delay_ns - self._delay_ns
         self._segmenter = segmenter
         self._sync = options.bundler.sync
-        camera = mapping.sensors.get(Modality.CAMERA)
+        camera = mapping.sensors.get(Modality.VIEW)
         self._results = ResultWriter(
             writer,
             space,
@@ -224,7 +224,7 @@ class ViewRun:
         """
         now_ns = outcome.status.stamp_ns + delay_ns - self._moved_ns
         if outcome.mask is not None:
-            offset_ns = self._header_stamp(0, Modality.LIDAR)
+            offset_ns = self._header_stamp(0, Modality.RANGING)
             self._results.write_result(*outcome.mask, now_ns, offset_ns)
         self._results.write_status(outcome.status, now_ns)
 

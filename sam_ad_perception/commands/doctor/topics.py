@@ -203,7 +203,7 @@ def _judge_sensor(
     if not there:
         yield Finding(
             str(modality),
-            WARN if modality is Modality.CAMERA else NOTE,
+            WARN if modality is Modality.VIEW else NOTE,
             f'nobody publishes {" or ".join(names)}',
             f'start its driver, or say {topic}:=/its/topic; `ros2 topic list` shows what is there',
         )
@@ -256,7 +256,7 @@ def _judge_info(node: Node, modality: Modality, heard: Mapping[str, Heard]) -> I
     """Say whether the geometry of an image comes."""
     name = node.resolve_topic_name(modality.info_topic)
     if not heard[name].arrivals:
-        alone = modality is Modality.CAMERA
+        alone = modality is Modality.VIEW
         needed = 'the camera is used alone' if alone else f'{modality} is not used'
         yield Finding(
             str(modality),

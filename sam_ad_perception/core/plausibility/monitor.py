@@ -291,8 +291,9 @@ class PlausibilityMonitor:
             if sensor in missing or found.out:
                 missing[sensor] = found.sentence
         found_by = {m: self._check_sensor(m, f, bundle) for m, f in bundle.frames.items()}
-        found_by.get(Modality.THERMAL, []).extend(self._heat.look(bundle))
-        looks = check_principal_point(bundle.camera, Modality.CAMERA), self.readings.look(bundle)
+        for heat in self._heat.look(bundle):
+            found_by[Modality(heat.sensor)].append(heat)
+        looks = check_principal_point(bundle.camera, Modality.VIEW), self.readings.look(bundle)
         views = [self._accepted(each) for each in looks if each is not None]
         self._count(views)
         for sensor, frame_findings in found_by.items():
@@ -300,9 +301,9 @@ class PlausibilityMonitor:
             self._count(findings)
             known = missing if sensor in missing else notes
             refused = [f.sentence for f in findings if f.out]
-            if sensor is not Modality.CAMERA and not refused:
+            if sensor is not Modality.VIEW and not refused:
                 refused = [f'camera: {f.sentence}' for f in views if f.out]
-            elif sensor is Modality.CAMERA:
+            elif sensor is Modality.VIEW:
                 findings += views
             if refused:
                 missing[sensor] = '; '.join(refused)
@@ -349,7 +350,7 @@ class PlausibilityMonitor:
                 points = frame.data.points
                 looks = check_view(points, T, bundle.camera), self._height.look(points, T)
                 found += [each for each in looks if each is not None]
-        elif frame.camera is not None and sensor is not Modality.CAMERA:
+        elif frame.camera is not None and sensor is not Modality.VIEW:
             centre = check_principal_point(frame.camera, sensor)
             found += [] if centre is None else [centre]
         return found

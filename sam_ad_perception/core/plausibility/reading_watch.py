@@ -93,7 +93,7 @@ class ReadingWatch:
             return None
         self._bundles += 1
         if self._looks < _LOOKS and self._bundles >= self._next and not self._is_busy():
-            frame = bundle.frames.get(Modality.CAMERA)
+            frame = bundle.frames.get(Modality.VIEW)
             if frame is not None and isinstance(frame.data, np.ndarray):
                 self._next = int(_MORE * self._bundles) + 1
                 self._begin(readings, bundle, frame.data)
@@ -139,8 +139,8 @@ class ReadingWatch:
         if readings_differ(readings.rectified, readings.raw) < MIN_SHIFT_PX:
             self._looks = _LOOKS
             return
-        points, T = None, bundle.T_camera.get(Modality.LIDAR)
-        lidar = bundle.frames.get(Modality.LIDAR)
+        points, T = None, bundle.T_camera.get(Modality.RANGING)
+        lidar = bundle.frames.get(Modality.RANGING)
         if lidar is not None and isinstance(lidar.data, PointCloud):
             points = lidar.data.points
         evidence = look_at_image(image, readings.rectified, readings.raw, points, T)

@@ -55,7 +55,7 @@ class ThermalLook:
             return self._found
         heat = _small(frame.data)
         self._polarity.append(polarity_signs(heat))
-        camera = bundle.frames.get(Modality.CAMERA)
+        camera = bundle.frames.get(Modality.VIEW)
         T = bundle.T_camera.get(Modality.THERMAL)
         if camera is not None and T is not None and isinstance(camera.data, np.ndarray):
             alike = details_in_common(camera.data, bundle.camera, heat, frame, T)

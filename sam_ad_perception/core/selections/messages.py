@@ -120,4 +120,4 @@ def warm_up() -> None:
     depth = np.ones(camera.size, np.float32)
     select_depth(depth, np.zeros(camera.size, np.uint8), keep=True)
     cloud = PointCloud(np.ones((2, 3), np.float32))
-    visible_pixels(SensorFrame(Modality.LIDAR, 0, 'lidar', cloud), np.eye(4), camera, depth)
+    visible_pixels(SensorFrame(Modality.RANGING, 0, '', cloud), np.eye(4), camera, depth)

@@ -138,7 +138,7 @@ class Placement:
         """
         if not final and self.cameras.awaits(raw for _, raw in ready.items.values()):
             return None
-        held = ready.items.get(Modality.CAMERA)
+        held = ready.items.get(Modality.VIEW)
         if held is None:
             return self.cameras.camera_at(ready.stamp_ns)
         return self.cameras.view_of(held[1], final=final)
@@ -194,7 +194,7 @@ class Placement:
         for modality, (stamp_ns, raw) in ready.items.items():
             told: list[str] = []
             try:
-                if modality is Modality.CAMERA:
+                if modality is Modality.VIEW:
                     frame = self._complete(raw, stamp_ns, ready.stamp_ns, told, view)
                 else:
                     frame = self._complete(raw, stamp_ns, ready.stamp_ns, told)
@@ -366,7 +366,7 @@ class Placement:
         if view.unknown_lens:
             raise TransformError(f'the lens of the camera is unknown: {view.unknown_lens}')
         own = self.cameras.frame_of(frame.camera.frame_id if frame.camera else '', frame.frame_id)
-        for name, whose in ((view.frame_id, 'camera'), (own, str(frame.modality))):
+        for name, whose in ((view.frame_id, str(Modality.VIEW)), (own, str(frame.modality))):
             if not name:
                 raise TransformError(f'the {whose} has no frame_id, so it cannot be placed')
         T = self.transforms.lookup(view.frame_id, own, stamp_ns)

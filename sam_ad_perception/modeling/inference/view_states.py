@@ -84,7 +84,7 @@ def camera_picture(bundle: SensorBundle) -> NDArray[np.uint8] | None:
     Returns:
         (H, W, 3) uint8 RGB; None where it has none.
     """
-    frame = bundle.frames.get(Modality.CAMERA)
+    frame = bundle.frames.get(Modality.VIEW)
     pixels = np.asarray(frame.data) if frame is not None else np.empty(0)
     of_colour = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
     return np.asarray(pixels, np.uint8) if of_colour and pixels.size else None

@@ -95,8 +95,8 @@ class RenderContext:
     @cached_property
     def _surface(self) -> NDArray[np.float32] | None:
         """(h, w) depth of the scene on a grid over the view, metres; None without lidar points."""
-        frame = self._bundle.frames.get(Modality.LIDAR)
-        T_camera_lidar = self._bundle.T_camera.get(Modality.LIDAR)
+        frame = self._bundle.frames.get(Modality.RANGING)
+        T_camera_lidar = self._bundle.T_camera.get(Modality.RANGING)
         if frame is None or T_camera_lidar is None:
             return None
         try:

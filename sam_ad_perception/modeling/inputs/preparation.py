@@ -114,15 +114,15 @@ def lidar_depth(bundle: SensorBundle, config: DepthConfig | None = None) -> Dept
     Returns:
         The depth image at the camera's size; None without a usable sweep.
     """
-    frame = bundle.frames.get(Modality.LIDAR)
-    T_camera_lidar = bundle.T_camera.get(Modality.LIDAR)
+    frame = bundle.frames.get(Modality.RANGING)
+    T_camera_lidar = bundle.T_camera.get(Modality.RANGING)
     if frame is None or T_camera_lidar is None:
         return None
     try:
         check_cloud(frame)
     except BadFrameError:
         return None
-    camera = bundle.frames.get(Modality.CAMERA)
+    camera = bundle.frames.get(Modality.VIEW)
     image = camera.data if camera is not None else None
     is_guide = isinstance(image, np.ndarray) and image.shape == (*bundle.camera.size, 3)
     guide = np.asarray(image, np.uint8) if is_guide else None

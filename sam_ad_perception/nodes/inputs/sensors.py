@@ -203,8 +203,8 @@ class SensorInputs:
         if self.bundler.counters.get('lidar.not_deskewed') and not self.bundler.ego_motion.known:
             frame = self._config.bundler.fixed_frame
             still = f'sweeps are not deskewed: no frame {frame!r} and no odometry tell the motion'
-            known = told.get(Modality.LIDAR)
-            told[str(Modality.LIDAR)] = f'{known}; {still}' if known else still
+            known = told.get(Modality.RANGING)
+            told[str(Modality.RANGING)] = f'{known}; {still}' if known else still
         return told
 
     @property
@@ -277,7 +277,7 @@ class SensorInputs:
 
     def _info_sensors(self) -> list[Modality]:
         """Sensors whose geometry is needed; the camera's always: it is the view of the mask."""
-        needed = {Modality.CAMERA, *self.sensors}
+        needed = {Modality.VIEW, *self.sensors}
         return [m for m in Modality if m.info_topic and m in needed]
 
     def _sweeps(self) -> list[Modality]:
@@ -288,7 +288,7 @@ class SensorInputs:
         self._on_results(self.bundler.set_camera(modality, camera, stamp_ns))
 
     def _on_other_reading(self, infos: list[tuple[int, CameraModel]]) -> None:
-        self._on_results(self.bundler.replace_cameras(Modality.CAMERA, infos))
+        self._on_results(self.bundler.replace_cameras(Modality.VIEW, infos))
 
     def _on_image(self, modality: Modality) -> Callable[[Any], None]:
         video = VideoTopic(self._config.bundler.max_megapixels)

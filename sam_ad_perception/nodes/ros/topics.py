@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sam_ad_perception.core.sensors import Modality
 
-CAMERA_IMAGE, CAMERA_INFO = Modality.CAMERA.topic, Modality.CAMERA.info_topic
-POINTS = Modality.LIDAR.topic
+CAMERA_IMAGE, CAMERA_INFO = Modality.VIEW.topic, Modality.VIEW.info_topic
+POINTS = Modality.RANGING.topic
 ODOMETRY = 'odometry'
 
 MASK = 'semantic/image'

@@ -192,7 +192,7 @@ class CameraPipeline:
 
     def _hand_over(self, bundle: SensorBundle, stamp_ns: int) -> None:
         assert self.inputs is not None
-        camera = bundle.frames.get(Modality.CAMERA)
+        camera = bundle.frames.get(Modality.VIEW)
         frame_id = camera.frame_id if camera is not None else bundle.camera.frame_id
         self._frame_id = bundle.camera.frame_id
         arrived = self.inputs.arrival(bundle.reference, stamp_ns)
@@ -280,7 +280,7 @@ class CameraPipeline:
     def _publish_for_consumers(self, job: InferenceRequest, result: Segmentation) -> None:
         """Publish what is made of the mask; it fails alone, the mask still comes."""
         sweep = SweepView(job.bundle, result)
-        stamp_ns = sweep.frame.stamp_ns + self._offset_ns[Modality.LIDAR] if sweep.frame else 0
+        stamp_ns = sweep.frame.stamp_ns + self._offset_ns[Modality.RANGING] if sweep.frame else 0
         every = (self.outputs.selections, self.outputs.points, self.outputs.consumers)
         for outputs in every:
             try:

@@ -168,7 +168,7 @@ class Drive:
                 data = corrupt(data, fault.kind, fault.strength, rng, span)
         return self._frame(sensor, stamp_ns, data)
 
-    def measure_sweep(self, stamp_ns: int, sensor: str = Modality.LIDAR) -> Sweep:
+    def measure_sweep(self, stamp_ns: int, sensor: str = Modality.RANGING) -> Sweep:
         """The lidar sweep that ends at `stamp_ns`, with rings and true labels of its points."""
         return self._renderer.sweep(sensor, stamp_ns)
 
@@ -176,7 +176,7 @@ class Drive:
         """Events with start <= t < end, nanoseconds, ordered by time."""
         return self._renderer.events(sensor, start_ns, end_ns)
 
-    def truth(self, stamp_ns: int, sensor: str = Modality.CAMERA) -> GroundTruth:
+    def truth(self, stamp_ns: int, sensor: str = Modality.VIEW) -> GroundTruth:
         """True labels and depth of a view at a time.
 
         Args:
@@ -202,7 +202,7 @@ class Drive:
         )
 
     def flow(
-        self, stamp_ns: int, later_ns: int, sensor: str = Modality.CAMERA
+        self, stamp_ns: int, later_ns: int, sensor: str = Modality.VIEW
     ) -> NDArray[np.float32]:
         """True optical flow of a view from one time to another.
 
@@ -235,28 +235,28 @@ class Drive:
             ValueError: The rig has no camera.
         """
         names = {m: self._first(m) for m in simulated_sensors()}
-        name = names[Modality.CAMERA]
+        name = names[Modality.VIEW]
         if name is None:
             raise ValueError(f'a bundle needs a camera, the rig has {list(self.sensors)}')
         frames, missing = self._gather(names, stamp_ns)
-        lidar = names.get(Modality.LIDAR)
-        if lidar is not None and Modality.LIDAR in frames:
-            sweep = frames[Modality.LIDAR]
+        lidar = names.get(Modality.RANGING)
+        if lidar is not None and Modality.RANGING in frames:
+            sweep = frames[Modality.RANGING]
             motion = sample_motion(
                 lambda t_ns: self.pose(t_ns) @ self.T_base[lidar], *point_times(sweep), stamp_ns
             )
-            frames[Modality.LIDAR] = replace(sweep, motion=motion)
+            frames[Modality.RANGING] = replace(sweep, motion=motion)
         T_camera_base = np.linalg.inv(self.T_base[name])
         bundle = SensorBundle(
             stamp_ns=stamp_ns,
-            reference=next(iter(frames), Modality.CAMERA),
+            reference=next(iter(frames), Modality.VIEW),
             camera=self.cameras[name],
             frames=frames,
             missing=missing,
             T_camera={
                 m: T_camera_base @ self.T_base[sensor]
                 for m, sensor in names.items()
-                if m in frames and sensor is not None and m is not Modality.CAMERA
+                if m in frames and sensor is not None and m is not Modality.VIEW
             },
         )
         return bundle, self.truth(stamp_ns, name)

@@ -89,7 +89,7 @@ def list_topics(drive: Drive, extra: Sequence[str] = ()) -> dict[str, str]:
         topics[data] = sensor.modality.record.message_types[0]
         if info:
             topics[info] = INFO
-        if sensor.modality is Modality.CAMERA:
+        if sensor.modality is Modality.VIEW:
             wanted = ('image', *(each for each in ('depth', 'flow') if each in extra))
             truths |= {truth_topic(drive, name, each): IMAGE for each in wanted}
         if not sensor.has_lens and 'points' in extra:

@@ -118,7 +118,7 @@ def _render_chunk(slots: Sequence[Slot], extra: tuple[str, ...]) -> list[Rendere
 def _plan_truth(drive: Drive, extra: Sequence[str]) -> Iterator[Slot]:
     for rank, (name, rig) in enumerate(drive.sensors.items()):
         is_sweep = not rig.has_lens and 'points' in extra
-        if rig.modality is Modality.CAMERA or is_sweep:
+        if rig.modality is Modality.VIEW or is_sweep:
             for stamp_ns in drive.frame_stamps(name):
                 arrival_ns = stamp_ns + round(rig.latency_s * 1e9)
                 yield Slot(arrival_ns, _TRUE_RANK + rank, stamp_ns, name)
