@@ -209,7 +209,7 @@ def _open(arguments: argparse.Namespace, console: Console) -> _Opened:
     plan = make_plan(
         networks,
         data,
-        Extent(arguments.subsets, arguments.noise, arguments.faults),
+        Extent(arguments.subsets, arguments.noise, arguments.failures, arguments.faults),
         table=table,
         device=arguments.device,
         backend=BackendConfig(arguments.backend, half=arguments.half),

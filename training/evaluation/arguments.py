@@ -92,6 +92,11 @@ def _add_extent(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--subsets', choices=SUBSETS, default='standard')
     parser.add_argument('--noise', action='store_true', help='also with noise on each sensor')
+    parser.add_argument(
+        '--failures', action='store_true',
+        help='missing and noisy sensors as the literature measures them (EMM, RMM, NM), on all '
+        'sets of sensors',
+    )  # fmt: skip
     parser.add_argument('--faults', choices=SELECTIONS, default='none')
     parser.add_argument(
         '--consecutive',

@@ -13,6 +13,7 @@ from sam_ad_perception.modeling.runtimes.backends import BackendConfig
 from sam_ad_perception.modeling.zoo.entries import ModelSpec, sensor_sets
 from training.configuration.fault_cases import fault_cases
 from training.evaluation.data import EvaluationData, standard_subsets
+from training.evaluation.failure_protocol import failure_settings
 from training.evaluation.measurement import Setting, System
 from training.evaluation.noise import KINDS
 from training.evaluation.selection import TrainedNetwork
@@ -30,11 +31,13 @@ class Extent:
         subsets: `all` for every set of sensors, `standard` for all sensors, each removed and each
             alone, `full` for all sensors only.
         noise: Whether to measure noise on each sensor.
+        failures: Whether to measure missing and noisy sensors by EMM, RMM and NM.
         faults: One of `sensor_faults.SELECTIONS`.
     """
 
     subsets: str = 'all'
     noise: bool = False
+    failures: bool = False
     faults: str = 'none'
 
 
@@ -59,12 +62,14 @@ def network_settings(spec: ModelSpec, sensors: Sequence[str], extent: Extent) ->
             f'{spec.key} needs {lacking or list(spec.inputs)}, the data set has {list(sensors)}'
         )
     sets = [s for s in reversed(sensor_sets(spec)) if set(s) <= set(have)]
-    if extent.subsets != 'all':
+    if extent.subsets != 'all' and not extent.failures:
         wanted = standard_subsets(have) if extent.subsets == 'standard' else [have]
         sets = [s for s in wanted if s in sets]
     settings = [Setting(subset) for subset in sets]
     if extent.noise:
         settings += [Setting(have, noise=f'{name}:{kind}') for kind in KINDS for name in have]
+    if extent.failures:
+        settings += failure_settings(have)
     return settings + [Setting(have, case) for case in fault_cases(have, extent.faults)]
 
 

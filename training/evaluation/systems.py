@@ -20,6 +20,7 @@ from sam_ad_perception.modeling.inference.segmenter import SegmentationError, Se
 from sam_ad_perception.modeling.inputs.camera_view import looks_at_others
 from sam_ad_perception.modeling.inputs.preparation import PreparedBundle
 from training.evaluation.encodings import share_encodings, share_runs
+from training.evaluation.failure_protocol import is_of_protocol, spoil_input
 from training.evaluation.measurement import Answer, Setting
 from training.evaluation.noise import add_noise
 from training.frames.frame import LabelledFrame, keep_inputs, prepare_frame
@@ -58,12 +59,7 @@ class NetworkSystem:
         if not prepared.inputs or not set(spec.required) <= set(prepared.inputs):
             return None
         if setting.noise:
-            sensor, kind = setting.noise.split(':')
-            inputs = dict(prepared.inputs)
-            if sensor in inputs:
-                rng = np.random.default_rng([number, zlib.crc32(setting.noise.encode())])
-                inputs[sensor] = add_noise(inputs[sensor], spec.inputs[sensor], kind, rng)
-            prepared = dataclasses.replace(prepared, inputs=inputs)
+            prepared = self._spoil(prepared, setting.noise, number)
         timed = setting.plain and number < TIMED_FRAMES
         self.runs.enabled = not timed
         if self.encodings is not None:
@@ -76,6 +72,21 @@ class NetworkSystem:
         mask, confidence = expert.decode(logits[0], camera, temperature=temperature)
         small, _ = expert.decode(logits[0], scale_camera(camera, spec.input_size))
         return Answer(mask, confidence, small, seconds)
+
+    def _spoil(self, prepared: PreparedBundle, noise: str, number: int) -> PreparedBundle:
+        """Lay noise on some inputs, other on each sensor and frame, the same on each call."""
+        names, kind = noise.split(':')
+        inputs = dict(prepared.inputs)
+        for sensor in names.split('+'):
+            if sensor not in inputs:
+                continue
+            rng = np.random.default_rng([number, zlib.crc32(f'{sensor}:{kind}'.encode())])
+            if is_of_protocol(noise):
+                inputs[sensor] = spoil_input(inputs[sensor], sensor, kind, rng)
+            else:
+                form = self.expert.spec.inputs[sensor]
+                inputs[sensor] = add_noise(inputs[sensor], form, kind, rng)
+        return dataclasses.replace(prepared, inputs=inputs)
 
     def _prepare(self, frame: LabelledFrame, subset: Sequence[str]) -> PreparedBundle:
         """The inputs of some sensors, made once: the others do not even place them in the view."""

@@ -19,6 +19,7 @@ from training.evaluation.files import (
     save_measurements,
     save_results,
 )
+from training.evaluation.presentation.failures import failure_tables
 from training.evaluation.presentation.page import make_page
 from training.evaluation.presentation.published import comparable, load_published
 from training.evaluation.presentation.tables import (
@@ -64,6 +65,7 @@ def make_tables(
     for result in results:
         tables += [class_table(result, data.space), subset_table(result)]
         tables += [noise_table(result), case_table(result), trust_table(result)]
+        tables += failure_tables(result)
     tables.append(fault_table(results))
     if follower is not None:
         tables.append(stability_table(results, follower.truth))

@@ -40,12 +40,38 @@ class PublishedResult:
 
 
 @dataclass(frozen=True)
-class _File:
+class PublishedFailures:
+    """What a method keeps where sensors fail, see `training.evaluation.failure_protocol`.
+
+    Attributes:
+        method: The method.
+        case: `EMM`, `RMM 0.25` (the share of values that go missing) or `NM`.
+        miou: Percent: of EMM and RMM the mean of all sets that fail and the expectations at
+            p = 0.2, 0.1, 0.05; of NM at low, mid and high level.
+        note: What to know before comparing.
+    """
+
+    method: str
+    case: str
+    miou: tuple[float, ...]
+    note: str = ''
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """All of `training/published.yaml`.
+
+    Attributes:
+        results: Results on data sets.
+        failures: Results where sensors fail, on DELIVER with 25 classes.
+    """
+
     results: tuple[PublishedResult, ...]
+    failures: tuple[PublishedFailures, ...]
 
 
 def load_published(path: Path = PATH) -> tuple[PublishedResult, ...]:
-    """Read the published results.
+    """Read the published results on data sets.
 
     Args:
         path: YAML file.
@@ -56,8 +82,26 @@ def load_published(path: Path = PATH) -> tuple[PublishedResult, ...]:
     Raises:
         ValueError: The file is not in the expected form.
     """
-    content = read_yaml(path)
-    return build_record(_File, content, path.name).results
+    return _read(path).results
+
+
+def load_published_failures(path: Path = PATH) -> tuple[PublishedFailures, ...]:
+    """Read the published results where sensors fail.
+
+    Args:
+        path: YAML file.
+
+    Returns:
+        All of them.
+
+    Raises:
+        ValueError: The file is not in the expected form.
+    """
+    return _read(path).failures
+
+
+def _read(path: Path) -> PublishedFile:
+    return build_record(PublishedFile, read_yaml(path), path.name)
 
 
 def comparable(

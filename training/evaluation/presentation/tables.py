@@ -11,6 +11,7 @@ import numpy as np
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.stability.mask_stability import MaskStability
 from training.evaluation.confidence import ConfidenceHistogram
+from training.evaluation.failure_protocol import is_of_protocol
 from training.evaluation.measurement import Score, Setting, mean_miou
 from training.evaluation.presentation.published import PublishedResult
 from training.evaluation.routing_rows import SystemResult
@@ -129,7 +130,11 @@ def noise_table(result: SystemResult) -> TextTable | None:
     Returns:
         The table; None where none was measured.
     """
-    noisy = {s.noise: score for s, score in result.scores.items() if s.noise}
+    noisy = {
+        s.noise: score
+        for s, score in result.scores.items()
+        if s.noise and not is_of_protocol(s.noise)
+    }
     if not noisy:
         return None
     sensors = list(dict.fromkeys(name.split(':')[0] for name in noisy))
@@ -156,7 +161,7 @@ def trust_table(result: SystemResult) -> TextTable | None:
     everything = _everything(result.scores)
     rows = []
     for setting, score in result.scores.items():
-        if not score.masks:
+        if not score.masks or is_of_protocol(setting.noise):
             continue
         name = subset_name(setting.subset, everything)
         spoilt = setting.fault or setting.noise
