@@ -104,6 +104,25 @@ def sum_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return rows
 
 
+def fault_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Count the cells by fault, over all severities and clips.
+
+    Args:
+        cells: Of any sensors.
+
+    Returns:
+        A row each, with how many of its cells are found, named, and not used for the most part.
+    """
+    rows = []
+    for sensor, half, fault in dict.fromkeys((c.sensor, c.half, c.fault) for c in cells):
+        these = [c for c in cells if (c.sensor, c.fault) == (sensor, fault)]
+        place = {'sensor': sensor, 'half': half, 'fault': fault, 'cells': len(these)}
+        counts = {name: sum(getattr(c, name) for c in these) for name in COUNTED}
+        out = sum(c.taken_out >= 0.5 for c in these)
+        rows.append({**place, **counts, 'taken_out': out})
+    return rows
+
+
 def alarm_table(alarms: Iterable[Alarms]) -> Table:
     """One row per data set."""
     table = Table('sensor', 'healthy', 'frames', 'alarms', 'taken out', 'alarms an hour', 'kinds')
@@ -185,7 +204,8 @@ def main() -> None:
     if arguments.cells:
         write_results(arguments.cells, cells, 'python -m benchmarks.sensors.health_real')
     if not (arguments.only or arguments.quick):
-        save_results('health_real', [*sum_rows(cells), *(asdict(each) for each in alarms)])
+        rows = [*sum_rows(cells), *(asdict(each) for each in alarms), *fault_rows(cells)]
+        save_results('health_real', rows)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,8 @@ between `<!-- topics:NODE -->` and `<!-- /topics -->`, is written by hand and co
 Between `<!-- results:NAME -->` and `<!-- /results -->` stands `benchmarks/results/NAME.md`, which
 the command that it names has measured; `speed` is the table of `speed_claims`, `headline` that of
 `headline`. Pages of `reference` stand between `<!-- commands -->`, `<!-- api -->`,
-`<!-- datasets -->` or `<!-- weights -->` and their ends.
+`<!-- datasets -->` or `<!-- weights -->` and their ends; that of `safety_case` between
+`<!-- safety -->` and its end.
 `docs/benchmarks.md` has the tables of all benchmarks. Between `<!-- claims:PAPER -->` and
 `<!-- /claims -->` stand the lists of `training/papers/PAPER.yaml`, and the configurations that
 follow a paper begin with where their values are from.
@@ -32,6 +33,7 @@ from sam_ad_perception.core.settings.parameters import Parameter, leaves
 from tools.documentation.benchmark_tables import benchmark_page
 from tools.documentation.headline import headline_table
 from tools.documentation.reference import api_page, commands_page, datasets_table, weights_table
+from tools.documentation.safety_case import safety_page
 from tools.documentation.speed_claims import speed_table
 
 _ANY = 'any_name'
@@ -45,7 +47,7 @@ BENCHMARKS = DOCS / 'benchmarks.md'
 _PARAMETERS = re.compile(r'(<!-- parameters:(\w+) -->\n)(.*?)(<!-- /parameters -->)', re.DOTALL)
 _RESULTS = re.compile(r'(<!-- results:(\w+) -->\n)(.*?)(<!-- /results -->)', re.DOTALL)
 _WRITTEN = re.compile(
-    r'(<!-- (commands|api|datasets|weights) -->\n)(.*?)(<!-- /\2 -->)', re.DOTALL
+    r'(<!-- (commands|api|datasets|weights|safety) -->\n)(.*?)(<!-- /\2 -->)', re.DOTALL
 )
 _CLAIMS = re.compile(r'(<!-- claims:(\w+) -->\n)(.*?)(<!-- /claims -->)', re.DOTALL)
 _TOPICS = re.compile(r'<!-- topics:(\w+) -->\n(.*?)<!-- /topics -->', re.DOTALL)
@@ -166,6 +168,7 @@ def with_tables(text: str) -> str:
             'api': api_page,
             'datasets': datasets_table,
             'weights': weights_table,
+            'safety': lambda: safety_page(RESULTS),
         }
         return match[1] + written[match[2]]() + match[4]
 

@@ -68,7 +68,11 @@ def headline_table(folder: Path) -> str:
 
 def _named(rows: Sequence[Mapping[str, Any]], sensor: str) -> str:
     """Share of the cells of the measured half that are named, percent."""
-    these = [r for r in rows if r.get('half') == 'measured_only' and r['sensor'] == sensor]
+    these = [
+        r
+        for r in rows
+        if r.get('half') == 'measured_only' and r['sensor'] == sensor and 'severity' in r
+    ]
     return f'{100 * sum(r["named"] for r in these) / sum(r["cells"] for r in these):.0f}'
 
 

@@ -10,7 +10,7 @@ from benchmarks.real_faults.camera_faults import camera_faults
 from benchmarks.real_faults.faults import SEVERITIES, Fault, each, steady
 from benchmarks.real_faults.recordings import Recording
 from benchmarks.real_faults.scoring import joined, score_cell, score_healthy
-from benchmarks.sensors.health_real import sum_rows
+from benchmarks.sensors.health_real import fault_rows, sum_rows
 from sam_ad_perception.core.sensors import Modality
 
 FAULTS = {fault.name: fault for fault in camera_faults()}
@@ -54,11 +54,16 @@ def test_a_fault_is_found_in_half_of_its_frames_and_named_by_the_right_kind(
     assert cell.kinds['black'] == round(8 * share)
 
 
-def test_cells_are_counted_by_sensor_half_and_severity(clip):
+def test_cells_are_counted_by_sensor_half_severity_and_fault(clip):
     dark = Fault('dark', 'looked_at', frozenset({'black'}), darken(1.0))
     other = Fault('other', 'measured_only', frozenset({'noisy'}), darken(1.0))
     cells = [
         score_cell(fault, k, clip, Modality.CAMERA) for fault in (dark, other) for k in (1, 2)
+    ]
+    by_fault = fault_rows([*cells, cells[0]])
+    assert [(r['fault'], r['half'], r['cells'], r['found'], r['named']) for r in by_fault] == [
+        ('dark', 'looked_at', 3, 3, 3),
+        ('other', 'measured_only', 2, 2, 0),
     ]
     rows = sum_rows([*cells, cells[0]])
     assert [(r['half'], r['severity'], r['cells'], r['found'], r['named']) for r in rows] == [
