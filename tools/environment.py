@@ -149,6 +149,8 @@ class Environment:
         messages = ', '.join(package.name for package in packages(ROOT / 'interfaces'))
         statement = f'import {modules}, {messages}, {PACKAGE}'
         self._display.run('first import', [str(self._python), '-c', statement], self._env)
+        compile_kernels = [str(self._python), '-m', f'{PACKAGE}.commands.cli', 'compile']
+        self._display.run('kernels for this processor', compile_kernels, self._env)
 
     def _begin_interfaces(self) -> InterfaceBuild:
         """Build the messages that nothing brings, beside what else is going on."""

@@ -269,6 +269,13 @@ def labels(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def compile_(argv: Sequence[str]) -> int:
+    """Compile the kernels for this computer."""
+    from sam_ad_perception.commands.compile import main as run
+
+    return run(argv)
+
+
 def report(argv: Sequence[str]) -> int:
     """Write the report of a labelled bag."""
     from sam_ad_perception.commands.report import main as run
@@ -331,6 +338,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     'models': ('list the networks and the state of their weights', models),
     'labels': ('list the classes of masks, or write them for other tools', labels),
     'weights': ('fetch the official SAM and SAM 2.1 weights', weights),
+    'compile': ('compile the kernels for this computer before a first start', compile_),
     'bench': ('measure on this machine which backend runs the network fastest', bench),
     'prepare': ('check a data set, or own folders, before training', prepare),
     'train': ('train a network, on own folders or by a configuration', train),

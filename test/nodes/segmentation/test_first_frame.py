@@ -1,10 +1,14 @@
-"""After a network is loaded and warmed up, the first frame of a drive compiles nothing more."""
+"""What `sam_ad compile` compiles is all that a node's start and its first frame need."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+from sam_ad_perception import simulation
 from sam_ad_perception.nodes.segmentation.model_loading import sample_bundle
 
+SIMULATION = Path(simulation.__file__).parent
 SCRIPT = """
 import gc
 from numba.core.dispatcher import Dispatcher
@@ -33,12 +37,33 @@ print({name: n for name, n in after.items() if n != before.get(name)})
 """
 
 
-def test_the_first_frame_compiles_nothing():
-    told = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', SCRIPT], capture_output=True, text=True
-    )
+def test_after_sam_ad_compile_neither_start_nor_first_frame_compiles(tmp_path):
+    """In the very cache that the command filled, a node that starts adds nothing."""
+    environment = {**os.environ, 'NUMBA_CACHE_DIR': str(tmp_path)}
+    python = [sys.executable, '-W', 'ignore']
+    compiled = run([*python, '-m', 'sam_ad_perception.commands.cli', 'compile'], environment)
+    assert 'kernels are ready' in compiled
+    kept = kernels_in(tmp_path)
+    assert len(kept) > 20
+    assert run([*python, '-c', SCRIPT], environment).strip() == '{}'
+    assert kernels_in(tmp_path) - kept == set()
+
+
+def run(command, environment):
+    """What a command prints."""
+    told = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
-    assert told.stdout.strip() == '{}'
+    return told.stdout
+
+
+def kernels_in(cache):
+    """The compiled kernels of a cache, one file for one function and types; none of a drive's.
+
+    A folder of the cache is called by a folder of the code, and a number.
+    """
+    drawn = {'simulation', *(folder.name for folder in SIMULATION.rglob('*') if folder.is_dir())}
+    files = (path.relative_to(cache) for path in cache.rglob('*.nbc'))
+    return {str(file) for file in files if file.parts[0].rpartition('_')[0] not in drawn}
 
 
 def test_the_sample_is_what_health_takes_for_working_sensors():
