@@ -81,6 +81,7 @@ WRONG = [
     ('bench --sensors cam', "'cam' is none of camera, .*, did you mean 'camera'?"),
     ('bench --model mle_sam_fsat', "no model 'mle_sam_fsat', did you mean 'mle_sam_fast'?"),
     ('bench --backends onxx', "did you mean 'onnx'?"),
+    ('compile --processes 0', 'expected a whole number from 1 on'),
     ('bench --size 400', "expected HxW, for example 400x640, got '400'"),
     ('bench --frames 0', 'expected a whole number from 1 on'),
     ('export mle_sam_dmeo --out x', "did you mean 'mle_sam_demo'?"),
