@@ -168,7 +168,7 @@ def timed(table: TextTable, device: str) -> TextTable:
     threads = '' if device.startswith('cuda') else f' with {torch.get_num_threads()} threads'
     text = (
         f'ms: median time of the network for a frame at its own input size, on {device}{threads},'
-        f' over the first {TIMED_FRAMES} frames, without reading and preparing.'
+        f' over at most the first {TIMED_FRAMES} frames, without reading and preparing.'
     )
     return dataclasses.replace(table, note=f'{table.note} {text}'.strip())
 
