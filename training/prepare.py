@@ -295,7 +295,7 @@ def show_report(report: Report, console: Console) -> None:
         console.print(text, style='yellow', markup=False, soft_wrap=True)
     if len(problems) > _SHOWN_PROBLEMS:
         console.print(f'and {len(problems) - _SHOWN_PROBLEMS} more, all are in the index')
-    if any(found.notes for found in report.findings):
+    if any(found.notes or found.lacking for found in report.findings):
         return  # they are said already
     if not problems:
         console.print('nothing is missing, nothing is odd', style='green')

@@ -238,6 +238,12 @@ def test_every_sensor_of_a_folder_arrives(tmp_path, rng, capsys):
     assert cli.main(['prepare', str(tmp_path / 'data.yaml'), '--out', str(tmp_path / 'p')]) == 1
     said = ' '.join(capsys.readouterr().out.split())
     assert '1 lack a file, first 001' in said
+    assert 'masks/001.png is missing' in said
+    assert 'train: 1 of 2 frames are without thermal, first 002' in said
+    cv2.imwrite(str(tmp_path / 'depth/000.png'), np.zeros_like(depth))  # no distance is known
+    assert cli.main(['prepare', str(tmp_path / 'data.yaml'), '--out', str(tmp_path / 'p')]) == 1
+    said = ' '.join(capsys.readouterr().out.split())
+    assert '000: depth has one value everywhere, or none' in said
 
 
 def test_own_classes_relate_by_name_and_alias():

@@ -92,8 +92,11 @@ def _picture(image: NDArray[Any]) -> NDArray[np.uint8]:
     if image.ndim == 2 and image.dtype in (np.uint8, np.uint16):
         return _three(picture_thermal(image))
     values = image.astype(np.float32)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    scaled = (np.nan_to_num(values, nan=low) - low) * (255 / max(high - low, 1e-6))
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (
+        255 / max(high - low, 1e-6)
+    )
     return _three(scaled.astype(np.uint8))
 
 

@@ -38,6 +38,7 @@ class Findings:
         sound: Indices of the frames that can be used.
         digests: Fingerprint of each frame's camera file to the frame's name.
         sensors: Number of frames in which each sensor shows something.
+        lacking: Names of the frames in which a sensor shows nothing that others have.
         incomplete: Names of frames that lack a file.
         read: Number of frames that were read, sound or not.
         notes: What is worth knowing and hurts nobody, one sentence each.
@@ -54,6 +55,7 @@ class Findings:
     sound: list[int] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     sensors: Counter[str] = field(default_factory=Counter)
+    lacking: dict[str, list[str]] = field(default_factory=dict)
     incomplete: list[str] = field(default_factory=list)
     read: int = 0
     notes: list[str] = field(default_factory=list)
@@ -121,6 +123,7 @@ def inspect_dataset(
 
     picked = range(len(dataset)) if indices is None else indices
     sizes: dict[str, str] = {}
+    shown: list[_Look] = []
     refused: Counter[str] = Counter()
     with ThreadPoolExecutor(workers) as pool:
         for index, seen in zip(picked, pool.map(look, picked), strict=True):
@@ -135,9 +138,10 @@ def inspect_dataset(
             findings.conditions[seen.condition] += bool(seen.condition)
             findings.cases[seen.case] += bool(seen.case)
             findings.sensors.update(seen.sensors)
+            shown.append(seen)
             sizes[seen.name] = seen.size
             findings.problems += [
-                f'{seen.name}: {name} has one value everywhere, so it shows nothing'
+                f'{seen.name}: {name} has one value everywhere, or none, so it shows nothing'
                 for name in seen.blank
                 if name in _NEVER_BLANK
             ]
@@ -145,6 +149,10 @@ def inspect_dataset(
                 findings.problems.append(f'{seen.name} has no labelled pixel')
     findings.problems += [t if n == 1 else f'{t} ({n} frames)' for t, n in refused.items()]
     findings.problems += _odd_sizes(sizes)
+    for sensor in findings.sensors:
+        lacking = [each.name for each in shown if sensor not in each.sensors]
+        if lacking:
+            findings.lacking[sensor] = lacking
     return findings
 
 
@@ -154,14 +162,17 @@ def _measurements(frame: LabelledFrame) -> list[tuple[str, object]]:
 
 
 def _is_blank(data: object) -> bool:
-    """Whether an image has one value everywhere, or a sweep or a stream is empty."""
+    """Whether an image has one value everywhere, or none, or a sweep or a stream is empty."""
     if isinstance(data, LazyImage):
         data = data.get()
     if isinstance(data, PointCloud):
         return len(data.points) == 0
     if isinstance(data, Events):
         return len(data.x) == 0
-    return isinstance(data, np.ndarray) and bool((data == data.reshape(-1)[:1]).all())
+    if not isinstance(data, np.ndarray):
+        return False
+    known = data[np.isfinite(data)] if data.dtype.kind == 'f' else data.reshape(-1)
+    return bool((known == known[:1]).all())
 
 
 def _odd_sizes(sizes: Mapping[str, str]) -> list[str]:

@@ -101,6 +101,13 @@ def show_splits(findings: Sequence[Findings], space: LabelSpace, console: Consol
                 markup=False,
                 soft_wrap=True,
             )
+        for name, lacking in found.lacking.items():
+            console.print(
+                f'{found.split}: {len(lacking)} of {len(found.sound)} frames are without {name}, '
+                f'first {lacking[0]}',
+                markup=False,
+                soft_wrap=True,
+            )
     table = Table(title='share of the pixels, percent')
     table.add_column('label', no_wrap=True)
     for found in findings:

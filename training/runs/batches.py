@@ -352,6 +352,8 @@ class OpenFrames:
             TrainingError: A process that renders has died.
         """
         wanted = min(wanted, self.source.length)
+        if len(self.source.rendered()) >= wanted:
+            return
         with Progress(console=console) as bar:
             task = bar.add_task(f'rendering the first {wanted} frames', total=wanted)
             while (count := len(self.source.rendered())) < wanted:

@@ -96,7 +96,7 @@ def open_folders(source: Path, split: str, cache: Path) -> Dataset:
     if bags:
         calibration = data.root / data.file.calibration if data.file.calibration else None
         return Recordings(bags, cache, str(source), calibration)
-    whole, incomplete, problems = find_frames(data)
+    whole, incomplete, strays = find_frames(data)
     chosen = choose_split(data, [*whole, *incomplete], split)
     names = {frame.name for frame in chosen}
     frames = [frame for frame in whole if frame.name in names]
@@ -106,8 +106,9 @@ def open_folders(source: Path, split: str, cache: Path) -> Dataset:
         raise DatasetError(f'{source}: {split} has no frame with picture and label{why}')
     reader = _Reader(data)
     layout = DatasetLayout(NAME, '', {}, lambda *_: list(frames), reader.read, own_ids=False)
-    lacking_frames = [frame for frame in incomplete if frame.name in names]
-    return FolderDataset(data.space, layout, frames, lacking_frames, problems)
+    without = [frame for frame in incomplete if frame.name in names]
+    problems = strays + [f'{frame.missing()[0]} is missing' for frame in without]
+    return FolderDataset(data.space, layout, frames, without, problems)
 
 
 def named_sensors(data: OwnData, known: Collection[str]) -> list[str]:
@@ -145,7 +146,8 @@ def find_frames(data: OwnData) -> tuple[list[FrameFiles], list[FrameFiles], list
         data: The file of own data.
 
     Returns:
-        Frames with picture and label, frames that lack one, and what else is wrong.
+        Frames with picture and label, frames that lack one, and a sentence for each label that
+        belongs to none.
 
     Raises:
         DatasetError: There is no picture at all, or a pattern finds nothing.
@@ -162,13 +164,22 @@ def find_frames(data: OwnData) -> tuple[list[FrameFiles], list[FrameFiles], list
         files = {role: files[name] for role, files in found.items() if name in files}
         for role in ('camera', 'labels'):
             if role not in files:  # a path that is missing, so that it can be named
-                files[role] = data.root / _pattern(data, role) / name
+                files[role] = _expected_file(data, role, name, found[role])
         frame = FrameFiles(name, files)
         (whole if not frame.missing() else incomplete).append(frame)
     stray = sorted(found['labels'].keys() - set(names))
-    problems = [f'{found["labels"][name]} belongs to no picture' for name in stray]
-    problems += [f'{frame.missing()[0]} is missing' for frame in incomplete]
-    return whole, incomplete, problems
+    strays = [f'{found["labels"][name]} belongs to no picture' for name in stray]
+    return whole, incomplete, strays
+
+
+def _expected_file(data: OwnData, role: str, name: str, others: Mapping[str, Path]) -> Path:
+    pattern = _pattern(data, role)
+    if '*' not in pattern:
+        ending = next(path.suffix for path in others.values())
+        return data.root / pattern / f'{name}{ending}'
+    for part in name.split('/'):
+        pattern = pattern.replace('*', part, 1)
+    return data.root / pattern
 
 
 def _of_sensors(found: Mapping[str, Mapping[str, Path]]) -> set[str]:
