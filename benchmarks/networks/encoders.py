@@ -15,15 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
+from benchmarks.networks.official import official_encoder
 from benchmarks.result_files import compare, save_results
 from sam_ad_perception.modeling.encoders.sam_vit import SamVit, resize_position
 from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS, SamVitSpec
@@ -34,17 +33,7 @@ MIB = 1 << 20
 
 def build(side: str, spec: SamVitSpec, size: tuple[int, int]) -> nn.Module:
     torch.manual_seed(0)
-    official = ImageEncoderViT(
-        img_size=spec.pretrain_size,
-        embed_dim=spec.embed_dim,
-        depth=spec.depth,
-        num_heads=spec.num_heads,
-        out_chans=spec.out_channels,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=spec.window_size,
-        global_attn_indexes=spec.global_blocks,
-    )
+    official = official_encoder(spec)
     with torch.no_grad():
         for name, parameter in official.named_parameters():
             if 'pos' in name:  # zero by default, which would hide them

@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.networks.official import official_encoder
 from benchmarks.result_files import compare, save_results
 from sam_ad_perception.core.images.thermal import ThermalRanges
 from sam_ad_perception.core.sensors import Modality, Segmentation, SensorBundle
@@ -72,17 +72,7 @@ def median_ms(call: Callable[[], object], device: torch.device, repeats: int) ->
 def official_vit(name: str, size: int) -> nn.Module:
     """The official ViT encoder at a size, with random weights."""
     spec = SAM_VIT_SPECS[name]
-    encoder = ImageEncoderViT(
-        img_size=spec.pretrain_size,
-        embed_dim=spec.embed_dim,
-        depth=spec.depth,
-        num_heads=spec.num_heads,
-        out_chans=spec.out_channels,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=spec.window_size,
-        global_attn_indexes=spec.global_blocks,
-    )
+    encoder = official_encoder(spec)
     grid = (size // 16, size // 16)
     encoder.pos_embed = nn.Parameter(resize_position(encoder.pos_embed.detach(), grid))
     return encoder

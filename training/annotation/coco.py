@@ -21,6 +21,8 @@ from training.annotation.exchange import (
     class_masks,
     collect,
     find_class,
+    find_json,
+    read_json,
     save_picture,
     stamp_in,
 )
@@ -90,12 +92,9 @@ def find_coco(folder: Path) -> list[Path]:
     Returns:
         Those that have images, categories and annotations.
     """
-    found = []
-    for path in sorted([*folder.glob('*.json'), *(folder / 'annotations').glob('*.json')]):
-        content = _load(path)
-        if isinstance(content, dict) and {'images', 'annotations', 'categories'} <= set(content):
-            found.append(path)
-    return found
+    files = [*folder.glob('*.json'), *(folder / 'annotations').glob('*.json')]
+    parts = {'images', 'annotations', 'categories'}
+    return find_json(files, lambda content: isinstance(content, dict) and parts <= set(content))
 
 
 def has_coco(folder: Path) -> bool:
@@ -119,7 +118,7 @@ def read_coco(folder: Path, space: LabelSpace) -> Mapping[int, ReadMask]:
     found: list[tuple[int, Path, ReadMask]] = []
     ids = class_ids(space)
     for path in find_coco(folder):
-        content = _load(path)
+        content = read_json(path)
         try:
             names = {c['id']: find_class(c['name'], ids, str(path)) for c in content['categories']}
             by_image: dict[Any, list[dict[str, Any]]] = {}
@@ -180,10 +179,3 @@ def fill_polygons(polygons: list[NDArray[np.float64]], size: tuple[int, int]) ->
             for left, right in np.clip(np.ceil(at - 0.5), 0, size[1]).astype(int).reshape(-1, 2):
                 drawn[row, left:right] = True
     return drawn
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text('utf-8'))
-    except ValueError as error:
-        raise DatasetError(f'{path} is no JSON: {error}') from error

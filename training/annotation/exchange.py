@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,3 +211,37 @@ def find_class(name: str, ids: Mapping[str, int], where: str) -> int:
     if label is None:
         raise DatasetError(f'{where} has the class {name!r}, expected one of {sorted(ids)}')
     return label
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DatasetError: It is no JSON.
+    """
+    try:
+        return json.loads(path.read_text('utf-8'))
+    except ValueError as error:
+        raise DatasetError(f'{path} is no JSON: {error}') from error
+
+
+def find_json(paths: Iterable[Path], is_ours: Callable[[Any], bool]) -> list[Path]:
+    """Find the JSON files whose content is of one format.
+
+    Args:
+        paths: The files.
+        is_ours: Tells it from their content.
+
+    Returns:
+        Those that are, in the order of their names.
+
+    Raises:
+        DatasetError: One is no JSON.
+    """
+    return [path for path in sorted(paths) if is_ours(read_json(path))]

@@ -18,6 +18,8 @@ from training.annotation.exchange import (
     class_masks,
     collect,
     find_class,
+    find_json,
+    read_json,
     save_picture,
     stamp_in,
 )
@@ -92,14 +94,13 @@ def find_tasks(folder: Path) -> list[Path]:
     Returns:
         Those that are lists of tasks.
     """
-    found = []
-    for path in sorted(folder.glob('*.json')):
-        content = _load(path)
-        if isinstance(content, list) and all(
-            isinstance(each, dict) and 'data' in each for each in content
-        ):
-            found.append(path)
-    return found
+    return find_json(
+        folder.glob('*.json'),
+        lambda content: (
+            isinstance(content, list)
+            and all(isinstance(each, dict) and 'data' in each for each in content)
+        ),
+    )
 
 
 def has_tasks(folder: Path) -> bool:
@@ -124,7 +125,7 @@ def read_tasks(folder: Path, space: LabelSpace) -> Mapping[int, ReadMask]:
     found: list[tuple[int, Path, ReadMask]] = []
     tasks = 0
     for path in find_tasks(folder):
-        for task in _load(path):
+        for task in read_json(path):
             tasks += 1
             done = [a for a in task.get('annotations', ()) if not a.get('was_cancelled')]
             if not done:
@@ -168,10 +169,3 @@ def _reader(result: list[dict[str, Any]], ids: Mapping[str, int], where: str) ->
         return layers.mask
 
     return read
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text('utf-8'))
-    except ValueError as error:
-        raise DatasetError(f'{path} is no JSON: {error}') from error

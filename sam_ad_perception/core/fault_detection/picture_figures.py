@@ -20,8 +20,8 @@ SIDE = 8
 """Points of the grid along a tile."""
 LINES = 32
 """So many columns follow the rows, and so many rows the columns."""
-SHIFTS, PAIRS = 24, 8
-"""Neighbouring rows are held against each other up to so many pixels aside; so many pairs."""
+PAIRS = 8
+"""So many pairs of neighbouring rows are held against each other."""
 
 
 LARGE, TURNS = 800_000, 4

@@ -136,17 +136,6 @@ def sampling_map(
     return map_u, map_v, valid.reshape(target.size)
 
 
-def undistortion_map(
-    camera: CameraModel, rectified: CameraModel
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Map that turns images of `camera` into `rectified` images, as `sampling_map` gives it.
-
-    Agrees with `cv2.initUndistortRectifyMap` (and the one of `cv2.fisheye`) wherever `valid`.
-    No rotation is applied: both views share the optical frame.
-    """
-    return sampling_map(camera, rectified, np.eye(4))
-
-
 def place_in_view(
     T_frame_x: NDArray[np.float64], camera: CameraModel, source: CameraModel | None = None
 ) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,15 +99,6 @@ class ClockModel:
             self._consider(stamp_ns, arrival_ns)
         else:
             self._take(stamp_ns, arrival_ns)
-
-    def add_all(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Take many messages.
-
-        Args:
-            pairs: Stamp and arrival of each, nanoseconds.
-        """
-        for stamp_ns, arrival_ns in pairs:
-            self.add(stamp_ns, arrival_ns)
 
     def leaps(self, stamp_ns: int) -> bool:
         """Tell whether the newest message, if of this stamp, is off all before it by a second.

@@ -197,10 +197,6 @@ class PlausibilityMonitor:
         """The clocks that cannot be right now."""
         return self._part.judgement.findings
 
-    def corrects(self, sensor: Modality) -> bool:
-        """Whether `corrected_stamp` changes stamps of a sensor."""
-        return self.config.clock == 'correct' and sensor in self._part.judgement.offsets
-
     def corrected_stamp(self, sensor: Modality, stamp_ns: int) -> int:
         """Take off what a clock is off, where `plausibility.clock` is `correct`.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sam_ad_perception.modeling.encoders.lora import ActiveModalities, LoraQkv, LoraSpec
+from sam_ad_perception.modeling.encoders.specs import check_sides
 
 STEMS = ('shared', 'own', 'conv')
 
@@ -81,9 +82,6 @@ HIERA_SPECS: Mapping[str, HieraSpec] = {
     'micro': HieraSpec(8, 1, (1, 1, 2, 1), (3,), (8, 4, 4, 4), (2, 2), 16, 0.0, 'conv'),
 }
 """The four official sizes, the demo's, and one for tests."""
-
-STRIDE = 32
-"""Input sides must be multiples of this: four stages, and windows of 8 at stride 4."""
 
 
 class ConvStem(nn.Module):
@@ -209,11 +207,7 @@ class HieraEncoder(nn.Module):
         Raises:
             ValueError: A side is not a multiple of 32.
         """
-        height, width = inputs[0][1].shape[-2:]
-        if height % STRIDE or width % STRIDE:
-            raise ValueError(
-                f'Hiera needs input sides that are multiples of {STRIDE}, got {height}x{width}'
-            )
+        check_sides(inputs[0][1].shape, 'Hiera')
         self.active.names = tuple(name for name, _ in inputs)
         stems = self.stems
         tokens = [

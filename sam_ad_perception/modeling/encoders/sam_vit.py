@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sam_ad_perception.modeling.encoders.specs import (
-    STRIDE,
     SamVitSpec,
+    check_sides,
 )
 from sam_ad_perception.modeling.network import Shareable
 
@@ -166,11 +166,7 @@ class SamVit(ImageEncoderViT, Shareable):
         Raises:
             ValueError: A side is not a multiple of 32.
         """
-        height, width = x.shape[-2:]
-        if height % STRIDE or width % STRIDE:
-            raise ValueError(
-                f'SAM needs input sides that are multiples of {STRIDE}, got {height}x{width}'
-            )
+        height, width = check_sides(x.shape)
         tokens = self.patch_embed(x.to(self.patch_embed.proj.weight.dtype))
         tokens = tokens + resize_position(self.pos_embed, (height // PATCH, width // PATCH))
         for block in self.blocks:

@@ -5,7 +5,7 @@ The zoo reads every entry, whichever network runs; torchvision alone takes two s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 STRIDE = 32
@@ -280,3 +280,24 @@ class FusionSamArguments:
     def __post_init__(self) -> None:
         if self.output not in ('main', 'mean'):
             raise ValueError(f"output must be 'main' or 'mean', got {self.output!r}")
+
+
+def check_sides(shape: Sequence[int], network: str = 'SAM') -> tuple[int, int]:
+    """Refuse images whose sides an encoder cannot take.
+
+    Args:
+        shape: Of the images, (..., H, W).
+        network: As people call it.
+
+    Returns:
+        `(H, W)`, pixels.
+
+    Raises:
+        ValueError: A side is not a multiple of 32.
+    """
+    height, width = shape[-2], shape[-1]
+    if height % STRIDE or width % STRIDE:
+        raise ValueError(
+            f'{network} needs input sides that are multiples of {STRIDE}, got {height}x{width}'
+        )
+    return height, width

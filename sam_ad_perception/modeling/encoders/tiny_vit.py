@@ -13,7 +13,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sam_ad_perception.modeling.encoders.specs import STRIDE, TinyVitSpec
+from sam_ad_perception.modeling.encoders.specs import TinyVitSpec, check_sides
 from sam_ad_perception.modeling.network import Shareable
 
 EXPANSION = 4
@@ -250,23 +250,8 @@ class TinyVit(nn.Module, Shareable):
         return super().train(mode and not self.frozen)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode images.
-
-        Args:
-            x: (B, 3, H, W), RGB normalised with SAM's mean and deviation (ImageNet's), sides
-                multiples of 32.
-
-        Returns:
-            (B, out_channels, H / 16, W / 16), of the input's type whatever the weights' type is.
-
-        Raises:
-            ValueError: A side is not a multiple of 32.
-        """
-        height, width = x.shape[-2:]
-        if height % STRIDE or width % STRIDE:
-            raise ValueError(
-                f'SAM needs input sides that are multiples of {STRIDE}, got {height}x{width}'
-            )
+        """Encode images; see `SamVit.forward`."""
+        check_sides(x.shape)
         features = self.patch_embed(x.to(next(self.neck.parameters()).dtype))
         for stage in self.layers:
             if self.checkpoint_blocks and torch.is_grad_enabled() and features.requires_grad:

@@ -15,7 +15,7 @@ from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
-from sam_ad_perception.modeling.encoders.hiera import STRIDE
+from sam_ad_perception.modeling.encoders.specs import STRIDE
 
 LEVEL_STRIDES = (4, 8, 16)
 IOU_HIDDEN = 256

@@ -14,6 +14,7 @@ from sam_ad_perception.core.lidar.visibility import SweepView
 from sam_ad_perception.core.sensors import Segmentation
 from sam_ad_perception.nodes.ros import topics
 from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
+from sam_ad_perception.nodes.segmentation.result_headers import ResultHeaders
 from sam_ad_perception.nodes.segmentation.selection_outputs import SelectionOutputs
 
 if TYPE_CHECKING:
@@ -59,29 +60,20 @@ class ConsumerOutputs:
         """Whether anybody listens to what is made of the lidar, with the mask's confidence."""
         return bool(self._channels.get_subscription_count())
 
-    def publish(
-        self,
-        result: Segmentation,
-        sweep: SweepView,
-        *,
-        stamp_ns: int,
-        cloud_stamp_ns: int,
-        frame_id: str,
-    ) -> None:
+    def publish(self, result: Segmentation, sweep: SweepView, headers: ResultHeaders) -> None:
         """Publish what somebody listens to.
 
         Args:
             result: What the network made.
             sweep: Where its camera sees the points of the sweep.
-            stamp_ns: Header stamp of the reference frame, nanoseconds.
-            cloud_stamp_ns: Header stamp of the sweep, nanoseconds.
-            frame_id: Frame of the camera image.
+            headers: Of the messages.
         """
         if self._autoware_ids is not None and self._autoware.get_subscription_count():
+            mask, stamp_ns = result.mask, headers.stamp_ns
             self._autoware.publish(
-                encode_mask(message_type, result.mask, self._autoware_ids, stamp_ns, frame_id)
+                encode_mask(message_type, mask, self._autoware_ids, stamp_ns, headers.frame_id)
             )
         if self.depth_wanted and sweep.frame is not None:
             selections = self._selections.selections
-            cloud = channel_cloud(message_type, result, sweep, selections, cloud_stamp_ns)
+            cloud = channel_cloud(message_type, result, sweep, selections, headers.cloud_stamp_ns)
             self._channels.publish(cloud)

@@ -20,6 +20,7 @@ from sam_ad_perception.core.messages.registered_cloud import registered_cloud
 from sam_ad_perception.core.sensors import Segmentation
 from sam_ad_perception.nodes.ros import topics
 from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
+from sam_ad_perception.nodes.segmentation.result_headers import ResultHeaders
 
 
 class PointOutputs:
@@ -46,27 +47,17 @@ class PointOutputs:
         """Whether anybody listens to the confidence."""
         return bool(self._confidence.get_subscription_count())
 
-    def publish(
-        self,
-        result: Segmentation,
-        sweep: SweepView,
-        *,
-        stamp_ns: int,
-        cloud_stamp_ns: int,
-        frame_id: str,
-    ) -> None:
+    def publish(self, result: Segmentation, sweep: SweepView, headers: ResultHeaders) -> None:
         """Publish what somebody listens to.
 
         Args:
             result: What the network made.
             sweep: Where its camera sees the points of the sweep.
-            stamp_ns: Header stamp of the reference frame, nanoseconds.
-            cloud_stamp_ns: Header stamp of the sweep, nanoseconds.
-            frame_id: Frame of the camera image.
+            headers: Of the messages.
         """
         if result.depth is not None and self._registered.get_subscription_count():
-            view = replace(result.camera, frame_id=frame_id)
-            cloud = registered_cloud(message_type, result.depth, view, stamp_ns)
+            view = replace(result.camera, frame_id=headers.frame_id)
+            cloud = registered_cloud(message_type, result.depth, view, headers.stamp_ns)
             self._registered.publish(cloud)
 
         def send(publisher: Publisher, image: NDArray[np.uint8], unseen: int) -> None:
@@ -79,7 +70,7 @@ class PointOutputs:
                     sweep.cloud,
                     values,
                     unseen,
-                    cloud_stamp_ns,
+                    headers.cloud_stamp_ns,
                     sweep.frame.frame_id,
                 )
             )

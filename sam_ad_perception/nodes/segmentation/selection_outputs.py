@@ -17,6 +17,7 @@ from sam_ad_perception.core.selections.messages import (
 )
 from sam_ad_perception.core.sensors import Segmentation
 from sam_ad_perception.nodes.ros.rclpy_helpers import message_type
+from sam_ad_perception.nodes.segmentation.result_headers import ResultHeaders
 
 
 class SelectionOutputs:
@@ -52,23 +53,13 @@ class SelectionOutputs:
         """Whether anybody listens to what is made of the depth image."""
         return any(self._listened(name) & FROM_LIDAR for name in self._publishers)
 
-    def publish(
-        self,
-        result: Segmentation,
-        sweep: SweepView,
-        *,
-        stamp_ns: int,
-        cloud_stamp_ns: int,
-        frame_id: str,
-    ) -> None:
+    def publish(self, result: Segmentation, sweep: SweepView, headers: ResultHeaders) -> None:
         """Publish what somebody listens to.
 
         Args:
             result: What the network made.
             sweep: Where its camera sees the points of the sweep.
-            stamp_ns: Header stamp of the reference frame, nanoseconds.
-            cloud_stamp_ns: Header stamp of the sweep, nanoseconds.
-            frame_id: Frame of the camera image.
+            headers: Of the messages.
         """
         frame: FrameSelector | None = None
         for name, selection in self.selections.items():
@@ -79,9 +70,9 @@ class SelectionOutputs:
                 message_type,
                 result,
                 sweep,
-                view=replace(result.camera, frame_id=frame_id),
-                stamp_ns=stamp_ns,
-                cloud_stamp_ns=cloud_stamp_ns,
+                view=replace(result.camera, frame_id=headers.frame_id),
+                stamp_ns=headers.stamp_ns,
+                cloud_stamp_ns=headers.cloud_stamp_ns,
             )
             for part, message in frame.messages(selection, wanted):
                 self._publishers[name][part].publish(message)

@@ -28,6 +28,7 @@ from sam_ad_perception.nodes.ros.parameters import NodeParameters
 from sam_ad_perception.nodes.ros.rclpy_helpers import DeadlineTimer, TransformInput
 from sam_ad_perception.nodes.segmentation.diagnostics import StageLatencies, ViewReport
 from sam_ad_perception.nodes.segmentation.outputs import SegmentationOutputs
+from sam_ad_perception.nodes.segmentation.result_headers import ResultHeaders
 
 DEACTIVATED = 'the node was deactivated'
 SET_BACK = 'time was set back'
@@ -281,16 +282,11 @@ class CameraPipeline:
         """Publish what is made of the mask; it fails alone, the mask still comes."""
         sweep = SweepView(job.bundle, result)
         stamp_ns = sweep.frame.stamp_ns + self._offset_ns[Modality.RANGING] if sweep.frame else 0
+        headers = ResultHeaders(job.stamp_ns, stamp_ns, job.frame_id)
         every = (self.outputs.selections, self.outputs.points, self.outputs.consumers)
         for outputs in every:
             try:
-                outputs.publish(
-                    result,
-                    sweep,
-                    stamp_ns=job.stamp_ns,
-                    cloud_stamp_ns=stamp_ns,
-                    frame_id=job.frame_id,
-                )
+                outputs.publish(result, sweep, headers)
             except ValueError as err:
                 self._log_once(f'{type(outputs).__name__}: {err}')
 

@@ -97,15 +97,3 @@ def _shift(frame: SensorFrame, offset_ns: int) -> SensorFrame:
     if isinstance(data, Events):
         data = replace(data, t_ns=data.t_ns + offset_ns)
     return replace(frame, stamp_ns=frame.stamp_ns + offset_ns, data=data)
-
-
-def frames_of(drive: Drive) -> Iterator[TimedFrame]:
-    """Simulate all frames of a drive.
-
-    Args:
-        drive: The drive.
-
-    Yields:
-        Each frame in the order of arrival; event frames are packets.
-    """
-    yield from deliver(drive, plan_frames(drive))

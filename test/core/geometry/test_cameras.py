@@ -11,7 +11,6 @@ from sam_ad_perception.core.geometry.cameras import (
     rectified_model,
     sampling_map,
     scale_camera,
-    undistortion_map,
     unproject_pixels,
 )
 from sam_ad_perception.core.geometry.transforms import make_transform
@@ -180,12 +179,12 @@ def test_fisheye_pixels_at_or_beyond_ninety_degrees_have_no_ray():
 
 
 @pytest.mark.parametrize(('model', 'count'), MODELS)
-def test_undistortion_map_agrees_with_opencv(rng, model, count):
+def test_map_to_a_rectified_view_agrees_with_opencv(rng, model, count):
     for _ in range(3):
         camera = random_camera(rng, model, count)
         rectified = rectified_model(camera)
         assert not rectified.is_distorted
-        map_u, map_v, valid = undistortion_map(camera, rectified)
+        map_u, map_v, valid = sampling_map(camera, rectified, np.eye(4))
         size = (camera.width, camera.height)
         if model == 'equidistant':
             expected = cv2.fisheye.initUndistortRectifyMap(
@@ -215,7 +214,7 @@ def test_straight_lines_become_straight():
     rays = unproject_pixels(camera, np.column_stack([u.ravel(), v.ravel()]))
     image = np.where(2 * rays[:, 0] > 0.5, 255, 0).astype(np.uint8).reshape(480, 640)
     assert np.ptp(image.argmax(axis=1)) > 3  # bent
-    map_u, map_v, valid = undistortion_map(camera, rectified_model(camera))
+    map_u, map_v, valid = sampling_map(camera, rectified_model(camera), np.eye(4))
     flat = cv2.remap(image, map_u, map_v, cv2.INTER_LINEAR)
     edge = np.array([np.interp(127.5, row[380:410], np.arange(380, 410)) for row in flat])
     assert valid.all(axis=1).sum() > 400

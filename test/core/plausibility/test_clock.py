@@ -121,7 +121,8 @@ def test_one_odd_stamp_is_no_step():
     stamps = t.copy()
     stamps[30] -= 0.7
     model = ClockModel()
-    model.add_all(pairs(stamps, t + 0.01))
+    for stamp_ns, arrival_ns in pairs(stamps, t + 0.01):
+        model.add(stamp_ns, arrival_ns)
     assert not model.steps
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import cv2
 import numpy as np
@@ -10,23 +9,14 @@ import torch
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
+from benchmarks.networks.official import official_encoder
 from sam_ad_perception.modeling.encoders import sam_vit
 from sam_ad_perception.modeling.encoders.sam_vit import SamVit, resize_position
 from sam_ad_perception.modeling.encoders.specs import SAM_VIT_SPECS, SamVitSpec
 
 
 def official(spec: SamVitSpec) -> ImageEncoderViT:
-    return ImageEncoderViT(
-        img_size=spec.pretrain_size,
-        embed_dim=spec.embed_dim,
-        depth=spec.depth,
-        num_heads=spec.num_heads,
-        out_chans=spec.out_channels,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=spec.window_size,
-        global_attn_indexes=spec.global_blocks,
-    ).eval()
+    return official_encoder(spec).eval()
 
 
 def randomise(module: nn.Module) -> None:

@@ -13,6 +13,7 @@ from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.messages import from_ros
 from sam_ad_perception.core.selections.config import SelectionConfig, resolve
 from sam_ad_perception.core.selections.messages import PARTS
+from sam_ad_perception.nodes.segmentation.result_headers import ResultHeaders
 from sam_ad_perception.nodes.segmentation.selection_outputs import SelectionOutputs
 
 pytestmark = pytest.mark.ros
@@ -203,14 +204,14 @@ def test_nothing_is_made_for_nobody(graph):
     outputs = SelectionOutputs(['some'], advertise)
     outputs.selections = resolve({'some': SelectionConfig(('car',))}, SPACE)
     assert (outputs.wanted, outputs.depth_wanted) == (False, False)
-    outputs.publish(None, None, stamp_ns=0, cloud_stamp_ns=0, frame_id='')
+    outputs.publish(None, None, ResultHeaders(0, 0, ''))
     listener = graph.node.create_subscription(
         message_type(PARTS['mask']), '/nobody/semantic/some/mask', print, 1
     )
     graph.until(lambda: outputs.wanted, 'the listener')
     assert not outputs.depth_wanted
     with pytest.raises(AttributeError):  # now the frame is looked at, and there is none
-        outputs.publish(None, None, stamp_ns=0, cloud_stamp_ns=0, frame_id='')
+        outputs.publish(None, None, ResultHeaders(0, 0, ''))
     graph.node.destroy_subscription(listener)
     for each in made:
         graph.node.destroy_publisher(each)

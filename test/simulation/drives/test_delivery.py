@@ -20,7 +20,7 @@ from sam_ad_perception.core.messages.from_ros import (
 from sam_ad_perception.core.sensors import Events, Modality, PointCloud
 from sam_ad_perception.core.settings.parameters import ParameterError
 from sam_ad_perception.simulation.drives.configuration import DriveConfig
-from sam_ad_perception.simulation.drives.delivery import frames_of
+from sam_ad_perception.simulation.drives.delivery import deliver, plan_frames
 from sam_ad_perception.simulation.drives.drive import Drive
 from sam_ad_perception.simulation.drives.recording import list_topics, record
 from sam_ad_perception.simulation.faults.effects import KINDS, Fault
@@ -67,7 +67,7 @@ def drive_with(*faults: Fault, **changes: Any) -> Drive:
 def arrivals(drive: Drive) -> dict[str, list[tuple[int, int, int]]]:
     """Per sensor: true time, stamp and arrival in milliseconds since the start."""
     start, found = drive.config.start_ns, defaultdict(list)
-    for f in frames_of(drive):
+    for f in deliver(drive, plan_frames(drive)):
         times = f.true_ns, f.frame.stamp_ns, f.arrival_ns
         found[f.sensor].append(tuple((t - start) // MS for t in times))
     return found
@@ -102,7 +102,7 @@ def test_frozen_sensors_repeat_their_last_good_data() -> None:
     names = ('camera', 'thermal', 'lidar', 'event')
     frozen = drive_with(*(Fault(n, 'frozen', 0.25, 0.45) for n in names))
     clean, start = drive_with(), SMALL.start_ns
-    for f in frames_of(frozen):
+    for f in deliver(frozen, plan_frames(frozen)):
         assert f.frame.stamp_ns == f.true_ns
         if not 250 * MS <= f.true_ns - start < 450 * MS:
             continue

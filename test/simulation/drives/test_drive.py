@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import Events, Modality, PointCloud, SensorBundle
-from sam_ad_perception.simulation.drives.delivery import frames_of
+from sam_ad_perception.simulation.drives.delivery import deliver, plan_frames
 from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig, GroundTruth
 from sam_ad_perception.simulation.raycasting.rays import intersect
 from sam_ad_perception.simulation.raycasting.solids import COS, CX, CZ, ELLIPSOID, HX, HZ, SIN
@@ -266,7 +266,7 @@ def test_street_has_many_classes() -> None:
 
 def test_frames_arrive_in_order_and_lidar_before_its_camera_frame() -> None:
     drive = Drive(DriveConfig(**{**vars(SMALL), 'duration_s': 0.3}))
-    frames = list(frames_of(drive))
+    frames = list(deliver(drive, plan_frames(drive)))
     arrivals = [f.arrival_ns for f in frames]
     assert arrivals == sorted(arrivals)
     assert all(f.arrival_ns > f.frame.stamp_ns for f in frames)
