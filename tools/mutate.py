@@ -1,4 +1,4 @@
-"""Changes the code a little, one place at a time, and lists the changes that no test notices.
+"""Mutation testing: changes the code one place at a time, lists what no test notices.
 
 `python -m tools.mutate [FILE ...]` takes the Python files of the package that differ from `main`,
 or those that are named; cosmic-ray makes the mutations, in a copy of the checkout. Each file is

@@ -1,4 +1,4 @@
-"""One line per set-up step, alive while the step runs; the full output goes to a log file."""
+"""Progress of set-up steps: one line each while it runs; the output goes to a log file."""
 
 from __future__ import annotations
 

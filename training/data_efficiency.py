@@ -1,4 +1,4 @@
-"""How little data will do: one run per share of the frames, each with as many optimizer steps.
+"""Learning curve: one run per share of the training frames, with as many optimizer steps.
 
     python -m training.data_efficiency training/configs/camvid.yaml root=/path/to/camvid
     python -m training.data_efficiency CONFIG --shares 10 25 50 100

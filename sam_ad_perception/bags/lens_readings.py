@@ -1,4 +1,4 @@
-"""Whether a recording's camera images are rectified, told from some of them and not by name."""
+"""Whether a recording's camera images are rectified, measured on some of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the rhythms of sensors once a whole recording was looked through."""
+"""Periods of the sensors of a recording, read from all its stamps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the camera views of one recording read together: times, geometry, messages, sweeps."""
+"""Data that all camera views of a recording share: times, geometry, messages, sweeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a topic carries: one message of it, and how much of the recording it covers."""
+"""Samples of topics: one message of each, and how much of the recording it covers."""
 
 from __future__ import annotations
 

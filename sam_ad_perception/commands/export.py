@@ -1,4 +1,4 @@
-"""What `sam_ad export` does. The libraries are imported when it runs, not to show its help."""
+"""`sam_ad export`; libraries are imported when it runs, not to show its help."""
 
 from __future__ import annotations
 

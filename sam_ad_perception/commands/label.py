@@ -1,4 +1,4 @@
-"""`sam_ad label`: what its command line says, and what it tells."""
+"""`sam_ad label`: its options, and what it prints."""
 
 from __future__ import annotations
 

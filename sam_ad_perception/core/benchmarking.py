@@ -1,4 +1,4 @@
-"""What a call takes, and what it was measured on: machine, versions, commit."""
+"""Timing of calls, and a description of the machine: versions, commit, processors."""
 
 from __future__ import annotations
 

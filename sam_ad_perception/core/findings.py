@@ -1,4 +1,4 @@
-"""What cannot be right about a sensor's data, in one record that every part of the package tells.
+"""Findings about sensor data: one record with code, sentence, remedy and figure.
 
 Made by `core.plausibility` and where messages are decoded; carried by frames and point clouds;
 told in `semantic/status`, by `sam_ad label` and by `sam_ad doctor`.

@@ -1,4 +1,4 @@
-"""How good is a mask: confusion matrix, intersection over union."""
+"""Confusion matrix and intersection over union (IoU, mIoU)."""
 
 from __future__ import annotations
 

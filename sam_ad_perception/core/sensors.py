@@ -1,4 +1,4 @@
-"""What the sensors deliver and what perception returns: the records that cross module borders."""
+"""Records of sensor data and results: frames, bundles, camera models, masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told about each reference frame: which sensors made its mask, or why there is none.
+"""Per-frame status message: sensors used, sensors missing, network, latency.
 
 One record, and its form as the key/value pairs of a `diagnostic_msgs/DiagnosticStatus`, so that
 the node which writes `semantic/status` and the report which reads it cannot drift apart.

@@ -1,4 +1,4 @@
-"""Work that a GPU does behind the host: copies that nobody waits for, one wait, and its time."""
+"""Asynchronous GPU work: pinned copies, one synchronization per batch, and its timing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks have in common: one way in, one way out."""
+"""The base class of all segmentation networks: inputs by sensor, logits out."""
 
 from __future__ import annotations
 

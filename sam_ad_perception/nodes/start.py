@@ -1,4 +1,4 @@
-"""Entry points of the nodes' executables: signals end them quietly, also while they import.
+"""Entry points of the nodes: signals end them quietly, also while they import.
 
 What a node imports takes seconds, and `ros2 launch` may be told to stop meanwhile. So the handlers
 are set here, before anything heavy is imported; `process.run_node` takes over. Importing this

@@ -1,4 +1,4 @@
-"""What a run did, frame by frame, read back from the bag that it wrote."""
+"""The frame-by-frame log of a run, read back from the bag that it wrote."""
 
 from __future__ import annotations
 

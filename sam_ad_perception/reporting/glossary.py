@@ -1,4 +1,4 @@
-"""What the words of a report mean, for somebody who reads the first one."""
+"""The glossary of the report: its terms in one sentence each."""
 
 from __future__ import annotations
 

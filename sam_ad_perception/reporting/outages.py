@@ -1,4 +1,4 @@
-"""When a sensor was not used, why, what was used instead, what it cost; a run in one sentence.
+"""Outages of sensors: when and why one was not used, what ran instead, what it cost.
 
 Times are seconds of the recording since its first reference frame.
 """

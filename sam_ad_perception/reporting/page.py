@@ -1,4 +1,4 @@
-"""Fills the report page: everything inlined, so that one file can be sent around."""
+"""The HTML page of a report: one self-contained file."""
 
 from __future__ import annotations
 

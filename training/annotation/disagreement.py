@@ -1,4 +1,4 @@
-"""How much of a mask hangs on one sensor: what changes when each of them is left out."""
+"""Share of a mask that changes when one sensor is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a format for annotation tools is, and what all of them share."""
+"""The interface of annotation formats, and what all of them share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts of the stage of a run that trains autoencoders alone."""
+"""Configuration of the first stage of FusionSAM: its autoencoders."""
 
 from __future__ import annotations
 

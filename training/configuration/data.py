@@ -1,4 +1,4 @@
-"""Facts of a run that say which frames it learns from, and which sensors it sees of them."""
+"""Configuration of a run: its frames and the sensors that it sees of them."""
 
 from __future__ import annotations
 

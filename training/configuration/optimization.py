@@ -1,4 +1,4 @@
-"""Facts of a run that say how it learns: loss, optimizer, and how long."""
+"""Configuration of a run: loss, optimizer, schedule."""
 
 from __future__ import annotations
 

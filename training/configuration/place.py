@@ -1,4 +1,4 @@
-"""Facts of a run that say where it runs and what it leaves, not what it learns."""
+"""Configuration of a run: its machine and its outputs, nothing that changes what it learns."""
 
 from __future__ import annotations
 

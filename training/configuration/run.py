@@ -1,4 +1,4 @@
-"""Facts of a training run, from YAML and the command line."""
+"""Configuration of a training run, from YAML and the command line."""
 
 from __future__ import annotations
 

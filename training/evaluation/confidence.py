@@ -1,4 +1,4 @@
-"""How far a confidence can be trusted: is it true, and does it tell right pixels from wrong ones.
+"""Calibration of confidence: expected error, and how well it tells wrong pixels.
 
 A confidence is a byte, so that two histograms of 256 levels hold all that any number of frames
 say of it: the figures are exact, the memory is the same after one frame and after a million.

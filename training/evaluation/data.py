@@ -1,4 +1,4 @@
-"""What networks are measured on."""
+"""Data sets of an evaluation: simulated drives, published sets, recordings."""
 
 from __future__ import annotations
 

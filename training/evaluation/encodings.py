@@ -1,4 +1,4 @@
-"""What a network has seen already is not computed again, whoever measures it with what."""
+"""Cache of encoder outputs, shared by all measurements of one frame."""
 
 from __future__ import annotations
 

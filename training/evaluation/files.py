@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: the zoo's figures, a long table, and the reading of both."""
+"""Result files of an evaluation: written and read."""
 
 from __future__ import annotations
 

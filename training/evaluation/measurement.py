@@ -1,4 +1,4 @@
-"""What a network reaches: with every set of sensors, in every condition, with faults and noise.
+"""mIoU of networks with every set of sensors, by condition, fault and noise.
 
 Each frame is made once and shown to all networks in all settings. A network is asked as
 `Segmenter` asks it (prepare, run, decode), so figures are those of a vehicle; where the vehicle's

@@ -1,4 +1,4 @@
-"""What is measured: which systems, with which sensors, noise and faults."""
+"""The plan of an evaluation: systems, sets of sensors, noise and faults."""
 
 from __future__ import annotations
 

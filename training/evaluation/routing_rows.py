@@ -1,4 +1,4 @@
-"""From measurements to the table that the vehicle's router reads."""
+"""Routing table rows from measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the evidence is held against: targets, and the routed vehicle beside single networks."""
+"""Targets of the committed networks, and the routed vehicle beside single networks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Evidence:
         networks: The networks.
         sensors: All sensors.
         conditions: Light and weather; their mix has equally many frames of each.
-        parts: Scores by part, see `evidence_bench`.
+        parts: Scores by part, see `bench`.
         full: Key of the network that the targets for all inputs are for; empty for none.
         fast: Key of the one that the targets for speed are for; likewise.
     """

@@ -1,4 +1,4 @@
-"""A fingerprint of the code that made a file, so that no cache outlives it."""
+"""Digest of the source code that wrote a cache, so that a changed code invalidates it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every dataset gives: the sensors of one moment with the labels of the camera's view."""
+"""Labelled frames: the sensors of one moment and the labels in the camera view."""
 
 from __future__ import annotations
 

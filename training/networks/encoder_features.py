@@ -1,4 +1,4 @@
-"""What a frozen SAM encoder makes of each image, computed once and kept on the disk.
+"""Cached features of a frozen SAM encoder, computed once and kept on disk.
 
 AD-SAM trains beside an encoder that never changes and takes most of the time of a step. Where
 frames are not changed at random, or only mirrored, each image comes again in every epoch.

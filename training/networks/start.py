@@ -1,4 +1,4 @@
-"""The network that a run trains, with all that it starts from."""
+"""The network that a run trains, with the weights that it starts from."""
 
 from __future__ import annotations
 

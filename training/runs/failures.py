@@ -1,4 +1,4 @@
-"""What can end a run, in words."""
+"""Error messages of a training run."""
 
 from __future__ import annotations
 

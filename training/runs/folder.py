@@ -1,4 +1,4 @@
-"""What a run leaves in its folder beside its state and weights: facts, figures, pictures."""
+"""The folder of a run: facts, figures and pictures beside its weights."""
 
 from __future__ import annotations
 

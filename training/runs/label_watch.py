@@ -1,4 +1,4 @@
-"""What the labels of a run's batches hold: nothing to learn ends it, a missing class is told."""
+"""Checks of label batches: a run without labels ends, a missing class is reported."""
 
 from __future__ import annotations
 

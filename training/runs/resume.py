@@ -1,4 +1,4 @@
-"""What may change where a run goes on: each setting is taken over, free, or refused by name."""
+"""Settings of a resumed run: each is taken over, free to change, or refused by name."""
 
 from __future__ import annotations
 

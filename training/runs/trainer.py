@@ -1,4 +1,4 @@
-"""One optimizer step after the other, over threads, processes and machines."""
+"""The training loop: optimizer steps over threads, processes and machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good the averaged weights are on frames that the run does not learn from."""
+"""Validation of the averaged weights on frames that the run does not learn from."""
 
 from __future__ import annotations
 

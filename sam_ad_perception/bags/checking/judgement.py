@@ -1,4 +1,4 @@
-"""What is wrong with a recording, after each of its camera views was looked at."""
+"""Problems of a recording, from the checks of its camera views."""
 
 from __future__ import annotations
 

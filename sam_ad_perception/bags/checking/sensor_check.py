@@ -1,4 +1,4 @@
-"""What was seen of one sensor of a recording while a part of it was read."""
+"""Check of one sensor of a recording from the part of it that was read."""
 
 from __future__ import annotations
 

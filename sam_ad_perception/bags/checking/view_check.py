@@ -1,4 +1,4 @@
-"""What was seen of one camera view of a recording, with the sensors that it has in common."""
+"""Check of one camera view of a recording, with the sensors that it shares."""
 
 from __future__ import annotations
 

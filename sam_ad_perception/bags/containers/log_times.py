@@ -1,4 +1,4 @@
-"""Times of reception that cannot be: what a recording's other messages say about them."""
+"""Impossible reception times of recorded messages, and their correction from the others."""
 
 from __future__ import annotations
 

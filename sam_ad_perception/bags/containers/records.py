@@ -1,4 +1,4 @@
-"""What every container file offers: its channels, its messages in time, and what it lost."""
+"""The interface of container files: channels, messages in time, what was lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two threads beside the caller's: one reads ahead of it, one writes behind it.
+"""Read-ahead and write-behind threads of labelling.
 
 Both hold a bounded number of items, so that memory does not grow with a recording. numpy, OpenCV,
 zstd, files and the networks work without Python's lock; what they do overlaps.

@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, a line every ten seconds in a log file.
+"""Progress of a command: a bar on a terminal, a line every ten seconds in a log file.
 
 Kernels that numba compiles are named while that lasts: it takes most of a minute, once.
 """

@@ -1,4 +1,4 @@
-"""The clock offset between an event camera and a camera, from what both see change.
+"""Clock offset of an event camera from brightness changes that a camera sees, too.
 
 An event says that the logarithm of the light on a pixel has changed by a fixed step (Lichtsteiner
 et al. 2008). So the polarities of all events between two frames, summed up for each pixel, are

@@ -1,4 +1,4 @@
-"""The clock offset between two sensors, from how both move.
+"""Clock offset of two sensors from their rotation rates.
 
 The increments of the reference over its own intervals are explained by those of the other sensor
 over the same intervals moved by a lag: gains for all its channels (which take up how it is

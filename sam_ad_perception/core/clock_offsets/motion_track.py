@@ -1,4 +1,4 @@
-"""How a sensor moved between its frames, as every estimator of motion here tells it."""
+"""Rotation and translation of a sensor between its frames: the record of all estimators."""
 
 from __future__ import annotations
 

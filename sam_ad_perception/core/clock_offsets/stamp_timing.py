@@ -1,4 +1,4 @@
-"""What stamps and arrival times alone tell of a sensor: rhythm, gaps, transport."""
+"""Period, gaps and transport delay of a sensor from stamps and arrival times."""
 
 from __future__ import annotations
 

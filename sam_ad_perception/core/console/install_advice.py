@@ -1,4 +1,4 @@
-"""What to install for a part that is optional, by names that the package index has."""
+"""Names of the packages to install for optional features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody meant who wrote a name wrong: the nearest of the names that are known."""
+"""Suggestions for misspelt names: the nearest of the names that are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a picture that take no part: covered, dead, frozen; and the whole, frozen under noise.
+"""Covered, dead and frozen tiles of camera pictures, and pictures frozen under noise.
 
 Each tile of the view is held against its own running level and against what the others do.
 """

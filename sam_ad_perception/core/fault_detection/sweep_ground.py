@@ -1,4 +1,4 @@
-"""Whether the ground under the lidar lies as it did: level, and as far below.
+"""Ground plane of the lidar over time: has it tilted or changed its height?
 
 The ground within a few metres is what the wheels stand on: its tilt against the vehicle is that of
 the springs, on slopes too.

@@ -1,4 +1,4 @@
-"""What the figures of one frame mean: findings, each with its reason in words.
+"""Findings from the measures of one frame, each with its reason in words.
 
 Pure functions of the figures, the running levels and the thresholds.
 """

@@ -1,6 +1,6 @@
-"""Is what a sensor delivers worth using? Black, blurred, frozen, empty, bursting: with a reason.
+"""The health monitor: finds black, blurred, frozen, empty or noisy frames, and says why.
 
-Each frame of a bundle is measured (`health_measures`), then judged (`health_judgement`) by fixed
+Each frame of a bundle is measured (`measures`), then judged (`judgement`) by fixed
 thresholds and by the sensor's own running levels, so that night and fog, which come slowly and
 stay, are not taken for faults. An unusable frame is taken out of the bundle, where its sensor is
 then missing with the reason; a degraded one stays, and is told. Degrading is immediate; a sensor

@@ -1,4 +1,4 @@
-"""What is looked at over time: one watch per sensor, which learns from its healthy frames.
+"""The base of checks over time: one watch per sensor, which learns from healthy frames.
 
 A sensor's record names its watch. The monitor asks it about every new frame, beside the figures of
 the frame itself, and lets it learn how the sensor usually is once all is judged.

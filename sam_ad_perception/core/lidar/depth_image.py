@@ -1,4 +1,4 @@
-"""Lidar points on the image plane: depth images (REP 118) and rasters of point values.
+"""Depth images (REP 118) from lidar points, and rasters of point values.
 
 Pixel centres have integer coordinates, so a point falls into the pixel `floor(u + 0.5)`,
 `floor(v + 0.5)`. Of several points in one pixel the nearest (smallest z) wins, of equal ones the

@@ -1,4 +1,4 @@
-"""Sweeps seen from one instant: each point is moved to where it is seen at the reference time.
+"""Motion compensation (deskewing) of lidar sweeps: each point as seen at the reference time.
 
 A lidar takes a tenth of a second for a turn, and its stamp is not the camera's. At 20 m/s a point
 taken 50 ms before the exposure is a metre off. Points carry their own times, so each is mapped

@@ -1,4 +1,4 @@
-"""Which lidar points the camera cannot see, though nothing lies in their own pixel.
+"""Removal of lidar points that are occluded in the camera view.
 
 A lidar above the camera looks over a car and hits the wall behind it. In the image that point
 falls between the sparse points of the car: a z-buffer keeps both, and the car becomes a sieve. A

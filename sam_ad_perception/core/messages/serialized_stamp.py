@@ -1,4 +1,4 @@
-"""The stamp of a serialized message, read and replaced in place: no other byte is looked at.
+"""Read and replace the header stamp of a serialized message; no other byte is looked at.
 
 Any message that begins with a `std_msgs/Header` has it at the same place in CDR (OMG DDS-XTypes
 7.4.1): four bytes that tell the byte order, then seconds (int32) and nanoseconds (uint32).

@@ -1,4 +1,4 @@
-"""From core records to ROS messages, of rclpy or of rosbags alike.
+"""Core records to ROS messages, of rclpy or of rosbags alike.
 
 `types` names message classes: a callable from 'sensor_msgs/msg/Image' to the class. Nothing here
 imports a ROS module. Fields of bytes are filled the way each side takes fast: numpy arrays for

@@ -1,4 +1,4 @@
-"""One clock as its messages show it: arrival minus stamp, its lower envelope, slope and steps.
+"""Clock model of one sensor from arrival minus stamp: lower envelope, slope and steps.
 
 A message arrives later than it was measured, never earlier, and now and then almost at once. So
 the least `arrival - stamp` of several messages in a row is the clock's offset plus the shortest

@@ -1,4 +1,4 @@
-"""Rectified or as the lens drew it: told from straight edges and from the edges of a sweep.
+"""Rectified or distorted images: told from straight edges and from the edges of a sweep.
 
 A camera_info tells two geometries, K with D and P, and an image is of one of them. Where they
 differ, edges of the world (walls, poles, kerbs) are straight in one reading only, and depth edges

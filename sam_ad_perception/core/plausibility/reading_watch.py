@@ -1,4 +1,4 @@
-"""Looks now and then, in a thread of its own, whether the camera's images are read rightly."""
+"""Checks in a thread of its own whether camera images are rectified as they are read."""
 
 from __future__ import annotations
 

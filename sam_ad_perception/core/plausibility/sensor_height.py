@@ -1,4 +1,4 @@
-"""How high the camera is above the ground of a sweep: no vehicle carries it where feet put it.
+"""Plausibility of the camera height above the ground of a sweep, for a unit that is wrong.
 
 A street in feet or inches that is near enough has coordinates that metres could have, too. But its
 ground lies as much further below as its walls lie further away.

@@ -1,4 +1,4 @@
-"""Is it heat? Images that are taken for thermal ones held against the camera, and their polarity.
+"""Thermal images checked against the camera: is it heat at all, and of which polarity.
 
 Near infrared is light: it shows the details that the camera shows, which heat does not. Heat is
 told from cold by what streets have in common: the sky is colder than the road, and what stands

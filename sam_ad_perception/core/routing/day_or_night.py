@@ -1,4 +1,4 @@
-"""Day or night, as the camera sees it: which column of a routing table counts."""
+"""Day or night from the camera image: it chooses the column of a routing table."""
 
 from __future__ import annotations
 

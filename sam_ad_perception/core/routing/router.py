@@ -1,4 +1,4 @@
-"""Which network runs on which sensors: the best that was measured of those that can run now.
+"""The router: which network runs on which sensors, by measured mIoU, latency and health.
 
 The router does not guess. It compares measured mIoU only, gives way at once when what it chose
 cannot run any more, and takes something better only after that was possible for a while.

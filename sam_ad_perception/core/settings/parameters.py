@@ -1,4 +1,4 @@
-"""One value, one home: a dataclass field is the parameter, its default, its range and its text.
+"""Parameters as dataclass fields: default, range, unit and description in one place.
 
 A configuration is a frozen dataclass whose fields are made with `parameter`. Nested dataclasses
 give dotted names, so the same tree is read from a ROS 2 parameter file by `load`, declared on a

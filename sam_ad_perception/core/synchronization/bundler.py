@@ -1,4 +1,4 @@
-"""The one place where what sensors deliver becomes bundles: for the node and for bags alike.
+"""Sensor messages in, synchronized bundles out: for the node and for recordings alike.
 
 A `Bundler` holds all that belongs together at a reference time: the synchronizer, the last moments
 of the event stream, the geometry of each camera, the tree of transforms. What it cannot place is

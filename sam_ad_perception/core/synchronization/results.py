@@ -1,4 +1,4 @@
-"""What comes out of the synchronizer."""
+"""Matched groups of frames and the counters of the synchronizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAM encoders by what they are, shared where they are frozen.
+"""SAM encoders, built once and shared where frozen.
 
 The encoders themselves are imported when one is built: they bring torchvision, which takes two
 seconds that a network without them need not wait.

@@ -1,4 +1,4 @@
-"""What AD-SAM and FusionSAM are built from, without the libraries that build them.
+"""Sizes of the image encoders (SAM ViT, TinyViT, ResNet), without the libraries that build them.
 
 The zoo reads every entry, whichever network runs; torchvision alone takes two seconds to import.
 """

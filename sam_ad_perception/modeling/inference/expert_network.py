@@ -1,4 +1,4 @@
-"""A network of the zoo with its weights, ready to run on what the router gives it."""
+"""One network of the zoo with its weights: prepares inputs, runs, decodes masks."""
 
 from __future__ import annotations
 

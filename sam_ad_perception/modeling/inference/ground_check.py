@@ -1,4 +1,4 @@
-"""A mask held against the ground that the lidar sees: geometry may overrule semantics."""
+"""Masks checked against the ground that the lidar sees: geometry may overrule semantics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast this machine could run a network at best: its operations and its bytes."""
+"""Roofline of this machine: how fast a network could run at best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask of arrays, with what a notebook shows of it."""
+"""The result of `Segmenter(...)` on arrays, with pictures for notebooks."""
 
 from __future__ import annotations
 

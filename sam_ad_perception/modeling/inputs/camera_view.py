@@ -1,4 +1,4 @@
-"""What all representations share: the protocol, the checks, the way into the view."""
+"""Resampling of sensor images into the camera view, and the protocol of representations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zoo file and the checkpoints that a program uses where it names no others."""
+"""Default paths of the zoo file and of the checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official weights that each network starts its training from."""
+"""Pretrained weights that each network starts its training from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sharp a network's softmax has to be for its confidence to come true, by set of sensors."""
+"""Softmax temperatures that calibrate confidence, by set of sensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plausibility pass of a node: margins as its clock asks for them."""
+"""The plausibility checks of a node, with the margins that its clock needs."""
 
 from __future__ import annotations
 

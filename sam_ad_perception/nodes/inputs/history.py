@@ -1,4 +1,4 @@
-"""What waits for something of the same time: bounded in age and in bytes. Knows nothing of ROS."""
+"""History of messages that wait for others of the same time: bounded in age and bytes. No ROS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One bag on its way out: simulated time, pacing, and waiting for answers in lockstep."""
+"""Publishing a bag: simulated time, pacing, and waiting for masks in lockstep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books of a replay: which frames went out, and what came back for each. No ROS."""
+"""Frames sent and results received in a replay. No ROS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `/diagnostics` tells: how often, how old, how many were bad and why. Knows nothing of ROS.
+"""Diagnostics of topics: rate, age, bad messages and their reasons. Knows nothing of ROS.
 
 The words are those of the usual topic monitors: OK, NotReceived, Timeout.
 """

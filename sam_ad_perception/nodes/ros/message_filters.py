@@ -1,4 +1,4 @@
-"""The seam to message_filters: its ApproximateTimeSynchronizer in the shape of ours."""
+"""message_filters' ApproximateTimeSynchronizer behind our synchronizer interface."""
 
 from __future__ import annotations
 

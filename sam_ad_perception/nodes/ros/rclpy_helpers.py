@@ -1,4 +1,4 @@
-"""The seams to rclpy that several nodes share: message classes, QoS, guarded callbacks, tf."""
+"""Shared rclpy helpers: message classes, QoS, guarded callbacks, tf."""
 
 from __future__ import annotations
 

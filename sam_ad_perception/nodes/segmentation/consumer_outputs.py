@@ -1,4 +1,4 @@
-"""Topics in forms that single consumers want."""
+"""Publishers in the formats of Autoware and elevation_mapping_cupy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the segmentation node tells about itself on `/diagnostics`."""
+"""Diagnostics of the segmentation node: sensors, latency, memory, faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One camera view of the segmentation node: its sensors, its outputs, and the fate of each frame.
+"""One camera view of the segmentation node: from its sensor topics to its masks.
 
 Sensors are the business of the executor's thread; masks come from the worker's. Every reference
 frame ends as a mask or as a drop with its reason on `semantic/status`.

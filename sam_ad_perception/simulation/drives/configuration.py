@@ -1,4 +1,4 @@
-"""What a drive is asked for: street, sensors, conditions, faults."""
+"""Configuration of a simulated drive: street, sensors, conditions, faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of measurements to the computer: when each arrives, by which clock, and what is lost."""
+"""Arrival order, transport delay and clock offset of simulated measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vehicle that carries the sensors, and how it moves."""
+"""Motion of the vehicle that carries the sensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Light: the linear image that a camera sees, and the 8-bit picture made of it."""
+"""Shading, exposure and labels of camera images."""
 
 from __future__ import annotations
 

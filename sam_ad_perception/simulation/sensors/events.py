@@ -1,4 +1,4 @@
-"""Brightness changes: the events between two renderings of the event camera's view."""
+"""Event streams from the brightness changes between two renderings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The camera behind the air: scattering in the lens, drops on it, motion blur, photon noise."""
+"""Lens and sensor effects: bloom, glare, drops, motion blur, noise."""
 
 from __future__ import annotations
 

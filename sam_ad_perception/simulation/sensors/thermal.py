@@ -1,4 +1,4 @@
-"""Heat: the temperature that each pixel of a thermal camera sees, as 16-bit counts."""
+"""Thermal images: the temperature of each pixel as 16-bit counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deciding what stands and moves where: the plan of a street, drawn from a random generator."""
+"""Random layout of a street: what stands and moves where, from a seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surfaces look like: procedural albedo, window patterns and noise, as numba kernels."""
+"""Materials: procedural albedo, window patterns and noise, as numba kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The air between scene and lens: fog, and what falls through the picture."""
+"""Fog, rain and snow in camera images."""
 
 from __future__ import annotations
 
