@@ -203,6 +203,7 @@ def save_tables(text: str, tables: Iterable[TextTable], path: Path) -> None:
 
 def main() -> None:
     """Run from the command line."""
+    # Networks, and the frames: one half makes the router's table, the other judges by it.
     parser = _make_parser()
     options = parser.parse_args()
     console, start = make_console(), time.monotonic()
@@ -218,6 +219,7 @@ def main() -> None:
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    # Measure, then compare with the targets.
     with open_bench(job, options.workers) as measure:
         parts, table = measure_all(
             measure, facts, (first, second), options.fault_frames, command, console
@@ -230,6 +232,7 @@ def main() -> None:
     front, details = make_tables(evidence, comparisons, targets)
     for each in (*front, *details):
         show(each, console)
+    # What is written, with how it was made.
     minutes = (time.monotonic() - start) / 60
     text = (
         f'`{command}` ({minutes:.0f} minutes with {options.workers} processes): '

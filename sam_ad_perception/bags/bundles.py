@@ -315,6 +315,7 @@ class BagFeed:
             self._refused.add_frame(DroppedFrame(told[0], f'unreadable: {reason}', modality))
 
     def _feed(self, message: BagMessage) -> list[BundleResult]:
+        # Transforms and odometry: where the sensors are.
         topic, now_ns = message.topic, self._now_ns
         if topic in self._mapping.tf or topic in self._mapping.tf_static:
             static = topic in self._mapping.tf_static
@@ -328,6 +329,7 @@ class BagFeed:
         if topic == self._mapping.odometry:
             self.bundler.ego_motion.add_twist(*twist_from_message(self._read(message)))
             return []
+        # Geometry of a camera.
         if topic in self._infos:
             modality = self._infos[topic]
             info = self._read(message)
@@ -337,6 +339,7 @@ class BagFeed:
                 own_centre=self._options.own_centre,
             )
             return self.bundler.set_camera(modality, camera, stamp_of(info))
+        # Data: refused before it is decoded where its clock or size cannot be.
         if topic not in self._data:
             return []
         modality = self._data[topic]
@@ -346,6 +349,7 @@ class BagFeed:
         stamp_ns = None if told is None else told[0] + self._clock.offset_ns(modality)
         if (odd := self.checks.admit(modality, stamp_ns)) is not None:
             raise ValueError(odd.text)
+        # Decoded, with its stamp corrected, it may complete bundles.
         results: list[BundleResult] = []
         for each in self._decoder.decode(message, modality, self.checks.checks(modality)):
             stamp_ns = self.checks.corrected_stamp(modality, each.stamp_ns)

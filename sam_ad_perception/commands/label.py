@@ -135,6 +135,7 @@ def _label_bag(options: argparse.Namespace, work: _Work, console: Console) -> in
     from sam_ad_perception.bags.labelling.recording import check_sensors, label_bag
     from sam_ad_perception.bags.reader import BagReader
 
+    # Views and sensors, told before anything is loaded.
     with BagReader(options.bag) as reader:
         views = choose_views(reader, dict(options.topic), work.rectified, work.views)
         print_views(console, options.bag, views)
@@ -147,6 +148,7 @@ def _label_bag(options: argparse.Namespace, work: _Work, console: Console) -> in
         from sam_ad_perception.nodes.segmentation.model_loading import make_segmenter
 
         segmenter = make_segmenter(work.config)
+    # Label, with progress and on request a file for the viewer rerun.
     with ExitStack() as stack:
         shown = None
         if options.rerun:
@@ -172,6 +174,7 @@ def _label_bag(options: argparse.Namespace, work: _Work, console: Console) -> in
             progress=progress.advance,
             on_mask=take,
         )
+    # What came of it, and the page on request.
     print_report(console, report, options.out)
     print_episode(console, options.bag)
     if options.report and report.frames:

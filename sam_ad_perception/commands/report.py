@@ -141,6 +141,7 @@ def _write(bag: Path, options: argparse.Namespace, command: str, console: Consol
     from sam_ad_perception.modeling.zoo.files import zoo_files
     from sam_ad_perception.reporting.drive_page import PageText, write_views_page
 
+    # Which views, networks and sensors the masks were made of.
     inputs = options.inputs or bag
     with BagReader(bag) as reader:
         space = read_label_space(reader, bag)
@@ -152,6 +153,7 @@ def _write(bag: Path, options: argparse.Namespace, command: str, console: Consol
             f'{inputs} holds masks but no sensor (label --no-copy): name the recording that was '
             'labelled with --inputs'
         )
+    # What stands at the head of the page.
     networks, warning = about_networks(load_zoo(zoo_files(options.zoo or '')[0]), experts)
     first = next(iter(mappings.values()))
     facts = {'recording': str(inputs), 'masks': str(bag), **networks, **about_topics(first)}
@@ -159,6 +161,7 @@ def _write(bag: Path, options: argparse.Namespace, command: str, console: Consol
     text = PageText(
         f'Masks of {bag.resolve().name}', facts=facts, left_out=first.left_out(), warning=warning
     )
+    # The page itself; both recordings are read twice for it.
     folder = options.out or (bag if bag.is_dir() else bag.parent)
     folder.mkdir(parents=True, exist_ok=True)
     calibration = load_calibration(options.calibration) if options.calibration else Calibration()

@@ -199,6 +199,7 @@ def _write(folder: Path, content: str) -> Path:
 
 def _draw_view(run: Run, view: View, text: PageText, progress: Callable[[int, int], None]) -> str:
     """Draw the page of one view."""
+    # What happened, by frame, and which sensors the drive has.
     log = read_drive_log(run.inputs, run.outputs, run.space, view.name)
     with BagReader(run.inputs) as bag:
         mapping = view.mapping or choose_topics(bag)
@@ -210,6 +211,7 @@ def _draw_view(run: Run, view: View, text: PageText, progress: Callable[[int, in
         Modality.RANGING in sensors,
         fit_tile(_mask_size(run.outputs, view.name), len(sensors)),
     )
+    # Second reading of both recordings: pictures and the video.
     film = f'{view.name}_{VIDEO_NAME}' if view.name else VIDEO_NAME
     names = [m.value for m in sensors]
     outages = find_outages(log.frames, names, run.without)
@@ -218,6 +220,7 @@ def _draw_view(run: Run, view: View, text: PageText, progress: Callable[[int, in
     stability = MaskStability(len(run.space), run.space.ignore_id)
     pictures = _Pictures(log, board, video, view.name, shown, stability)
     pictures.draw(run.inputs, run.outputs, mapping, view.options, progress)
+    # Figures of the page, and the drive in one sentence.
     statuses = [frame.status for frame in log.frames]
     faults, latency = rate_faults(log.frames, run.without or None), rate_latency(statuses)
     summary = say_summary(log, outages)

@@ -109,6 +109,7 @@ def _find_images(root: Path, split: str) -> list[FrameFiles]:
 
 def read_frame(files: FrameFiles) -> LabelledFrame:
     """See `DatasetLayout.read`; raw measurements."""
+    # Calibration: cameras, transforms between sensors, and to the GNSS receiver.
     colour = read_rgb(files.files['camera'])
     calib_path = files.files['calib']
     calib = _read_json(calib_path)
@@ -132,6 +133,7 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
         raise DatasetError(f'{calib_path} lacks {error}') from error
     except ValueError as error:
         raise DatasetError(f'{calib_path}: {error}') from error
+    # Sensors of the moment; lidar and radar know how the vehicle moved meanwhile.
     sweep = read_sweep(files.files['lidar'], stamp_ns)
     motion = _sweep_motion(sweep, stamp_ns, gnss, T_gnss.get('lidar'))
     events, event_ns = read_events(files.files['event'])
@@ -141,6 +143,7 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
         Modality.LIDAR: SensorFrame(Modality.LIDAR, stamp_ns, 'lidar', sweep, motion=motion),
     }
     bundle = SensorBundle(stamp_ns, Modality.CAMERA, camera, frames, T_camera=T_camera)
+    # The radar has no sensor of ours: it is drawn into the camera's view.
     pictures = {}
     if T_radar is not None:
         echoes = read_radar(files.files['radar'], stamp_ns)

@@ -121,6 +121,7 @@ def inspect_dataset(
             blank=blank,
         )
 
+    # Frames are read in threads, and counted here in their order.
     picked = range(len(dataset)) if indices is None else indices
     sizes: dict[str, str] = {}
     shown: list[_Look] = []
@@ -147,6 +148,7 @@ def inspect_dataset(
             ]
             if seen.pixels[UNLABELED] == seen.pixels.sum():
                 findings.problems.append(f'{seen.name} has no labelled pixel')
+    # What befell several frames is said once; then what is odd among sizes.
     findings.problems += [t if n == 1 else f'{t} ({n} frames)' for t, n in refused.items()]
     findings.problems += _odd_sizes(sizes)
     for sensor in findings.sensors:

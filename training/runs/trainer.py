@@ -221,6 +221,7 @@ class Trainer:
         Raises:
             TrainingError: A loss or the gradient is not a number; the weights are as before.
         """
+        # What this step is made of: learning rates, input size, numbers of its batches.
         self._set_rates()
         size = self.config.schedule.input_size(self.progress) or self.spec.input_size
         first = self.number + int(self.fabric.global_rank) * self.share
@@ -247,6 +248,7 @@ class Trainer:
                 total += weight * float(loss.detach())
             return total
 
+        # Gradients: every replica takes one batch of each group at a time.
         for replica in self.replicas:
             replica.zero_grad(set_to_none=True)
         width = len(self.replicas)
@@ -257,12 +259,14 @@ class Trainer:
             group = slice(start, start + width)
             held = [waits] * len(batches[group])
             losses += run(differentiate, self.replicas, batches[group], numbers[group], held)
+        # Their sum is the gradient of the first, whose loss all processes share.
         for other in self.replicas[1:]:
             add_gradients(self.network, other)
         self._check_losses(losses, names)
         loss = self._mean(sum(losses) / len(losses))
         if not math.isfinite(loss):
             raise TrainingError(f'the loss of another process is {loss} at step {self.step}')
+        # The step itself, and the running average of the weights.
         self._clip(names)
         self._stepper.step()
         self.average.update(self.network, self.step)

@@ -125,6 +125,7 @@ def check_recording(
     show(0.0, 'opening')
     with SampledReader(bag) as reader:
         show(0.05, 'reading a message of each topic')
+        # Which topics are sensors, and which parts of the recording are read.
         views = views or choose_views(reader, overrides, rectified, wanted)
         mappings = list(views.mappings.values())
         named = [s.data for each in mappings for s in each.sensors.values() if s.data]
@@ -132,6 +133,7 @@ def check_recording(
         parts = _choose_parts(reader, topics)
         reader.limit(parts, topics)
         show(0.15, 'reading times')
+        # Bundles of each view, as labelling makes them, until enough was seen.
         feeds = open_feeds(reader, mappings, options)
         looks = [ViewLook(name, reader, each) for name, each in views.mappings.items()]
         read = {topic: len(n) for feed in feeds for topic, n in feed.times.times_ns.items()}
@@ -153,6 +155,7 @@ def check_recording(
                 show(0.3 + 0.7 * min(1.0, done / total), 'looking at what the sensors saw')
             if _is_enough(time.monotonic() - start, limit_s, looks):
                 break
+        # Findings, by view and over all.
         show(1.0, 'done')
         found = [look.result(feed, parts) for look, feed in zip(looks, feeds, strict=True)]
         return RecordingCheck(

@@ -68,6 +68,7 @@ def find_files(path: Path) -> RecordingFiles:
                 f'{path} is not a bag: expected a folder, or one of {STORAGE_SUFFIXES}'
             )
         return RecordingFiles((path,))
+    # The files that are there, whatever metadata.yaml says.
     info, damage = _read_metadata(path / 'metadata.yaml')
     plain = [file for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES]
     if any(file.suffix != '.bag' for file in plain):  # what they were converted from lies beside
@@ -86,6 +87,7 @@ def find_files(path: Path) -> RecordingFiles:
         raise ContainerError(
             damage or f'{path} is not a bag: it holds no file of {STORAGE_SUFFIXES}'
         )
+    # What it names and is missing, or is there and not named.
     named = [PurePath(str(name)).name for name in info.get('relative_file_paths') or ()]
     there = {file.name for file in files} | {file.stem for file in packed}
     remarks = [damage] if damage else []

@@ -78,6 +78,7 @@ def _copy(
     readers: list[Reader], writer: BagWriter, source: Path, on_progress: Progress | None
 ) -> ImportReport:
     """Convert all messages in the order of time."""
+    # One topic for each name and type, with a converter of its messages.
     connections = [c for reader in readers for c in reader.connections]
     types = Rosbag1Types(connections, writer.typestore)
     converters: dict[tuple[str, str], Convert] = {}
@@ -100,6 +101,7 @@ def _copy(
             continue
         converters[key] = converter
         names[each.topic] = kind
+    # All messages in the order of time; damaged ones are counted and left out.
     total = sum(reader.message_count for reader in readers)
     counts: Counter[str] = Counter()
     damaged: Counter[str] = Counter()

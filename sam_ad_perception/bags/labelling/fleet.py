@@ -256,6 +256,7 @@ def label_one(job: BagJob, task: FleetTask, segmenter: Segmenter, tell: Tell) ->
     # A network that runs out of memory, a fault of ours: the other bags need not suffer.
     except Exception as err:
         return failed(f'{type(err).__name__}: {err}')
+    # A recording without a mask is no result: it goes, with the reason.
     if not report.frames:
         remove_recording(job.out)
         unread = [f'{topic}: {each.reason}' for topic, each in report.unreadable.items()]

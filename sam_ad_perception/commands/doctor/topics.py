@@ -187,6 +187,7 @@ def _judge_sensor(
     clocks: Collection[Modality],
 ) -> Iterator[Finding]:
     """Say what is with one sensor."""
+    # Who publishes it, raw or compressed.
     names = [node.resolve_topic_name(topic)]
     types = modality.record.message_types
     accepted = [tuple(t for t in types if t != COMPRESSED)]
@@ -208,6 +209,7 @@ def _judge_sensor(
             f'start its driver, or say {topic}:=/its/topic; `ros2 topic list` shows what is there',
         )
         return
+    # Types and quality of service.
     for name, kinds, info in there:
         if info.topic_type not in kinds:
             fix = 'remap the right topic here'
@@ -219,6 +221,7 @@ def _judge_sensor(
                 OK,
                 f'{name} is best effort: qos.reliability must stay best_effort to match it',
             )
+    # What came while we listened: its clock, then its CameraInfo.
     came = [name for name in names if heard[name].arrivals]
     if not came:
         yield Finding(

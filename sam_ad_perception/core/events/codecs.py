@@ -97,6 +97,7 @@ def decode_evt3(
         word = np.int64(words[i])
         code = word >> 12
         u, bits, on = base, np.int64(0), base_on  # events at u, u + 1, ... whose bit is set
+        # A word sets time, row or column, or holds events.
         if code == _ADDR_X:
             u, bits, on = word & 0x7FF, np.int64(1), word >> 11 & 1
         elif code == _TIME_LOW:
@@ -115,6 +116,7 @@ def decode_evt3(
             bits, base = word & 0xFF, base + 8
         elif code not in (_EXT_TRIGGER, _OTHERS, _CONTINUED_4, _CONTINUED_12, _PADDING):
             return -1 - i
+        # One event for each bit that is set, from column u on.
         while bits:
             if bits & 1:
                 if known < 2 or row < 0:

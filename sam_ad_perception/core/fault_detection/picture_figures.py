@@ -113,6 +113,7 @@ def measure_picture(
     Returns:
         Its figures.
     """
+    # One pass over the tiles: means, detail, change against the picture before.
     image = image.view()
     image.flags.writeable = False
     height, width = image.shape[:2]
@@ -131,6 +132,7 @@ def measure_picture(
     )
     tiles /= SIDE * SIDE
     relative, cast = _relate(tiles)
+    # Rows and columns; of a large picture they take turns, the others are kept.
     green = image[:, :, 1]
     every = before is None or height * width <= LARGE
     if every or number % TURNS == 0:

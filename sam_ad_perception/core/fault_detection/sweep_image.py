@@ -326,6 +326,7 @@ def _count_lonely(points, slant, reach_m):  # type: ignore[no-untyped-def]
         filled[v, u] += 1
         kept[n, 0], kept[n, 1], kept[n, 2] = v, u, distance
         n += 1
+    # Who has two others at its own distance in the nine cells around it?
     lonely, near, together = 0, 0, 0
     for i in range(n):
         distance = kept[i, 2]

@@ -147,6 +147,7 @@ def _find(uv, z, width, height, reach, free, gap, slope, hidden):  # type: ignor
     columns = np.int64(width * scale) + 1 + 2 * span
     nearness = np.zeros((rows, columns), np.float32)  # greatest inverse depth of each cell
     place = np.empty((rows, columns, 2), np.float32)
+    # The nearest point of each cell of a coarse z-buffer.
     for i in range(z.shape[0]):
         u = uv[i, 0] + 0.5
         v = uv[i, 1] + 0.5

@@ -165,6 +165,7 @@ def decode_point_cloud(
     Raises:
         ValueError: The layout is not a cloud of x, y and z, or contradicts itself.
     """
+    # Fields as views of the message's bytes, exchanged where their order is wrong.
     by_name = _check_axes(fields)
     intensity_name = next((name for name in INTENSITY_FIELDS if name in by_name), None)
     time_name = next((name for name in TIME_FIELDS if name in by_name), None)
@@ -175,6 +176,7 @@ def decode_point_cloud(
     if exchanged:
         findings.append(clouds.bytes_exchanged(is_bigendian))
         views = {n: view.view(view.dtype.newbyteorder('S')) for n, view in views.items()}
+    # Points that are finite, with their intensity and time.
     points, usable, found = _take_usable(views)
     findings += found
     columns = {name: view.reshape(-1) for name, view in views.items() if view.ndim == 2}
@@ -194,6 +196,7 @@ def decode_point_cloud(
     if usual is not None:
         usable, points = usable[usual], points[usual]
         intensity = None if intensity is None else intensity[usual]
+    # The bytes as they came, for those who give the cloud on.
     dropped = height * width - len(usable)
     content = memoryview(data).cast('B') if height * width else b''
     source = CloudSource(

@@ -222,6 +222,7 @@ def _spec_of(key: str, mapping: object) -> ModelSpec:
     entry = build_record(_Entry, mapping, where)
     if entry.resize != 'stretch':
         raise ValueError(f'{where}.resize must be stretch, got {entry.resize!r}')
+    # The representation of each sensor, built from its own options.
     inputs = {}
     for name, written in entry.modalities.items():
         options = dict(written)
@@ -232,6 +233,7 @@ def _spec_of(key: str, mapping: object) -> ModelSpec:
                 f'{list(REPRESENTATIONS)}, got {form!r}'
             )
         inputs[name] = build_record(REPRESENTATIONS[form], options, f'{where}.modalities.{name}')
+    # The arguments of the network's builder, by its own dataclass.
     if entry.builder not in NETWORKS:
         raise ValueError(
             f'{where}.builder must be one of {list(NETWORKS)}, got {entry.builder!r}'
@@ -239,6 +241,7 @@ def _spec_of(key: str, mapping: object) -> ModelSpec:
         )
     kind = NETWORKS[entry.builder].arguments
     arguments: Any = build_record(kind, entry.arguments, f'{where}.arguments')
+    # The classes: a space by its name, or written out in the entry.
     space = None
     if not isinstance(entry.label_space, str):
         space = label_space_from(entry.label_space, key, f'{where}.label_space')

@@ -173,6 +173,7 @@ def plan_routes(
             whole = names.in_view(view, target)
             routes[name] = Route(name, topic.type, whole, order, sensor, latched, view)
 
+    # Sensors, their CameraInfo, transforms and odometry, of each view.
     mappings = {'': mapping} if isinstance(mapping, TopicMapping) else mapping
     for view, each in mappings.items():
         for modality, found in each.sensors.items():
@@ -189,6 +190,7 @@ def plan_routes(
             add(name, '/tf', _MOVING)
         if each.odometry and listed[each.odometry].type == ODOMETRY_TYPES[0]:
             add(each.odometry, names.ODOMETRY, _MOVING)
+    # All other topics keep their names, unless a node of ours publishes them.
     below = ['', *(f'/{view}' for view in mappings if view)]
     outputs = {f'{start}{name}' for start in below for name in _OUTPUTS}
     results = [f'{start}{_RESULTS}' for start in below]

@@ -252,12 +252,14 @@ class TopicMonitor:
             The entry; WARN where nothing comes, or where what came could not be read, was
             unhealthy, or has stamps that look wrong.
         """
+        # What is new since it was told last.
         elapsed = None if self._told_at is None else now - self._told_at
         fresh = self.received - self._told_received
         fresh_bad = self.bad.total - self._told_bad
         fresh_lost = self.losses.total - self._told_lost
         self._told_at, self._told_received, self._told_bad = now, self.received, self.bad.total
         self._told_lost = self.losses.total
+        # The worst of what is known gives level and message.
         level, message, code = OK, 'OK', ''
         if self._withheld:
             level, message, code = WARN, self._withheld, SENSOR_UNREADABLE
@@ -278,6 +280,7 @@ class TopicMonitor:
             level, code = WARN, SENSOR_UNHEALTHY
         elif timing is not None and timing.doubt:
             level, message, code = WARN, timing.doubt, SENSOR_TIMING
+        # Figures for the table.
         values = [*self.topics.items()]
         values += [('received', str(self.received)), ('lost', str(self.losses.total))]
         if elapsed:

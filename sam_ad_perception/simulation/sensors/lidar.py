@@ -232,6 +232,7 @@ def _sweep(
             dx = T[c, 0, 0] * x0 + T[c, 0, 1] * y0 + T[c, 0, 2] * z0
             dy = T[c, 1, 0] * x0 + T[c, 1, 1] * y0 + T[c, 1, 2] * z0
             dz = T[c, 2, 0] * x0 + T[c, 2, 1] * y0 + T[c, 2, 2] * z0
+            # What the beam hits first, and where that was when it did.
             best, hit = _first_hit(
                 geometry, kind, near, start, items, sector, offset_s[c], T[c, :3, 3], dx, dy, dz
             )
@@ -243,12 +244,14 @@ def _sweep(
             x = T[c, 0, 3] + best * dx - g[VX] * moved_s
             y = T[c, 1, 3] + best * dy - g[VY] * moved_s
             z = T[c, 2, 3] + best * dz
+            # How much comes back; chance decides whether it is seen.
             echo, glass = _echo(
                 hit, g, kind[solid], material[solid], texture[solid], reflectivity[solid],
                 x, y, z, dx, dy, dz, road, crossings,
             )  # fmt: skip
             if chance[c, b] < _loss(best, echo, glass):
                 continue
+            # The return, with noise, in the lidar's own frame.
             distance = best + NOISE * noise[c, b, 0]
             points[n, 0], points[n, 1], points[n, 2] = distance * x0, distance * y0, distance * z0
             intensity[n] = min(max(echo * (1.0 + 0.08 * noise[c, b, 1]), 0.0), 1.0)
@@ -281,6 +284,7 @@ def measure_lidar(
     """
     geometry = primitives.geometry
     offset_s = np.asarray(offset_ns, dtype=np.float64) * 1e-9
+    # Solids sorted into sectors around the lidar: a beam asks those of its own.
     middle = T_world_lidar[COLUMNS // 2, :3, 3]
     ends = T_world_lidar[[0, -1], :3, 3]
     travel = float(np.max(np.hypot(*(ends - middle)[:, :2].T)))
@@ -289,6 +293,7 @@ def measure_lidar(
     slack = travel + speed * -float(offset_s[0]) + 0.05
     near, cells = _sectors(geometry, middle[0], middle[1], slack)
     start, items = bin_rectangles(np.argsort(near, kind='stable'), cells, 2 * _SECTORS, 1)
+    # Room for every beam; the kernel fills as much as comes back.
     room = COLUMNS * BEAMS
     points, intensity = np.empty((room, 3), np.float32), np.empty(room, np.float32)
     label, ring = np.empty(room, np.uint8), np.empty(room, np.uint16)
