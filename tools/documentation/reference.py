@@ -15,7 +15,16 @@ from typing import Any
 
 import sam_ad_perception as public
 
-TRAINING = ('prepare', 'train', 'latents', 'evaluate', 'comparison', 'ablation', 'export')
+TRAINING = (
+    'prepare',
+    'train',
+    'latents',
+    'evaluate',
+    'experiments.comparison',
+    'experiments.data_efficiency',
+    'experiments.ablation',
+    'export',
+)
 """Commands of training that have a page of their own, in the order of use."""
 _SECTION = re.compile(r'^(Args|Returns|Raises|Yields|Attributes):$')
 

@@ -12,8 +12,9 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from training.comparison import CONTENDERS, compare, configure, finish_run
 from training.configuration.run import TrainConfig
+from training.experiments.comparison import CONTENDERS, compare, configure
+from training.experiments.runner import finish_run
 from training.networks.baselines import DeepLab, EspNet, LiteDeepLab
 from training.networks.start import find_entry
 from training.runs.batches import open_frames

@@ -9,7 +9,12 @@ import pytest
 from rich.console import Console
 
 from training.configuration.run import TrainConfig, load_config
-from training.data_efficiency import configure_share, measure_shares, write_figures
+from training.experiments.data_efficiency import (
+    FILE,
+    configure_share,
+    draw_figures,
+    measure_shares,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,10 +29,12 @@ def test_every_share_makes_as_many_steps_on_its_frames_only(config, tmp_path):
     assert [row['frames'] for row in rows] == [2, 8]
     assert [row['steps'] for row in rows] == [2, 2]
     assert all(0 <= row['miou'] <= 100 for row in rows)
-    assert measure_shares(config, [25], Console(quiet=True)) == rows[:1]  # nothing is left to do
-    table = write_figures(rows, tmp_path)
+    kept = json.loads((Path(config.output_dir) / FILE).read_text())
+    assert kept == {'25': rows[0], '100': rows[1]}
+    again = measure_shares(config, [25], Console(quiet=True))[0]  # nothing is left to do
+    assert again | {'cpu_minutes': rows[0]['cpu_minutes']} == rows[0]
+    table = draw_figures(rows, tmp_path)
     assert table.row_count == 2
-    assert json.loads((tmp_path / 'data_efficiency.json').read_text()) == rows
     assert '25 %, 2 frames' in (tmp_path / 'data_efficiency.svg').read_text()
 
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.routing.table import load_routing_table
 from sam_ad_perception.modeling.zoo.entries import build_model, load_zoo
-from training import ablation
 from training import evidence as command
 from training.evaluation.data import HeldBackDrives
 from training.evaluation.measurement import Score, Setting, total_matrix
@@ -36,6 +35,7 @@ from training.evidence_report.targets import (
     figures,
     hold_targets,
 )
+from training.experiments import ablation
 from training.networks.checkpoint import export_weights
 
 ROOT = Path(__file__).parents[3]

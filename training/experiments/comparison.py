@@ -1,7 +1,7 @@
 """Train a network of the zoo and small published ones by one recipe, and hold them side by side.
 
-    python -m training.comparison training/configs/camvid.yaml root=/path/to/camvid [name=value]
-    python -m training.comparison CONFIG --networks espnet deeplabv3 --threads 2
+    python -m training.experiments.comparison training/configs/camvid.yaml root=/path/to/camvid
+    python -m training.experiments.comparison CONFIG --networks espnet deeplabv3 --threads 2
 
 All see the same frames, changed in the same way, at the same input size, under the same loss and
 optimizer, and none is chosen by its result: what counts is the averaged weights of the last step.
@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,20 +42,16 @@ from training.configuration.run import TrainConfig, load_config
 from training.evaluation.presentation.outcome import show
 from training.evaluation.presentation.tables import TextTable
 from training.evidence import save_tables
+from training.experiments.runner import Build, Variant, run_variants
 from training.frames.frame import FrameSource
 from training.networks.baselines import DeepLab, EspNet, LiteDeepLab
-from training.networks.checkpoint import save_atomically
 from training.networks.start import build_network
 from training.runs.batches import open_frames
-from training.runs.failures import EXPECTED
 from training.runs.trainer import Trainer
 from training.runs.validation import validation_data
-from training.train import Run, report_end
 
 RUNS = 30
 """Passes that are timed, after a few to warm up."""
-
-Build = Callable[[ModelSpec, TrainConfig, Console], nn.Module]
 
 
 def build_espnet(spec: ModelSpec, _: TrainConfig, __: Console) -> nn.Module:
@@ -128,32 +122,6 @@ def configure(config: TrainConfig, name: str) -> TrainConfig:
         schedule=dataclasses.replace(schedule, epochs=epochs),
         optimizer=dataclasses.replace(config.optimizer, scales=scales),
     )
-
-
-def finish_run(config: TrainConfig, console: Console, build: Build = build_network) -> Run:
-    """Train one network to its end, or go on where that was cut off.
-
-    Args:
-        config: Its run.
-        console: Where progress is shown.
-        build: Makes the network.
-
-    Returns:
-        The finished run.
-
-    Raises:
-        SystemExit: It cannot go on; why is said.
-    """
-    trainer = Trainer(config, console, build)
-    try:
-        run = Run(trainer, open_frames(trainer.spec, config, config.data), console)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, run.stop)
-        run.finish()
-    except EXPECTED as error:
-        report_end(trainer, error, Console(stderr=True))
-        sys.exit(1)
-    return run
 
 
 class OnnxNetwork:
@@ -319,16 +287,10 @@ def compare(
         Tables of what was measured now, and of others of which figures are there.
     """
     file = Path(config.output_dir) / 'comparison.json'
-    results = json.loads(file.read_text()) if file.exists() else {}
-    for name in names:
-        console.rule(name)
-        start = time.process_time()
-        run = finish_run(configure(config, name), console, CONTENDERS[name].build)
-        minutes = (time.process_time() - start) / 60
-        earlier = results.get(name, {}).get('cpu_minutes', 0.0)
-        figures = measure(run.trainer, name, threads)
-        results[name] = {**figures, 'cpu_minutes': earlier + minutes}
-        save_atomically(json.dumps(results, indent=1).encode(), file)
+    variants = [Variant(name, configure(config, name), CONTENDERS[name].build) for name in names]
+    results = run_variants(
+        variants, lambda name, run: measure(run.trainer, name, threads), file, console
+    )
     return comparison_tables({name: results[name] for name in CONTENDERS if name in results})
 
 
@@ -336,7 +298,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        prog='python -m training.comparison',
+        prog='python -m training.experiments.comparison',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', type=Path)
@@ -346,7 +308,7 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2, help='of ONNX Runtime')
     arguments = parser.parse_args()
     console = Console()
-    command = shlex.join(['python', '-m', 'training.comparison', *sys.argv[1:]])
+    command = shlex.join(['python', '-m', 'training.experiments.comparison', *sys.argv[1:]])
     try:
         config = load_config(arguments.config, arguments.overrides)
         if not config.schedule.epochs:

@@ -1,6 +1,6 @@
 """Show what modality dropout and masked gating do to a network that loses sensors.
 
-    python -m training.ablation [RUN ...]
+    python -m training.experiments.ablation [RUN ...]
 
 The published MLE-SAM falls from 64 to 16 mIoU on DELIVER when it loses depth. Networks that differ
 in nothing but modality dropout in training, and in whether absent modalities are masked or stand
@@ -33,7 +33,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        prog='python -m training.ablation',
+        prog='python -m training.experiments.ablation',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -43,7 +43,7 @@ def main() -> None:
     parser.set_defaults(zoo=ZOO, frames=20)
     options = parser.parse_args()
     console = make_console()
-    command = shlex.join(['python', '-m', 'training.ablation', *sys.argv[1:]])
+    command = shlex.join(['python', '-m', 'training.experiments.ablation', *sys.argv[1:]])
     try:
         zoo = load_zoo(options.zoo)
         default = [str(RUNS / key) for key in zoo if (RUNS / key).is_dir()]

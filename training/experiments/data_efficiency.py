@@ -1,7 +1,7 @@
 """Learning curve: one run per share of the training frames, with as many optimizer steps.
 
-    python -m training.data_efficiency training/configs/camvid.yaml root=/path/to/camvid
-    python -m training.data_efficiency CONFIG --shares 10 25 50 100
+    python -m training.experiments.data_efficiency CONFIG root=/path/to/camvid
+    python -m training.experiments.data_efficiency CONFIG --shares 10 25 50 100
 
 A share is the first frames of the split in its order. What is measured is the averaged weights of
 the last step on all frames of the validation split. `output_dir` gets a folder per share,
@@ -13,30 +13,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from training.comparison import finish_run
 from training.configuration.run import SIMULATED, TrainConfig, load_config
 from training.evaluation.presentation.plots import draw_subsets
+from training.experiments.runner import Variant, run_variants
 from training.networks.checkpoint import save_atomically
 from training.networks.start import find_entry
 from training.runs.batches import open_frames
 from training.runs.validation import Validator, validation_data
+from training.train import Run
 
-
-class ShareFigures(TypedDict):
-    """What a share of the frames gives: percent of them, their number, steps, mIoU in percent."""
-
-    share: float
-    frames: int
-    steps: int
-    miou: float
+FILE = 'data_efficiency.json'
 
 
 def configure_share(config: TrainConfig, share: float, total: int) -> TrainConfig:
@@ -70,7 +63,7 @@ def configure_share(config: TrainConfig, share: float, total: int) -> TrainConfi
 
 def measure_shares(
     config: TrainConfig, shares: Sequence[float], console: Console
-) -> list[ShareFigures]:
+) -> list[dict[str, Any]]:
     """Train and measure one network per share.
 
     Args:
@@ -79,7 +72,8 @@ def measure_shares(
         console: Where progress is shown.
 
     Returns:
-        Figures by share.
+        For each share: percent of the frames, their number, steps, mIoU in percent, minutes of
+        one core; `data_efficiency.json` has them by share.
 
     Raises:
         ValueError: A share that cannot be.
@@ -89,25 +83,25 @@ def measure_shares(
     held = open_frames(spec, config, validation_data(config)).source
     every = dataclasses.replace(config.validation, frames=held.length)
     config = dataclasses.replace(config, validation=every)
-    figures: list[ShareFigures] = []
-    for part in [configure_share(config, share, total) for share in shares]:
-        console.rule(Path(part.output_dir).name)
-        run = finish_run(part, console)
+    parts = {f'{share:g}': configure_share(config, share, total) for share in shares}
+
+    def measure(name: str, run: Run) -> Mapping[str, Any]:
+        frames = parts[name].data.limit
         miou = 100 * Validator(run.trainer, held, run.folder).measure()
-        frames = part.data.limit
-        figures.append(
-            {
-                'share': 100 * frames / total,
-                'frames': frames,
-                'steps': run.trainer.step,
-                'miou': miou,
-            }
-        )
-    return figures
+        return {
+            'share': 100 * frames / total,
+            'frames': frames,
+            'steps': run.trainer.step,
+            'miou': miou,
+        }
+
+    variants = [Variant(name, part) for name, part in parts.items()]
+    results = run_variants(variants, measure, Path(config.output_dir) / FILE, console)
+    return [results[name] for name in parts]
 
 
-def write_figures(figures: Sequence[ShareFigures], folder: Path) -> Table:
-    """Write figures as JSON and as a picture.
+def draw_figures(figures: Sequence[Mapping[str, Any]], folder: Path) -> Table:
+    """Draw figures as a picture.
 
     Args:
         figures: As of `measure_shares`.
@@ -123,8 +117,6 @@ def write_figures(figures: Sequence[ShareFigures], folder: Path) -> Table:
             f'{row["share"]:.0f}', str(row['frames']), str(row['steps']), f'{row["miou"]:.2f}'
         )
         bars[f'{row["share"]:.0f} %, {row["frames"]} frames'] = {'mIoU': row['miou']}
-    text = json.dumps(list(figures), indent=1) + '\n'
-    save_atomically(text.encode(), folder / 'data_efficiency.json')
     save_atomically(draw_subsets(bars).encode(), folder / 'data_efficiency.svg')
     return table
 
@@ -133,7 +125,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        prog='python -m training.data_efficiency',
+        prog='python -m training.experiments.data_efficiency',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', type=Path)
@@ -146,7 +138,7 @@ def main() -> None:
         if config.dataset == SIMULATED:
             raise ValueError('dataset must be one on disk: data.seeds says how much is simulated')
         figures = measure_shares(config, arguments.shares, console)
-        console.print(write_figures(figures, Path(config.output_dir)))
+        console.print(draw_figures(figures, Path(config.output_dir)))
     except (ValueError, OSError) as error:
         parser.error(str(error))
 
