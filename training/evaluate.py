@@ -92,7 +92,8 @@ def evaluate(
     times = (TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn())
     with Progress(*columns, *times, console=console) as bar:
         task = bar.add_task('frames', total=len(data))
-        reached = measure(_tell(data, console), plan, data.space, bar, task, follower)
+        frames = _tell(data, console)
+        reached = measure(frames, plan, data.space, bar, task, follower, data.protocol)
     known = {network.spec.key: network for network in networks}
     results = []
     for (system, _), scores in zip(plan, reached, strict=True):

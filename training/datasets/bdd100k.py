@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam_ad_perception.core.sensors import Modality
+from training.frames.benchmark_protocol import IN_TRUTH, BenchmarkProtocol
 from training.frames.frame import LabelledFrame, bundle_in_view
 from training.frames.image_files import read_rgb
 from training.frames.image_folders import (
@@ -49,4 +50,5 @@ LAYOUT = DatasetLayout(
     find_frames,
     read_frame,
     {'test': 'the labels of BDD100K test are withheld'},
+    protocol=BenchmarkProtocol('bdd100k/eval/seg.py of its toolkit', IN_TRUTH),
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sam_ad_perception.core.labels import apply_mapping
 from sam_ad_perception.core.sensors import Modality
+from training.frames.benchmark_protocol import BenchmarkProtocol
 from training.frames.frame import LabelledFrame, bundle_in_view
 from training.frames.image_files import read_rgb
 from training.frames.image_folders import (
@@ -47,5 +48,10 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
 
 
 LAYOUT = DatasetLayout(
-    'camvid', 'camvid', {'train': 367, 'val': 101, 'test': 233}, find_frames, read_frame
+    'camvid',
+    'camvid',
+    {'train': 367, 'val': 101, 'test': 233},
+    find_frames,
+    read_frame,
+    protocol=BenchmarkProtocol('that of SegNet, over 11 classes; all occur'),
 )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.labels import UNLABELED, apply_mapping
 from sam_ad_perception.core.sensors import Modality
+from training.frames.benchmark_protocol import BenchmarkProtocol
 from training.frames.frame import LabelledFrame, bundle_in_view
 from training.frames.image_files import read_rgb
 from training.frames.image_folders import (
@@ -95,4 +96,5 @@ LAYOUT = DatasetLayout(
     {'test': 'the labels of Cityscapes test were never published, its files hold none'},
     _LABEL_IDS,
     own_ids=False,
+    protocol=BenchmarkProtocol('evalPixelLevelSemanticLabeling of cityscapesScripts'),
 )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensors import Modality
+from training.frames.benchmark_protocol import ZERO, BenchmarkProtocol
 from training.frames.frame import LabelledFrame, bundle_in_view
 from training.frames.image_files import read_rgb
 from training.frames.image_folders import DatasetLayout, FrameFiles, sorted_files
@@ -91,4 +92,5 @@ LAYOUT = DatasetLayout(
     read_frame,
     label_suffix='_semantic_front.png',
     own_ids=False,
+    protocol=BenchmarkProtocol('semseg/metrics.py of its code', ZERO, size=(1024, 1024)),
 )

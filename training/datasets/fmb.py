@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sam_ad_perception.core.labels import LABEL_SPACES, apply_mapping
 from sam_ad_perception.core.sensors import Modality
+from training.frames.benchmark_protocol import ZERO, BenchmarkProtocol
 from training.frames.frame import LabelledFrame, bundle_in_view
 from training.frames.image_files import read_grey, read_rgb
 from training.frames.image_folders import (
@@ -60,7 +61,17 @@ def read_without_background(files: FrameFiles) -> LabelledFrame:
     return LabelledFrame(frame.name, frame.bundle, labels)
 
 
-LAYOUT_15 = DatasetLayout('fmb15', 'fmb15', _SPLITS, find_frames, read_frame, _WITHHELD)
+_PROTOCOL = BenchmarkProtocol('util/util.py of SegMiF, whose authors published it', ZERO)
+LAYOUT_15 = DatasetLayout(
+    'fmb15', 'fmb15', _SPLITS, find_frames, read_frame, _WITHHELD, protocol=_PROTOCOL
+)
 LAYOUT_14 = DatasetLayout(
-    'fmb14', 'fmb14', _SPLITS, find_frames, read_without_background, _WITHHELD, own_ids=False
+    'fmb14',
+    'fmb14',
+    _SPLITS,
+    find_frames,
+    read_without_background,
+    _WITHHELD,
+    own_ids=False,
+    protocol=_PROTOCOL,
 )

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from sam_ad_perception.core.sensors import Modality
+from training.frames.benchmark_protocol import ZERO, BenchmarkProtocol
 from training.frames.frame import LabelledFrame, bundle_in_view
 from training.frames.image_files import read_grey, read_image, read_rgb
 from training.frames.image_folders import (
@@ -86,5 +87,10 @@ def read_frame(files: FrameFiles) -> LabelledFrame:
 
 
 LAYOUT = DatasetLayout(
-    'mfnet', 'mfnet', {'train': 784, 'val': 392, 'test': 393}, find_frames, read_frame
+    'mfnet',
+    'mfnet',
+    {'train': 784, 'val': 392, 'test': 393},
+    find_frames,
+    read_frame,
+    protocol=BenchmarkProtocol('util/util.py of RTFNet, which later work took over', ZERO),
 )

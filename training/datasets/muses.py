@@ -34,6 +34,7 @@ from sam_ad_perception.core.sensors import (
     SensorFrame,
 )
 from training.datasets.muses_radar import draw_radar, read_radar
+from training.frames.benchmark_protocol import BenchmarkProtocol
 from training.frames.frame import LabelledFrame, bundle_in_view
 from training.frames.image_files import read_image, read_rgb
 from training.frames.image_folders import (
@@ -347,8 +348,16 @@ def _rigid(matrix: Any, name: str) -> NDArray[np.float64]:
 
 _SPLITS = {'train': 1500, 'val': 250}
 _WITHHELD = {'test': 'the labels of MUSES test are withheld'}
+_PROTOCOL = BenchmarkProtocol('its semantic benchmark, which is that of Cityscapes')
 LAYOUT = DatasetLayout(
-    'muses', 'muses', _SPLITS, find_frames, read_frame, _WITHHELD, '_gt_labelTrainIds.png'
+    'muses',
+    'muses',
+    _SPLITS,
+    find_frames,
+    read_frame,
+    _WITHHELD,
+    '_gt_labelTrainIds.png',
+    protocol=_PROTOCOL,
 )
 LAYOUT_PROJECTED = DatasetLayout(
     'muses_projected',
@@ -358,4 +367,5 @@ LAYOUT_PROJECTED = DatasetLayout(
     read_projected,
     _WITHHELD,
     '_gt_labelTrainIds.png',
+    protocol=_PROTOCOL,
 )

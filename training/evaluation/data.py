@@ -16,7 +16,9 @@ from sam_ad_perception.simulation.street.scene import STREET
 from sam_ad_perception.simulation.weather.conditions import check_schedule
 from training.datasets.catalog import dataset_names, open_dataset
 from training.datasets.own.simulated import LABEL_SPACE
+from training.frames.benchmark_protocol import BenchmarkProtocol
 from training.frames.frame import Dataset, DatasetError, LabelledFrame
+from training.frames.image_folders import FileDataset
 from training.frames.summary import sample_split
 
 SIMULATED = 'simulated'
@@ -47,6 +49,10 @@ class EvaluationData(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """Size `(H, W)` of its first frame's labels, pixels."""
+
+    @property
+    def protocol(self) -> BenchmarkProtocol | None:
+        """How its benchmark measures; None where there is none."""
 
     def __len__(self) -> int:
         """The number of frames."""
@@ -113,6 +119,11 @@ class HeldBackDrives:
     def size(self) -> tuple[int, int]:
         """Size `(H, W)` of its labels, pixels."""
         return DriveConfig().size
+
+    @property
+    def protocol(self) -> BenchmarkProtocol | None:
+        """None: nobody else measures on these drives."""
+        return None
 
     def __len__(self) -> int:
         """The number of frames over all conditions."""
@@ -192,6 +203,7 @@ class LabelledSplit:
             *(n for n in self.findings.sensors if n not in first.inputs),
         )
         self.size = first.bundle.camera.size
+        self.protocol = dataset.layout.protocol if isinstance(dataset, FileDataset) else None
 
     @property
     def space(self) -> LabelSpace:
@@ -228,6 +240,8 @@ class Relabelled:
         self.damaged: list[str] = getattr(data, 'damaged', [])
         self.space = space
         self.name = data.name
+        # its classes are others now
+        self.protocol: BenchmarkProtocol | None = None
         self.split = f'{data.split}, in the classes of {space.name}'
         self.sensors = data.sensors
         self.size = data.size

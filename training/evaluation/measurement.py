@@ -24,6 +24,7 @@ from sam_ad_perception.core.stability.picture_motion import Motion
 from training.augmentation.sensor_faults import spoil_bundle
 from training.evaluation.confidence import ConfidenceHistogram
 from training.evaluation.sequence import SequenceFollower
+from training.frames.benchmark_protocol import BenchmarkProtocol
 from training.frames.frame import LabelledFrame
 
 
@@ -93,6 +94,9 @@ class Score:
         masks: Frames with a mask.
         stability: Of masks that follow each other; None until two did.
         last: Mask of the frame before; None where it had none.
+        protocol: How the data set's benchmark measures; None where it has none.
+        official: Pixels as its evaluator counts them: of all frames under an empty name, and by
+            condition and case. Empty where the network answers at another size.
     """
 
     native: ConfusionMatrix
@@ -106,6 +110,21 @@ class Score:
     masks: int = 0
     stability: MaskStability | None = None
     last: NDArray[np.uint8] | None = None
+    protocol: BenchmarkProtocol | None = None
+    official: dict[str, ConfusionMatrix] = field(default_factory=dict)
+
+    def official_miou(self, group: str = '') -> float:
+        """Mean IoU as the data set's benchmark has it.
+
+        Args:
+            group: A condition or case; empty for all frames.
+
+        Returns:
+            Percent; NaN where it was not measured so.
+        """
+        if self.protocol is None or group not in self.official:
+            return float('nan')
+        return 100 * self.protocol.mean_iou(self.official[group])
 
     @property
     def miou(self) -> float:
@@ -125,7 +144,11 @@ class Score:
         """
         self.native.merge(other.native)
         self.small.merge(other.small)
-        pairs = ((self.conditions, other.conditions), (self.cases, other.cases))
+        pairs = (
+            (self.conditions, other.conditions),
+            (self.cases, other.cases),
+            (self.official, other.official),
+        )
         for groups, more in pairs:
             for name, matrix in more.items():
                 fresh = ConfusionMatrix(self.native.num_classes, self.native.ignore_id)
@@ -160,6 +183,7 @@ class Score:
             if name:
                 fresh = ConfusionMatrix(self.native.num_classes, ignore)
                 groups.setdefault(name, fresh).merge(frame)
+        self._add_official(sample, answer)
         before, self.last = self.last, None if answer is None else answer.mask
         if answer is None:
             return
@@ -178,6 +202,27 @@ class Score:
             group.merge(sure)
         if answer.small is not None:
             self.small.update(answer.small, shrink_labels(sample.labels, answer.small.shape))
+
+    def _add_official(self, sample: LabelledFrame, answer: Answer | None) -> None:
+        """Count a frame as the benchmark does."""
+        protocol = self.protocol
+        if protocol is None:
+            return
+        truth = sample.labels
+        if protocol.size is not None:
+            truth = shrink_labels(truth, protocol.size)
+            mask = None if answer is None else answer.small
+            if answer is not None and (mask is None or mask.shape != protocol.size):
+                return
+        else:
+            mask = None if answer is None else answer.mask
+        if mask is None:
+            mask = np.full_like(truth, self.native.ignore_id)
+        frame = ConfusionMatrix(self.native.num_classes, self.native.ignore_id)
+        frame.update(protocol.crop(mask), protocol.crop(truth))
+        for name in dict.fromkeys(('', sample.condition, sample.case)):
+            fresh = ConfusionMatrix(self.native.num_classes, self.native.ignore_id)
+            self.official.setdefault(name, fresh).merge(frame)
 
     def _steady(self) -> MaskStability:
         if self.stability is None:
@@ -209,6 +254,7 @@ def measure(
     bar: Progress,
     task: TaskID,
     follower: SequenceFollower | None = None,
+    protocol: BenchmarkProtocol | None = None,
 ) -> list[dict[Setting, Score]]:
     """Show every frame to every system in each of its settings.
 
@@ -219,11 +265,12 @@ def measure(
         bar: Where progress is shown.
         task: Its row there, advanced by one per frame.
         follower: Where given, the frames follow each other, and masks are compared in time.
+        protocol: Of the data set's benchmark; None where it has none.
 
     Returns:
         For each system of the plan, what it reached in each setting.
     """
-    scores = empty_scores(plan, space)
+    scores = empty_scores(plan, space, protocol)
     for number, sample in enumerate(samples):
         motion = follower.follow(sample) if follower is not None else None
         measure_frame(sample, number, plan, scores, motion)
@@ -258,18 +305,21 @@ def measure_frame(
 
 
 def empty_scores(
-    plan: Sequence[tuple[System, Sequence[Setting]]], space: LabelSpace
+    plan: Sequence[tuple[System, Sequence[Setting]]],
+    space: LabelSpace,
+    protocol: BenchmarkProtocol | None = None,
 ) -> list[dict[Setting, Score]]:
     """Scores before the first frame.
 
     Args:
         plan: What is measured, and in which settings.
         space: The data set's classes.
+        protocol: As of `measure`.
 
     Returns:
         For each system of the plan, one score per setting.
     """
-    return [{setting: _empty(space) for setting in settings} for _, settings in plan]
+    return [{setting: _empty(space, protocol) for setting in settings} for _, settings in plan]
 
 
 def total_matrix(matrices: Iterable[ConfusionMatrix], space: LabelSpace) -> ConfusionMatrix:
@@ -303,5 +353,5 @@ def mean_miou(scores: Iterable[Score], condition: str = '') -> float:
     return float(np.mean([score.miou for score in scores]))
 
 
-def _empty(space: LabelSpace) -> Score:
-    return Score(total_matrix((), space), total_matrix((), space))
+def _empty(space: LabelSpace, protocol: BenchmarkProtocol | None) -> Score:
+    return Score(total_matrix((), space), total_matrix((), space), protocol=protocol)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam_ad_perception.core.labels import LABEL_SPACES, UNLABELED, LabelSpace
+from training.frames.benchmark_protocol import BenchmarkProtocol
 from training.frames.frame import DatasetError, LabelledFrame
 from training.frames.image_files import count_ids
 
@@ -51,6 +52,7 @@ class DatasetLayout:
         label_suffix: How the names of label files end.
         own_ids: Whether its files hold the ids of the label space, so that colours of a palette
             that belong to other ids contradict them.
+        protocol: How its official evaluator makes the mean; None where there is none.
     """
 
     name: str
@@ -61,6 +63,7 @@ class DatasetLayout:
     withheld: Mapping[str, str] = field(default_factory=dict)
     label_suffix: str = '.png'
     own_ids: bool = True
+    protocol: BenchmarkProtocol | None = None
 
     def check_split(self, split: str) -> None:
         """Refuse a split that was not published with labels.

@@ -17,12 +17,14 @@ from training.evaluation.presentation.plots import draw_confusion, draw_reliabil
 from training.evaluation.presentation.published import comparable, load_published
 from training.evaluation.presentation.tables import (
     case_table,
+    other_protocols_table,
     published_table,
     retention_table,
     subset_name,
     subset_table,
 )
 from training.evaluation.routing_rows import SystemResult, routing_rows
+from training.frames.benchmark_protocol import ZERO, BenchmarkProtocol
 
 ROOT = Path(__file__).parents[3]
 SENSORS = ('camera', 'thermal', 'event', 'lidar')
@@ -62,13 +64,32 @@ def test_only_like_is_put_beside_like():
     assert comparable(results, 'deliver', 'val, first 10 frames', 25) == []
     told = [r for r in found if r.conditions]
     assert len(told) == 7
-    mine = scored([[9, 1, 0], [1, 9, 0]], {'fog': confusion([[5, 5, 0], [5, 5, 0]])})
-    table = published_table([found[0], told[0]], {'mine': mine}, 'deliver val, 25 classes')
+    protocol = BenchmarkProtocol('an evaluator', ZERO)
+    mine = scored([[9, 1, 0], [1, 9, 0]])
+    mine.protocol = protocol
+    mine.official = {
+        '': confusion([[9, 1, 0], [1, 9, 0]]),
+        'fog': confusion([[5, 5, 0], [5, 5, 0]]),
+    }
+    other_size = scored([[9, 1, 0], [1, 9, 0]])
+    systems = {'mine': mine, 'small': other_size}
+    table = published_table([found[0], told[0]], systems, 'deliver val, 25 classes', protocol)
     cells = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    assert [c['method'] for c in cells] == ['mine', found[0].method, told[0].method]
-    assert [c['mIoU'] for c in cells] == ['81.82', f'{found[0].miou:.2f}', '64.08']
-    assert [c['fog'] for c in cells] == ['33.3', '', '62.9']
-    assert [c['lidarjitter'] for c in cells] == ['', '', '63.2']
+    assert [c['method'] for c in cells] == ['mine', 'small', found[0].method, told[0].method]
+    assert [c['mIoU'] for c in cells] == ['81.82', '', f'{found[0].miou:.2f}', '64.08']
+    assert 'no figure of this protocol' in cells[1]['note']
+    assert [c['fog'] for c in cells] == ['33.3', '', '', '62.9']
+    assert [c['lidarjitter'] for c in cells] == ['', '', '', '63.2']
+
+
+def test_what_was_measured_by_another_protocol_stands_apart():
+    results = load_published()
+    assert 'AD-SAM' not in {r.method for r in comparable(results, 'cityscapes', 'val', 19)}
+    apart = comparable(results, 'cityscapes', 'val', 19, otherwise=True)
+    assert [r.method for r in apart] == ['AD-SAM']
+    (row,) = other_protocols_table(apart).rows
+    assert row[:2] == ('AD-SAM', '68.10')
+    assert '1024x1024' in row[3]
 
 
 def scored(counts, conditions=None, cases=None):

@@ -28,6 +28,7 @@ from training.evaluation.presentation.tables import (
     class_table,
     fault_table,
     noise_table,
+    other_protocols_table,
     published_table,
     retention_table,
     stability_table,
@@ -79,7 +80,7 @@ def make_tables(
                 tables.append(retention_table(result.key, here, before))
     name = data.name.removesuffix('_projected')
     rows = comparable(load_published(), name, data.split, len(data.space))
-    if rows:
+    if rows and data.protocol is not None:
         ours = {
             f'{r.key} on {" + ".join(s.subset)}': score
             for r in results
@@ -87,7 +88,10 @@ def make_tables(
             if s.plain
         }
         where = f'{data.name} {data.split}, {len(data.space)} classes'
-        tables.append(published_table(rows, ours, where))
+        tables.append(published_table(rows, ours, where, data.protocol))
+    apart = comparable(load_published(), name, data.split, len(data.space), otherwise=True)
+    if apart:
+        tables.append(other_protocols_table(apart))
     return [table for table in tables if table is not None]
 
 

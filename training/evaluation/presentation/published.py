@@ -26,6 +26,8 @@ class PublishedResult:
         source: Paper or repository.
         note: What to know before comparing.
         conditions: Percent in each condition or sensor-failure case, in the data set's words.
+        protocol: In what it was measured otherwise than by the benchmark's evaluator; empty where
+            it was by that one, at one scale.
     """
 
     method: str
@@ -37,6 +39,7 @@ class PublishedResult:
     source: str
     note: str = ''
     conditions: Mapping[str, float] = field(default_factory=dict)
+    protocol: str = ''
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,12 @@ def _read(path: Path) -> PublishedFile:
 
 
 def comparable(
-    results: tuple[PublishedResult, ...], dataset: str, split: str, classes: int
+    results: tuple[PublishedResult, ...],
+    dataset: str,
+    split: str,
+    classes: int,
+    *,
+    otherwise: bool = False,
 ) -> list[PublishedResult]:
     """Choose what was measured on the same frames and classes as one's own figure.
 
@@ -114,6 +122,8 @@ def comparable(
         dataset: The data set.
         split: Its split; a likely split (`val?`) counts, and says so in the table.
         classes: Number of classes of one's own label space.
+        otherwise: Whether those are meant that were measured by another protocol, which do not
+            stand beside others.
 
     Returns:
         The results, best first.
@@ -122,5 +132,6 @@ def comparable(
         r
         for r in results
         if (r.dataset, r.split.rstrip('?'), r.classes) == (dataset, split, classes)
+        and bool(r.protocol) == otherwise
     ]
     return sorted(same, key=lambda r: -r.miou)

@@ -15,6 +15,7 @@ from training.evaluation.failure_protocol import is_of_protocol
 from training.evaluation.measurement import Score, Setting, mean_miou
 from training.evaluation.presentation.published import PublishedResult
 from training.evaluation.routing_rows import SystemResult
+from training.frames.benchmark_protocol import BenchmarkProtocol
 
 
 @dataclass(frozen=True)
@@ -276,14 +277,18 @@ def case_table(result: SystemResult) -> TextTable | None:
 
 
 def published_table(
-    rows: Sequence[PublishedResult], own: Mapping[str, Score], where: str
+    rows: Sequence[PublishedResult],
+    own: Mapping[str, Score],
+    where: str,
+    protocol: BenchmarkProtocol,
 ) -> TextTable:
-    """Published figures beside one's own, of the same split and classes.
+    """Published figures beside one's own, of the same split, classes and protocol.
 
     Args:
         rows: Comparable published results, best first.
         own: What our networks reached.
         where: Data set, split and classes, in words.
+        protocol: How the benchmark measures; what was measured otherwise has no figure here.
 
     Returns:
         The table, with a column for each published condition.
@@ -291,17 +296,38 @@ def published_table(
     names = list(dict.fromkeys(name for row in rows for name in row.conditions))
     lines = []
     for key, score in own.items():
-        groups = {**score.conditions, **score.cases}
-        cells = [_percent(groups[name].miou()) if name in groups else '' for name in names]
-        lines.append((key, f'{score.miou:.2f}', *cells, '', 'measured here', ''))
+        miou = score.official_miou()
+        cells = [_official(score, name) for name in names]
+        note = '' if np.isfinite(miou) else 'answers at another size: no figure of this protocol'
+        shown = f'{miou:.2f}' if np.isfinite(miou) else ''
+        lines.append((key, shown, *cells, '', 'measured here', note))
     for row in rows:
         cells = [f'{row.conditions[name]:.1f}' if row.conditions else '' for name in names]
         lines.append((row.method, f'{row.miou:.2f}', *cells, row.sensors, row.source, row.note))
     return TextTable(
-        f'Beside published results: {where}',
+        f'Beside published results: {where}; {protocol.describe()}, one scale',
         ('method', 'mIoU', *names, 'sensors', 'source', 'note'),
         tuple(lines),
     )
+
+
+def other_protocols_table(rows: Sequence[PublishedResult]) -> TextTable:
+    """Published figures that were measured otherwise, by themselves.
+
+    Args:
+        rows: The results.
+
+    Returns:
+        The table.
+    """
+    lines = tuple((r.method, f'{r.miou:.2f}', r.sensors, r.protocol, r.source) for r in rows)
+    columns = ('method', 'mIoU', 'sensors', 'measured otherwise', 'source')
+    return TextTable('Published by another protocol: not to be compared', columns, lines)
+
+
+def _official(score: Score, group: str) -> str:
+    miou = score.official_miou(group)
+    return f'{miou:.1f}' if np.isfinite(miou) else ''
 
 
 def retention_table(
