@@ -76,6 +76,9 @@ def test_all_sensors_present() -> None:
     assert errors_ms(sets, 'event') == [-12] * 40
     assert errors_ms(sets, 'lidar') == [20] * 40
     assert not any(s.absent for s in sets)
+    assert not any(s.beside for s in sets), (
+        'instants have no parts that a neighbour measured nearer'
+    )
 
 
 @pytest.mark.parametrize('gone', KEYS)
@@ -319,6 +322,27 @@ def test_reference_with_a_clock_behind_is_believed_again() -> None:
     assert back[0] <= 3700
     assert back[-1] == 7900
     assert sync.time_jumps == 1
+
+
+def test_a_set_leaves_when_the_sensor_that_it_waits_for_falls_silent() -> None:
+    """Long before the deadline, and although nothing else arrives: a poll at that time does it."""
+    sync = make(deadline_s=2.0, keys=('camera', 'lidar'), lidar=SensorConfig(max_age_s=0.5))
+    lidar = stream('lidar', 0, 1001, 400, offset_ms=10)
+    results = timed(sync, [*stream('camera', 0, 1001, 200), *lidar])
+    last = [when for when, o in results if isinstance(o, SyncedSet) and o.stamp_ns == 1000 * MS]
+    assert last == [800 * MS + LATENCY + 500 * MS]
+
+
+def test_who_takes_the_lead_goes_back_no_further_than_its_maximal_age() -> None:
+    """The camera is slow, so it is missed late; what the other saw until then is old news."""
+    ages = {'camera': SensorConfig(max_age_s=5.0), 'thermal': SensorConfig(max_age_s=0.1)}
+    sync = make(keys=ages, **ages)
+    arrivals = [*stream('camera', 0, 4001, 1000), *stream('thermal', 0, 7000, 50)]
+    results = timed(sync, arrivals)
+    led = [(when, o.stamp_ns) for when, o in results if getattr(o, 'reference', '') == 'thermal']
+    takeover = min(when for when, _ in led)
+    assert 5000 * MS < takeover < 6000 * MS
+    assert takeover - min(stamp for _, stamp in led) <= 100 * MS + LATENCY
 
 
 def test_rogue_stamp_in_the_future_is_survived() -> None:

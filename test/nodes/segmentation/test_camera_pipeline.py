@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
@@ -10,7 +13,14 @@ import numpy as np
 
 from sam_ad_perception.core.geometry.calibration import Calibration
 from sam_ad_perception.core.geometry.transform_tree import TransformTree
-from sam_ad_perception.core.sensors import CameraModel, Modality, SensorBundle, SensorFrame
+from sam_ad_perception.core.sensors import (
+    CameraModel,
+    Modality,
+    PointCloud,
+    Segmentation,
+    SensorBundle,
+    SensorFrame,
+)
 from sam_ad_perception.core.synchronization.bundler import DroppedFrame
 
 pytestmark = pytest.mark.ros
@@ -53,7 +63,11 @@ def pipeline(ros_domain):
 
     context = rclpy.Context()
     rclpy.init(context=context)
-    overrides = [Parameter('bundler.sync.camera.offset_s', value=OFFSET_S)]
+    overrides = [
+        Parameter('bundler.sync.camera.offset_s', value=OFFSET_S),
+        Parameter('bundler.sync.lidar.offset_s', value=0.003),
+        Parameter('max_mask_age_s', value=0.0),  # however slow the machine is
+    ]
     node = rclpy.create_node('pipeline', context=context, parameter_overrides=overrides)
     made = Pipeline(node)
     # Somebody wants the masks: else bundles are not handed over.
@@ -97,3 +111,46 @@ def test_no_mask_of_before_the_loop_of_a_bag_comes_out(pipeline):
     assert 'time' in pipeline.drops[-1].dropped
     pipeline.deliver(bundle())
     assert not pipeline.view.drop_if_stale(pipeline.requests[-1])
+
+
+def test_what_waits_is_dropped_with_the_stamp_of_its_image_message(pipeline):
+    pipeline.view._drop_all([bundle()], 'the node ends')
+    (status,) = pipeline.drops
+    assert (status.stamp_ns, status.dropped) == (STAMP_NS + 20_000_000, 'the node ends')
+
+
+def made_of(request):
+    """A mask of nothing."""
+    nothing = np.zeros(VIEW.size, np.uint8)
+    return Segmentation(request.bundle.stamp_ns, VIEW, nothing, nothing, 'toy', (Modality.CAMERA,))
+
+
+def test_the_status_tells_how_long_each_stage_took(pipeline):
+    pipeline.deliver(bundle())
+    now = time.monotonic()
+    request = replace(pipeline.requests[-1], arrived=now - 0.5, submitted=now - 0.2)
+    begun = time.perf_counter()
+    pipeline.view.publish(request, made_of(request), begun=now - 0.15, read_s=0.007)
+    took_ms = 1e3 * (time.perf_counter() - begun)
+    latency_ms = pipeline.drops[-1].latency_ms
+    assert latency_ms['wait'] == pytest.approx(300)
+    assert latency_ms['queue'] == pytest.approx(50)
+    assert latency_ms['read'] == pytest.approx(7)
+    assert 0 <= latency_ms['publish'] <= took_ms
+    assert 500 <= latency_ms['total'] <= 500 + 1e3 * (time.monotonic() - now)
+
+
+def test_what_is_made_of_the_sweep_carries_the_stamp_of_its_message(pipeline):
+    """Each sensor gets its own offset back: the lidar's here, not the camera's."""
+    sweep = SensorFrame(Modality.LIDAR, STAMP_NS - 7, 'lidar', PointCloud(np.ones((2, 3))))
+    whole = bundle()
+    frames = {**whole.frames, Modality.LIDAR: sweep}
+    whole = replace(whole, frames=frames, T_camera={Modality.LIDAR: np.eye(4)})
+    pipeline.deliver(whole)
+    (request,) = pipeline.requests
+    told = []
+    pipeline.view.outputs.points.publish = lambda result, view, headers: told.append(headers)
+    pipeline.view._publish_for_consumers(request, made_of(request))
+    (headers,) = told
+    assert headers.cloud_stamp_ns == STAMP_NS - 7 + 3_000_000
+    assert (headers.stamp_ns, headers.frame_id) == (STAMP_NS + 20_000_000, 'camera')
