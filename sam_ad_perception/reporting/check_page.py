@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +20,7 @@ from sam_ad_perception.core.sensors import (
     SensorFrame,
 )
 from sam_ad_perception.reporting.drawing.pictures import encode_jpeg
-from sam_ad_perception.reporting.page import image_uri
+from sam_ad_perception.reporting.page import template_environment
 
 _WIDEST = 1100
 _NEAR_M, _FAR_M = 2.0, 60.0
@@ -61,15 +59,7 @@ def render_check_page(page: CheckPage) -> str:
     Returns:
         HTML.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters['image_uri'] = image_uri
-    return environment.get_template('check_page.html.j2').render(page=page)
+    return template_environment().get_template('check_page.html.j2').render(page=page)
 
 
 def picture_bundle(

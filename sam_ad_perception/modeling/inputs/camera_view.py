@@ -95,15 +95,8 @@ class RenderContext:
     @cached_property
     def _surface(self) -> NDArray[np.float32] | None:
         """(h, w) depth of the scene on a grid over the view, metres; None without lidar points."""
-        frame = self._bundle.frames.get(Modality.RANGING)
-        T_camera_lidar = self._bundle.T_camera.get(Modality.RANGING)
-        if frame is None or T_camera_lidar is None:
-            return None
-        try:
-            check_cloud(frame)
-        except BadFrameError:
-            return None
-        return estimate_surface(deskew_points(frame, T_camera_lidar), self._view)
+        sweep = usable_sweep(self._bundle)
+        return None if sweep is None else estimate_surface(deskew_points(*sweep), self._view)
 
 
 class Representation(Protocol):
@@ -183,6 +176,26 @@ def check_cloud(frame: SensorFrame) -> PointCloud:
             f'{cloud.time_offset_ns.shape}'
         )
     return cloud
+
+
+def usable_sweep(bundle: SensorBundle) -> tuple[SensorFrame, NDArray[np.float64]] | None:
+    """Get the sweep of a bundle, where it can be used and its place is known.
+
+    Args:
+        bundle: The bundle.
+
+    Returns:
+        Its frame and (4, 4) `T_camera_lidar`, metres; None without one.
+    """
+    frame = bundle.frames.get(Modality.RANGING)
+    T_camera_lidar = bundle.T_camera.get(Modality.RANGING)
+    if frame is None or T_camera_lidar is None:
+        return None
+    try:
+        check_cloud(frame)
+    except BadFrameError:
+        return None
+    return frame, T_camera_lidar
 
 
 def check_alignment(alignment: str) -> None:

@@ -20,8 +20,8 @@ from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
     RenderContext,
     Representation,
+    usable_sweep,
 )
-from sam_ad_perception.modeling.inputs.representations import check_cloud
 
 if TYPE_CHECKING:
     from sam_ad_perception.modeling.inputs.on_device import RawInput
@@ -114,16 +114,12 @@ def lidar_depth(bundle: SensorBundle, config: DepthConfig | None = None) -> Dept
     Returns:
         The depth image at the camera's size; None without a usable sweep.
     """
-    frame = bundle.frames.get(Modality.RANGING)
-    T_camera_lidar = bundle.T_camera.get(Modality.RANGING)
-    if frame is None or T_camera_lidar is None:
-        return None
-    try:
-        check_cloud(frame)
-    except BadFrameError:
+    sweep = usable_sweep(bundle)
+    if sweep is None:
         return None
     camera = bundle.frames.get(Modality.VIEW)
     image = camera.data if camera is not None else None
     is_guide = isinstance(image, np.ndarray) and image.shape == (*bundle.camera.size, 3)
     guide = np.asarray(image, np.uint8) if is_guide else None
+    frame, T_camera_lidar = sweep
     return render_depth(frame, T_camera_lidar, bundle.camera, config or DepthConfig(), guide)

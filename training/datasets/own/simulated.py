@@ -160,19 +160,7 @@ class FrameCache:
         rng: np.random.Generator | None = None,
         kept: Sequence[Collection[str]] | None = None,
     ) -> Batch:
-        """Read frames; of a sensor that some of them lack, the batch says which have it.
-
-        Args:
-            indices: Rendered frames.
-            rng: Not used: what is rendered varies as a batch only.
-            kept: None: frames are rendered with all their sensors.
-
-        Returns:
-            The batch.
-
-        Raises:
-            DatasetError: `kept` is given.
-        """
+        """See `FrameSource.read`; frames are not varied here, and `kept` is refused."""
         if kept is not None:
             raise DatasetError(
                 f'{self.spec.key} places sensors by the lidar (alignment: depth): drives '
