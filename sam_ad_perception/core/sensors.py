@@ -416,6 +416,8 @@ class Segmentation:
         notes: Of the bundle.
         on_ground: How many lidar returns lie on pixels called road or sidewalk, and how many of
             them stand above the ground; None where that was not looked at.
+        unlike_training: How unlike the frames of its training this one looks to the network: above
+            1 it lies further out than 95 of 100 like those; None where nothing is known of them.
     """
 
     stamp_ns: int
@@ -434,3 +436,4 @@ class Segmentation:
     latency_s: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[Modality, str] = field(default_factory=dict)
     on_ground: tuple[int, int] | None = None
+    unlike_training: float | None = None

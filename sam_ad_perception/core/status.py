@@ -37,6 +37,7 @@ class FrameStatus:
         reason: Why this network and these sensors, in one sentence.
         on_ground: Lidar returns on pixels called road or sidewalk, and how many of them stand
             above the ground that the sweep shows; None where that was not looked at.
+        unlike_training: See `sensors.Segmentation`.
     """
 
     stamp_ns: int
@@ -50,6 +51,7 @@ class FrameStatus:
     notes: Mapping[str, str] = field(default_factory=dict)
     reason: str = ''
     on_ground: tuple[int, int] | None = None
+    unlike_training: float | None = None
 
     @property
     def level(self) -> int:
@@ -82,6 +84,7 @@ def summarize_segmentation(segmentation: Segmentation) -> FrameStatus:
         notes={str(m): note for m, note in segmentation.notes.items()},
         reason=segmentation.reason,
         on_ground=segmentation.on_ground,
+        unlike_training=segmentation.unlike_training,
     )
 
 
@@ -147,7 +150,8 @@ def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
         `expert`, `used` (comma separated), then `missing/<sensor>`, `gate/<sensor>`,
         `time_error_ms/<sensor>`, `latency_ms/<stage>`, `notes/<sensor>`, `reason` where a network
         was chosen, `ground/returns` and `ground/above` where lidar returns were held against the
-        mask, and `dropped` for a dropped frame.
+        mask, `unlike_training` where the network knows frames of its training, and `dropped` for
+        a dropped frame.
     """
     pairs = [('expert', status.expert), ('used', ','.join(status.used))]
     pairs += [(f'missing/{sensor}', why) for sensor, why in status.missing.items()]
@@ -162,6 +166,8 @@ def to_key_values(status: FrameStatus) -> list[tuple[str, str]]:
     if status.on_ground is not None:
         pairs.append(('ground/returns', str(status.on_ground[0])))
         pairs.append(('ground/above', str(status.on_ground[1])))
+    if status.unlike_training is not None:
+        pairs.append(('unlike_training', f'{status.unlike_training:.3f}'))
     if status.dropped is not None:
         pairs.append(('dropped', status.dropped))
     return pairs
@@ -189,7 +195,7 @@ def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameSta
         group, slash, name = key.partition('/')
         if slash and group in grouped:
             grouped[group][name] = value
-        elif key in ('expert', 'used', 'reason', 'dropped'):
+        elif key in ('expert', 'used', 'reason', 'unlike_training', 'dropped'):
             plain[key] = value
         else:
             raise ValueError(f'semantic/status has the unknown key {key!r}')
@@ -206,6 +212,7 @@ def from_key_values(stamp_ns: int, pairs: Sequence[tuple[str, str]]) -> FrameSta
         notes=grouped['notes'],
         reason=plain.get('reason', ''),
         on_ground=_counts(grouped['ground']),
+        unlike_training=float(plain['unlike_training']) if 'unlike_training' in plain else None,
     )
 
 

@@ -19,6 +19,8 @@ GLOSSARY = MappingProxyType(
         'made the mask',
         'mIoU': 'mean over the classes of intersection over union of mask and truth, over the '
         'pixels that have a truth',
+        'unlike training': 'masks of frames that look to the network less like those of its '
+        'training than 95 of 100 of them do',
         'flicker': 'pixels with another class than in the mask before, once the motion of the '
         'picture is taken out by its optical flow; of those that both frames see',
         'mTC': 'mean over pairs of frames of the mIoU of a mask and the one before, carried along '

@@ -102,6 +102,10 @@ def headline(
     if stability is not None and stability.pairs:
         figures['flicker'] = f'{100 * stability.changed:.1f} %'
         figures['mTC'] = f'{100 * stability.consistency:.1f} %'
+    unlike = [f.status.unlike_training for f in log.frames]
+    told = [each for each in unlike if each is not None]
+    if told:
+        figures['unlike training'] = f'{100 * np.mean(np.array(told) > 1):.0f} %'
     if faults:
         noticed = sum(row.noticed_ms is not None for row in faults)
         figures['faults noticed'] = f'{noticed} / {len(faults)}'

@@ -21,8 +21,9 @@ TENTHS = st.integers(-10000, 10000).map(lambda n: n / 10)
     latency=st.dictionaries(st.sampled_from(['align', 'network', 'mask']), TENTHS),
     dropped=st.none() | st.text(),
     notes=st.dictionaries(SENSORS, st.text(min_size=1)),
+    unlike=st.none() | TENTHS,
 )
-def test_status_survives_its_key_values(used, missing, gate, latency, dropped, notes):
+def test_status_survives_its_key_values(used, missing, gate, latency, dropped, notes, unlike):
     status = FrameStatus(
         stamp_ns=7,
         expert='mle_sam',
@@ -32,6 +33,7 @@ def test_status_survives_its_key_values(used, missing, gate, latency, dropped, n
         latency_ms=latency,
         dropped=dropped,
         notes=notes,
+        unlike_training=unlike,
     )
     assert from_key_values(7, to_key_values(status)) == status
 

@@ -67,6 +67,18 @@ def test_the_headline_tells_masks_gap_and_faults(run):
     assert 'mIoU of the drive, 50 % of the pixels judged' in headline(half, [], [])
 
 
+def test_the_headline_tells_how_many_frames_are_unlike_the_training(run):
+    log = read_drive_log(run.inputs, run.outputs, SPACE)
+    assert 'unlike training' not in headline(log, (), ())
+    values = [0.5, 1.5, None, 0.9]
+    frames = tuple(
+        replace(frame, status=replace(frame.status, unlike_training=value))
+        for frame, value in zip(log.frames, values, strict=False)
+    )
+    told = headline(replace(log, frames=frames), (), ())
+    assert told['unlike training'] == '33 %'
+
+
 def test_the_headline_tells_how_much_flickers(run):
     log = read_drive_log(run.inputs, run.outputs, SPACE)
     stability = MaskStability(len(SPACE))

@@ -24,6 +24,11 @@ from sam_ad_perception.core.sensors import (
     remove_sensors,
 )
 from sam_ad_perception.modeling.encoders.lora import merge_lora
+from sam_ad_perception.modeling.inference.familiarity import (
+    Familiarity,
+    familiarity_file,
+    load_familiarity,
+)
 from sam_ad_perception.modeling.inference.masks import decode_there, mask_from_logits
 from sam_ad_perception.modeling.inputs.on_device import take_raw
 from sam_ad_perception.modeling.inputs.preparation import PreparedBundle, prepare_bundle
@@ -61,6 +66,7 @@ class ExpertNetwork:
             are merged.
         device: Where it runs.
         backend: How it runs. Where that cannot be, torch runs it, and the log says why.
+        familiarity: Frames like those of its training; None where nothing is known of them.
 
     Attributes:
         spec: The zoo entry.
@@ -70,6 +76,7 @@ class ExpertNetwork:
         role: What the router needs to know of it.
         on_device: Whether images and points are drawn, and masks made, where torch runs the
             network, which pays on a GPU: what goes there and comes back is small.
+        familiarity: Frames like those of its training, where they are known.
     """
 
     def __init__(
@@ -78,8 +85,10 @@ class ExpertNetwork:
         network: SegmentationNetwork,
         device: torch.device | str = 'cpu',
         backend: BackendConfig | None = None,
+        familiarity: Familiarity | None = None,
     ) -> None:
         self.spec = spec
+        self.familiarity = familiarity
         self.device = torch.device(device)
         self.network = network.eval().requires_grad_(False)
         merge_lora(self.network)
@@ -228,6 +237,21 @@ class ExpertNetwork:
         """
         return find_temperature(self.spec.temperatures, subset, condition)
 
+    def unlike_training(self, subset: Sequence[str], logits: Tensor) -> float | None:
+        """How unlike the frames of its training one looks to the network.
+
+        Args:
+            subset: Sensors that it was given.
+            logits: (classes, h, w) float32 of the frame.
+
+        Returns:
+            Above 1 where the frame lies further out than 95 of 100 like those of the training;
+            None where no statistics of this set of sensors lie beside the weights.
+        """
+        if self.familiarity is None:
+            return None
+        return self.familiarity.unlike(subset, logits.cpu().numpy())
+
     def warm_up(self, camera: CameraModel) -> None:
         """Run once with every modality, so that the first frame is not the slowest.
 
@@ -327,4 +351,6 @@ def load_expert(
     check_key(zoo, key)
     network = build_model(zoo[key], pool)
     load_checkpoint(network, zoo[key].checkpoint, checkpoint_dir)
-    return ExpertNetwork(zoo[key], network, device, backend)
+    sha256 = zoo[key].checkpoint.sha256
+    known = load_familiarity(familiarity_file(checkpoint_dir, key), sha256) if sha256 else None
+    return ExpertNetwork(zoo[key], network, device, backend, known)

@@ -393,12 +393,15 @@ class Segmenter:
         network_s, *mask_s = clock.steps_s()
         self._latencies.record(choice, network_s, time.monotonic())
         self._count_failures(choice.expert, made)
-        return [
-            mask
-            if isinstance(mask, SegmentationError)
-            else self._result(plan, output, mask, row, network_s, mask_s[row])
-            for row, (plan, mask) in enumerate(zip(plans, made, strict=True))
-        ]
+        results: list[Segmentation | SegmentationError] = []
+        for row, (plan, each) in enumerate(zip(plans, made, strict=True)):
+            if isinstance(each, SegmentationError):
+                results.append(each)
+                continue
+            result = self._result(plan, output, each, row, network_s, mask_s[row])
+            unlike = expert.unlike_training(output.modalities, logits[row])
+            results.append(replace(result, unlike_training=unlike))
+        return results
 
     def _steady(self, logits: Tensor, plan: _Plan) -> Tensor:
         """Average the logits with those of the frames before, where that is wanted."""
