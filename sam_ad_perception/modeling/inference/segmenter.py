@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sam_ad_perception.core.geometry.calibration import Calibration
 from sam_ad_perception.core.health.config import HealthConfig
+from sam_ad_perception.core.health.fault_costs import leave_out_costly
 from sam_ad_perception.core.health.monitor import HealthMonitor
 from sam_ad_perception.core.images.thermal import ThermalRanges
 from sam_ad_perception.core.labels import LabelSpace
@@ -472,7 +473,8 @@ class Segmenter:
         """Health, routing and alignment of one bundle."""
         # Sensors: spoilt frames go, and each instance feeds the input that is meant for it.
         start = time.perf_counter()
-        healthy = feed_inputs(self.health.check(bundle).bundle, self._feeds)
+        seen = leave_out_costly(self.health.check(bundle), self._runs_with)
+        healthy = feed_inputs(seen.bundle, self._feeds)
         checked = time.perf_counter()
         # Is it day or night, and is a sensor missing without which no mask is wanted?
         view = self._views.look(healthy, self.table)
@@ -508,6 +510,15 @@ class Segmenter:
         sure = seems.confidence >= self.routing.min_condition_confidence
         condition = seems.name if sure else ''
         return _Plan(healthy, prepared, choice, decision.reason, missing, early_s, condition)
+
+    def _runs_with(self, sensors: frozenset[str]) -> bool:
+        """Whether any network can run with exactly these sensors."""
+        stand_ins = self._feeds.items()
+        fed = sensors | {str(m) for m, feeding in stand_ins if sensors & set(map(str, feeding))}
+        return any(
+            not role.unusable and fed >= set(role.required) and not fed.isdisjoint(role.modalities)
+            for role in self._roles
+        )
 
     def _result(
         self,

@@ -11,6 +11,9 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from sam_ad_perception.core.health.config import UNCHECKED
+from sam_ad_perception.core.health.judgement import HealthFinding, Severity
+from sam_ad_perception.core.health.measured_costs import CAMERA
+from sam_ad_perception.core.health.monitor import CheckedBundle
 from sam_ad_perception.core.labels import LABEL_SPACES, mapping
 from sam_ad_perception.core.routing.router import RoutingConfig
 from sam_ad_perception.core.routing.table import RoutingRow, RoutingTable
@@ -179,6 +182,27 @@ def test_health_is_kept_per_view(segmenter, bundle):
     segmenter.segment([later(first)])
     with pytest.raises(SegmentationError, match='camera: frozen'):
         segmenter.segment([later(later(first))])
+
+
+def test_a_camera_that_costs_more_than_its_absence_is_left_out(segmenter, bundle, monkeypatch):
+    """Only where a network runs on the rest; what costs little is used."""
+    kind, cheap = 'frozen', 'blurred'
+    assert CAMERA[kind].lost > CAMERA[kind].absent + 1 > CAMERA[cheap].lost
+
+    def tell(name):
+        finding = HealthFinding(name, f'{name}: so', Severity.DEGRADED, 1.0, 0.5)
+        found = {Modality.CAMERA: (finding,)}
+        monkeypatch.setattr(segmenter.health, 'check', lambda given: CheckedBundle(given, found))
+
+    tell(kind)
+    (result,) = segmenter.segment([bundle])
+    assert Modality.CAMERA not in result.used
+    assert result.missing[Modality.CAMERA].startswith('frozen: so (such a camera costs ')
+    (alone,) = segmenter.segment([keep(bundle, {Modality.CAMERA})])
+    assert alone.used == (Modality.CAMERA,)
+    tell(cheap)
+    (result,) = segmenter.segment([bundle])
+    assert result.used == SENSORS
 
 
 def test_masks_of_a_stream_are_steadied_where_that_is_wanted(spec, network, bundle):
