@@ -204,10 +204,13 @@ def summary(
 
 
 def kind_costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, FaultCost]:
-    """What each kind of finding costs, of the faults that were looked at."""
+    """What each kind of finding costs where it alone leaves the camera in use.
+
+    Of the faults that were looked at; those that health takes out need no table.
+    """
     lost: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        if row['half'] == 'looked_at':
+        if row['half'] == 'looked_at' and not row['taken out']:
             for kind in row['kinds']:
                 lost[kind].append(row['drives, all'])
     absent = rows[0]['without camera']

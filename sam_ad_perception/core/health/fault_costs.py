@@ -17,7 +17,7 @@ from sam_ad_perception.core.sensors import Modality, remove_sensors
 MARGIN_POINTS = 1.0
 """A camera is left out where it costs so many points more than its absence: what was measured of
 few faults is not exact."""
-FEWEST = 3
+FEWEST = 2
 """A kind counts where so many faults were measured."""
 
 

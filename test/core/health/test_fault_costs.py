@@ -21,7 +21,7 @@ COSTS = {
     'frozen': FaultCost(5.0, 1.0, 6),
     'torn': FaultCost(8.0, 1.0, 4),
     'noisy': FaultCost(1.9, 1.0, 6),
-    'rare': FaultCost(9.0, 1.0, 2),
+    'rare': FaultCost(9.0, 1.0, 1),
 }
 
 
@@ -106,3 +106,4 @@ def test_sums_are_those_of_the_rows():
     assert first['worse than without health'] == 0
     assert second['and by costs'] == 0.5
     assert kind_costs(rows)['frozen'] == FaultCost(4.0, 1.0, 1)
+    assert 'torn' not in kind_costs(rows)  # it is taken out anyway
