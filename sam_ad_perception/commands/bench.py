@@ -381,7 +381,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _read_config(options: argparse.Namespace) -> SegmentationConfig:
     """What the parameter file says, and over it what the command line says."""
-    from sam_ad_perception.core.settings.parameters import load
+    from sam_ad_perception.core.settings.parameter_files import load
     from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
     config = load(SegmentationConfig, options.params, 'segmentation') if options.params else None

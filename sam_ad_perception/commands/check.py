@@ -230,7 +230,7 @@ def _bundle_options(
     from sam_ad_perception.bags.bundles import BundleOptions
     from sam_ad_perception.commands.options.topics import wanted_readings, wanted_views
     from sam_ad_perception.core.geometry.calibration import Calibration, load_calibration
-    from sam_ad_perception.core.settings.parameters import load
+    from sam_ad_perception.core.settings.parameter_files import load
     from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
     config = SegmentationConfig()

@@ -15,7 +15,7 @@ from sam_ad_perception.commands.offsets import main, offset_yaml
 from sam_ad_perception.core.messages.from_ros import stamp_of
 from sam_ad_perception.core.messages.to_ros import ns_to_stamp
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.settings.parameters import load
+from sam_ad_perception.core.settings.parameter_files import load
 from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 from sam_ad_perception.simulation.drives.drive import Drive, DriveConfig
 from sam_ad_perception.simulation.drives.recording import record

@@ -23,7 +23,7 @@ from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.commands import cli
 from sam_ad_perception.core.geometry.cameras import project_points
 from sam_ad_perception.core.sensors import CameraModel, Modality
-from sam_ad_perception.core.settings.parameters import load
+from sam_ad_perception.core.settings.parameter_files import load
 from sam_ad_perception.core.synchronization.bundler import BundlerConfig
 from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 

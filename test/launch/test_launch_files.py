@@ -10,7 +10,8 @@ import yaml
 from sam_ad_perception.core.consumers.label_files import legend
 from sam_ad_perception.core.labels import LABEL_SPACES
 from sam_ad_perception.core.sensors import Modality
-from sam_ad_perception.core.settings.parameters import leaves, load
+from sam_ad_perception.core.settings.parameter_files import load
+from sam_ad_perception.core.settings.parameters import leaves
 from sam_ad_perception.nodes.launch import description as launch
 from sam_ad_perception.nodes.launch import model as launch_model
 from sam_ad_perception.nodes.launch.costmap import (

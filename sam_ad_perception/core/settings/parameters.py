@@ -1,45 +1,33 @@
 """Parameters as dataclass fields: default, range, unit and description in one place.
 
 A configuration is a frozen dataclass whose fields are made with `parameter`. Nested dataclasses
-give dotted names, so the same tree is read from a ROS 2 parameter file by `load`, declared on a
-node from `leaves`, and put together again by `build`. Values are refused as strictly as ROS
-refuses them: `1` is not a float, `null` is not a value, and a name that nobody declared is an
-error, not a comment.
+give dotted names, so the same tree is read from a ROS 2 parameter file by `parameter_files.load`,
+declared on a node from `leaves`, and put together again by `build`. Values are refused as strictly
+as ROS refuses them: `1` is not a float, `null` is not a value, and a name that nobody declared is
+an error, not a comment.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
-
-import yaml
 
 from sam_ad_perception.core.console.suggestions import did_you_mean, nearest
 from sam_ad_perception.core.settings.parameter_tables import (
-    ENTRY,
     TABLE,
     declare_sensors,
     table_prefix,
     with_entries,
 )
-from sam_ad_perception.core.settings.yaml_documents import YamlError, read_yaml
 
 T = TypeVar('T')
 Scalar = bool | int | float | str
 Value = Scalar | tuple[Scalar, ...]
 
 SCALARS: tuple[type, ...] = (bool, int, float, str)
-ROS_OWN = re.compile(r'use_sim_time|start_type_description_service|qos_overrides\..*')
-"""Parameters that every ROS node has by itself; a parameter file may hold them."""
-
-
-_log = logging.getLogger(__name__)
 
 
 class ParameterError(ValueError):
@@ -196,41 +184,6 @@ def check(declared: Parameter, value: Any) -> Value:
     return items
 
 
-def not_ours(config_type: type, names: Iterable[str]) -> list[str]:
-    """Find the names that belong to somebody else: a file or launch file sets them for all nodes.
-
-    A name is ours, perhaps misspelt, where it lies in one of our groups, lacks only the group, or
-    differs from one of our names by a few letters: `build` refuses it. Parameters that every ROS
-    node has by itself are nobody's business.
-
-    Args:
-        config_type: The dataclass.
-        names: Dotted names.
-
-    Returns:
-        Those that are neither ours nor near to ours.
-    """
-    known = leaves(config_type)
-    groups = {name.partition('.')[0] for name in known if '.' in name}
-    groups |= {each.name for each in dataclasses.fields(config_type) if ENTRY in each.metadata}
-
-    def near(name: str) -> bool:
-        group, dot, _ = name.partition('.')
-        if (dot and group in groups) or (dot and any(k.endswith(f'.{name}') for k in known)):
-            return True
-        allowed = max(1, min(3, len(name) // 4))
-        return any(
-            abs(len(each) - len(name)) <= allowed and _edit_distance(name, each) <= allowed
-            for each in known
-        )
-
-    return [
-        name
-        for name in names
-        if name not in known and not ROS_OWN.fullmatch(name) and not near(name)
-    ]
-
-
 def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
     """Turn a nested mapping, or a configuration, into dotted names.
 
@@ -257,77 +210,6 @@ def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def load(config_type: type[T], path: Path, node_name: str = '/**', *, strict: bool = False) -> T:
-    """Read a ROS 2 parameter file.
-
-    Args:
-        config_type: The dataclass to make.
-        path: YAML file, `<node name>: ros__parameters: ...`.
-        node_name: Whose parameters; the section `/**` holds for every node, and the node's own
-            section overrides it.
-        strict: Whether every name must be ours, as in a file that only this package reads; else
-            names that are not like ours are left alone, as a vehicle's file may hold them.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        ParameterError: The file is not a parameter file or holds no section for the node, or a
-            value is refused (see `build`).
-        OSError: The file cannot be read.
-    """
-    try:
-        content = read_yaml(path, _Loader)
-    except ParameterError as err:
-        raise ParameterError(f'{path}: {err}') from err
-    except YamlError as err:
-        raise ParameterError(str(err)) from err
-    if not isinstance(content, dict):
-        raise ParameterError(f'{path} must hold `<node name>: ros__parameters: ...`')
-    wanted = {'/**', node_name, node_name.lstrip('/'), '/' + node_name.lstrip('/')}
-    sections = [content[key] for key in ('/**', *sorted(wanted - {'/**'})) if key in content]
-    if not sections:
-        raise ParameterError(
-            f'{path} has no parameters for {node_name!r}, it has {sorted(map(str, content))}'
-        )
-    values: dict[str, Any] = {}
-    for section in sections:
-        if not isinstance(section, dict) or set(section) != {'ros__parameters'}:
-            raise ParameterError(f'{path}: a node section must hold exactly `ros__parameters`')
-        values |= flatten(section['ros__parameters'] or {})
-    try:
-        declare_sensors(values)
-    except ValueError as err:
-        raise ParameterError(f'{path}: {err}') from err
-    foreign = [] if strict else not_ours(config_type, values)
-    if foreign:
-        _log.warning('%s: left alone, no parameters of ours: %s', path, ', '.join(foreign))
-    ignored = {*foreign, *(name for name in values if ROS_OWN.fullmatch(name))}
-    try:
-        return build(config_type, {k: v for k, v in values.items() if k not in ignored})
-    except ParameterError as err:
-        raise ParameterError(f'{path}: {err}') from err
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads `1e-3` as a float, as ROS does (YAML 1.1 wants `1.0e-3`); refuses a repeated key."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key in (str(key.value) for key, _ in node.value):
-            if key in seen:
-                raise ParameterError(f'{key!r} is given twice, line {node.start_mark.line + 1}')
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    'tag:yaml.org,2002:float',
-    re.compile(r'[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+'),
-    list('-+.0123456789'),
-)
 
 
 def _walk(
@@ -435,8 +317,16 @@ def _shown(value: Any) -> str:
     return 'null' if value is None else f'{value!r} ({type(value).__name__})'
 
 
-def _edit_distance(a: str, b: str) -> int:
-    """Count the letters to insert, delete, replace or swap with the next to turn `a` into `b`."""
+def edit_distance(a: str, b: str) -> int:
+    """Count the letters to insert, delete, replace or swap with the next to turn `a` into `b`.
+
+    Args:
+        a: One word.
+        b: Another.
+
+    Returns:
+        Their number: the distance of Damerau and Levenshtein, of neighbours swapped once.
+    """
     older: list[int] = []
     last = list(range(len(b) + 1))
     for i, letter in enumerate(a, 1):

@@ -14,16 +14,9 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from sam_ad_perception.core.settings.parameter_files import ROS_OWN, not_ours
 from sam_ad_perception.core.settings.parameter_tables import declare_sensors
-from sam_ad_perception.core.settings.parameters import (
-    ROS_OWN,
-    Parameter,
-    build,
-    check,
-    flatten,
-    leaves,
-    not_ours,
-)
+from sam_ad_perception.core.settings.parameters import Parameter, build, check, flatten, leaves
 from sam_ad_perception.nodes.ros.configuration import NODE_CONFIGS
 
 Config = TypeVar('Config')

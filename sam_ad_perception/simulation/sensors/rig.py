@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from sam_ad_perception.core.sensor_kinds import EVENTS, SimulatedSensor
 from sam_ad_perception.core.sensors import CameraModel, Modality
-from sam_ad_perception.core.settings.parameters import ParameterError, load, parameter
+from sam_ad_perception.core.settings.parameter_files import load
+from sam_ad_perception.core.settings.parameters import ParameterError, parameter
 from sam_ad_perception.core.settings.yaml_documents import YamlError, read_yaml
 from sam_ad_perception.simulation.sensors.events import CONTRAST
 

@@ -15,7 +15,8 @@ from sam_ad_perception.bags.topics import guess_topics
 from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.core.sensor_kinds import forget_sensor
 from sam_ad_perception.core.sensors import Modality, SensorBundle
-from sam_ad_perception.core.settings.parameters import ParameterError, load
+from sam_ad_perception.core.settings.parameter_files import load
+from sam_ad_perception.core.settings.parameters import ParameterError
 from sam_ad_perception.core.settings.vehicle_sensors import (
     VehicleSensorConfig,
     feed_inputs,

@@ -23,7 +23,8 @@ from sam_ad_perception.core.sensors import (
     SensorBundle,
     SensorFrame,
 )
-from sam_ad_perception.core.settings.parameters import ParameterError, build, flatten, leaves, load
+from sam_ad_perception.core.settings.parameter_files import load
+from sam_ad_perception.core.settings.parameters import ParameterError, build, flatten, leaves
 from sam_ad_perception.nodes.ros.configuration import SegmentationConfig
 
 SPACE = LABEL_SPACES['cityscapes']

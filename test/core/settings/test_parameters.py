@@ -7,14 +7,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sam_ad_perception.core.settings.parameter_files import load, not_ours
 from sam_ad_perception.core.settings.parameters import (
     ParameterError,
     build,
     check,
     flatten,
     leaves,
-    load,
-    not_ours,
     parameter,
 )
 

@@ -14,7 +14,8 @@ from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.commands import cli
 from sam_ad_perception.core.messages import from_ros
 from sam_ad_perception.core.sensors import CameraModel
-from sam_ad_perception.core.settings.parameters import build, load
+from sam_ad_perception.core.settings.parameter_files import load
+from sam_ad_perception.core.settings.parameters import build
 from sam_ad_perception.nodes.launch.model import PerceptionLaunch, parameter_files
 from test.pictures import camera_picture
 

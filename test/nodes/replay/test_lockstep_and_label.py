@@ -11,7 +11,8 @@ from sam_ad_perception.bags.labelling.recording import LabelOptions, label_bag
 from sam_ad_perception.bags.reader import BagReader
 from sam_ad_perception.bags.writer import BagWriter
 from sam_ad_perception.core.messages import from_ros
-from sam_ad_perception.core.settings.parameters import build, load
+from sam_ad_perception.core.settings.parameter_files import load
+from sam_ad_perception.core.settings.parameters import build
 from sam_ad_perception.nodes.launch.model import PerceptionLaunch, parameter_files
 
 pytestmark = pytest.mark.ros
