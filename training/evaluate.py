@@ -210,7 +210,14 @@ def _open(arguments: argparse.Namespace, console: Console) -> _Opened:
     plan = make_plan(
         networks,
         data,
-        Extent(arguments.subsets, arguments.noise, arguments.failures, arguments.faults),
+        Extent(
+            arguments.subsets,
+            arguments.noise,
+            arguments.failures,
+            arguments.faults,
+            tuple(arguments.scales),
+            arguments.mirror,
+        ),
         table=table,
         device=arguments.device,
         backend=BackendConfig(arguments.backend, half=arguments.half),

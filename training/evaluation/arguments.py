@@ -99,6 +99,17 @@ def _add_extent(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument('--faults', choices=SELECTIONS, default='none')
     parser.add_argument(
+        '--scales',
+        type=float,
+        nargs='+',
+        default=(),
+        metavar='SHARE',
+        help='also the mean over several input sizes, with all sensors: 0.5 0.75 1 1.25 1.5 1.75',
+    )
+    parser.add_argument(
+        '--mirror', action='store_true', help='that mean also goes over mirrored frames'
+    )
+    parser.add_argument(
         '--consecutive',
         action='store_true',
         help='the frames follow each other: tell also how steady the masks are',

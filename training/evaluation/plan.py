@@ -17,7 +17,7 @@ from training.evaluation.failure_protocol import failure_settings
 from training.evaluation.measurement import Setting, System
 from training.evaluation.noise import KINDS
 from training.evaluation.selection import TrainedNetwork
-from training.evaluation.systems import NetworkSystem, VehicleSystem
+from training.evaluation.systems import NetworkSystem, SeveralScales, VehicleSystem
 
 SUBSETS = ('all', 'standard', 'full')
 ROUTED = 'routed vehicle'
@@ -33,12 +33,16 @@ class Extent:
         noise: Whether to measure noise on each sensor.
         failures: Whether to measure missing and noisy sensors by EMM, RMM and NM.
         faults: One of `sensor_faults.SELECTIONS`.
+        scales: Input sizes of a mean over several, as shares of the network's; empty for none.
+        mirror: Whether the mean also goes over mirrored frames.
     """
 
     subsets: str = 'all'
     noise: bool = False
     failures: bool = False
     faults: str = 'none'
+    scales: tuple[float, ...] = ()
+    mirror: bool = False
 
 
 def network_settings(spec: ModelSpec, sensors: Sequence[str], extent: Extent) -> list[Setting]:
@@ -109,7 +113,8 @@ def make_plan(
         backend: What runs them; torch where None.
 
     Returns:
-        Each network; with faults, also each behind the vehicle's health checks; and the vehicle.
+        Each network; with faults, also each behind the vehicle's health checks; with scales, also
+        the mean over them; and the vehicle.
 
     Raises:
         ValueError: A network cannot be measured on this data set, or two have one entry.
@@ -127,6 +132,10 @@ def make_plan(
             plan.append((VehicleSystem(name, one, data.space), checked))
         settings = network_settings(expert.spec, data.sensors, extent)
         plan.append((NetworkSystem(expert, data.space), settings))
+        if extent.scales or extent.mirror:
+            scales = extent.scales or (1.0,)
+            several = SeveralScales(expert, data.space, scales, mirror=extent.mirror)
+            plan.append((several, settings[:1]))
     if table is not None:
         vehicle = Segmenter(experts, health=HealthConfig(), table=table)
         plan.append((VehicleSystem(ROUTED, vehicle, data.space), checked))

@@ -16,8 +16,9 @@ class SystemResult:
     Attributes:
         key: Its name.
         scores: By setting.
-        parameters: Of the network; 0 for a vehicle.
-        sha256: Of the network's weights; empty for a vehicle.
+        parameters: Of the network; 0 for what drives no vehicle by itself: a vehicle, a mean over
+            several sizes.
+        sha256: Of the network's weights; empty likewise.
     """
 
     key: str

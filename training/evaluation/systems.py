@@ -1,8 +1,9 @@
-"""What is measured: a network by itself, a vehicle with its checks and router, a perfect mask."""
+"""What is measured: networks, means over several sizes, vehicles that route, perfect masks."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 import zlib
 from collections.abc import Sequence
@@ -10,10 +11,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from sam_ad_perception.core.geometry.cameras import scale_camera
 from sam_ad_perception.core.labels import LabelSpace
 from sam_ad_perception.core.sensors import SensorBundle, keep_sensors
+from sam_ad_perception.modeling.encoders.specs import STRIDE
 from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.inference.masks import mask_from_logits
 from sam_ad_perception.modeling.inference.segmenter import SegmentationError, Segmenter
@@ -105,6 +109,57 @@ class NetworkSystem:
         return dataclasses.replace(prepared, inputs=inputs)
 
 
+class SeveralScales:
+    """One network that sees each frame at several sizes, and mirrored: the mean of its answers.
+
+    Many published figures are of such a test-time augmentation; a vehicle does not drive so.
+    Probabilities are brought to the grid of the largest size and averaged. A network that takes
+    one size only cannot be measured so.
+
+    Args:
+        expert: The network.
+        space: The data set's classes.
+        scales: Of its input size; sizes are rounded up to what its encoder takes.
+        mirror: Whether it also sees each frame mirrored, its answer mirrored back.
+
+    Raises:
+        ValueError: No scale, or one that is not positive; or no table relates the network's
+            classes to the data set's.
+    """
+
+    def __init__(
+        self, expert: ExpertNetwork, space: LabelSpace, scales: Sequence[float], *, mirror: bool
+    ) -> None:
+        if not scales or min(scales) <= 0:
+            raise ValueError(f'scales must be one or more above 0, got {list(scales)}')
+        height, width = expert.spec.input_size
+        self.sizes = [(_round_up(scale * height), _round_up(scale * width)) for scale in scales]
+        words = f'{len(scales)} scales' if len(scales) > 1 else 'one scale'
+        self.key = f'{expert.spec.key}, {words}{", mirrored" if mirror else ""}'
+        self.expert = expert
+        self.mirror = mirror
+        expert.set_label_space(space)
+
+    def answer(self, frame: LabelledFrame, setting: Setting, number: int) -> Answer | None:
+        """Segment one frame, see `System`; only sensors may be left out."""
+        spec, camera = self.expert.spec, frame.bundle.camera
+        kept = keep_inputs(frame, [n for n in frame.inputs if n in setting.subset], REMOVED)
+        grids: list[Tensor] = []
+        for size in self.sizes:
+            prepared = prepare_frame(kept, spec.inputs, size)
+            if not prepared.inputs or not set(spec.required) <= set(prepared.inputs):
+                return None
+            grids.append(self.expert.run([prepared])[1].softmax(1))
+            if self.mirror:
+                turned = {name: image[..., ::-1].copy() for name, image in prepared.inputs.items()}
+                other = self.expert.run([dataclasses.replace(prepared, inputs=turned)])[1]
+                grids.append(other.softmax(1).flip(-1))
+        logits = mean_of_grids(grids).log()
+        mask, confidence = self.expert.decode(logits[0], camera)
+        small, _ = self.expert.decode(logits[0], scale_camera(camera, spec.input_size))
+        return Answer(mask, confidence, small, None)
+
+
 class GridUpperBound:
     """What the best possible network would reach with its grid: the truth, seen through it.
 
@@ -168,6 +223,24 @@ class VehicleSystem:
         if isinstance(result, SegmentationError):
             return None
         return Answer(result.mask, result.confidence, None, None)
+
+
+def mean_of_grids(grids: Sequence[Tensor]) -> Tensor:
+    """Average probabilities on the finest of their grids.
+
+    Args:
+        grids: Each (1, classes, h, w), sum 1 over the classes, of any h and w.
+
+    Returns:
+        (1, classes, h, w) of the largest h and w, above 0.
+    """
+    size = max(tuple(grid.shape[-2:]) for grid in grids)
+    fine = [F.interpolate(grid, size=size, mode='bilinear') for grid in grids]
+    return torch.stack(fine).mean(0).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _round_up(side: float) -> int:
+    return max(1, math.ceil(side / STRIDE)) * STRIDE
 
 
 def _clock(device: torch.device):  # type: ignore[no-untyped-def]

@@ -101,7 +101,7 @@ def make_routing_table(
     """Make what the router reads.
 
     Args:
-        results: The measurements; those of vehicles are left out.
+        results: The measurements; those of vehicles and of means over several sizes are left out.
         data: The data set.
         size: Mask size `(H, W)`, pixels.
         command: What made them.
@@ -109,7 +109,8 @@ def make_routing_table(
     Returns:
         The table.
     """
-    rows = tuple(row for result in results for row in routing_rows(result))
+    networks = [result for result in results if result.parameters]
+    rows = tuple(row for result in networks for row in routing_rows(result))
     own = own_classes(data.space)
     return RoutingTable(data.name, data.split, data.space.name, size, rows, command, own)
 
