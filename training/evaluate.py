@@ -43,6 +43,7 @@ from sam_ad_perception.core.routing.table import (
 from sam_ad_perception.modeling.runtimes.backends import BackendConfig
 from sam_ad_perception.modeling.zoo.files import zoo_files
 from training.datasets.catalog import FOLDERS, dataset_names
+from training.datasets.own.data_file import read_data_file
 from training.evaluation.arguments import make_parser
 from training.evaluation.data import (
     SIMULATED,
@@ -181,6 +182,12 @@ def _sort_names(arguments: argparse.Namespace) -> None:
         arguments.dataset = arguments.networks.pop()
 
 
+def _usual_split(arguments: argparse.Namespace) -> str:
+    """What is measured on where nobody said: frames that no step of the training saw."""
+    own = arguments.dataset == FOLDERS and arguments.root
+    return 'test' if own and read_data_file(arguments.root).file.test is not None else 'val'
+
+
 def _open(arguments: argparse.Namespace, console: Console) -> _Opened:
     """Load the networks, open the data, and find out before the work what cannot be done.
 
@@ -196,7 +203,7 @@ def _open(arguments: argparse.Namespace, console: Console) -> _Opened:
     data = open_data(
         arguments.dataset or SIMULATED,
         root=arguments.root,
-        split=arguments.split,
+        split=arguments.split or _usual_split(arguments),
         partial=arguments.partial,
         frames=arguments.frames,
         conditions=arguments.conditions,

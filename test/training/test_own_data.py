@@ -179,6 +179,14 @@ def test_a_file_of_own_data_is_refused_by_field(tmp_path):
             open_dataset('folders', tmp_path / 'data.yaml', 'train', cache=tmp_path).read(0)
 
 
+def test_recordings_of_one_split_say_that_another_has_none(tmp_path):
+    (tmp_path / 'bag').mkdir()
+    (tmp_path / 'bag/bag.mcap').touch()
+    (tmp_path / 'data.yaml').write_text('names: [a, b]\ntrain: bag\n')
+    with pytest.raises(DatasetError, match='names recordings, but none of val: add `val: FOLDER`'):
+        open_dataset('folders', tmp_path / 'data.yaml', 'val', cache=tmp_path)
+
+
 def test_splits_are_folders_lists_shares_and_drives(tmp_path):
     for drive in ('a', 'b', 'c'):
         draw_own_frames(tmp_path, 4, f'drive_{drive}')

@@ -51,7 +51,9 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--root', type=existing_folder('the folder of the data set'), help='folder of the data set'
     )
-    parser.add_argument('--split', default='val')
+    parser.add_argument(
+        '--split', help='default: val; of a file of own data that names `test`, test'
+    )
     parser.add_argument(
         '--label-space', default='', help='of recordings that do not say what their labels mean'
     )

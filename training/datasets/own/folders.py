@@ -96,6 +96,10 @@ def open_folders(source: Path, split: str, cache: Path) -> Dataset:
     if bags:
         calibration = data.root / data.file.calibration if data.file.calibration else None
         return Recordings(bags, cache, str(source), calibration)
+    if any(_recordings(data, each) for each in SPLITS) and not data.file.camera:
+        raise DatasetError(
+            f'{source} names recordings, but none of {split}: add `{split}: FOLDER`'
+        )
     whole, incomplete, strays = find_frames(data)
     chosen = choose_split(data, [*whole, *incomplete], split)
     names = {frame.name for frame in chosen}

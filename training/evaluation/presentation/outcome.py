@@ -27,6 +27,7 @@ from training.evaluation.presentation.tables import (
     case_table,
     class_table,
     fault_table,
+    networks_table,
     noise_table,
     other_protocols_table,
     published_table,
@@ -67,7 +68,7 @@ def make_tables(
         tables += [class_table(result, data.space), subset_table(result)]
         tables += [noise_table(result), case_table(result), trust_table(result)]
         tables += failure_tables(result)
-    tables.append(fault_table(results))
+    tables += [fault_table(results), networks_table(results, data.space)]
     if follower is not None:
         tables.append(stability_table(results, follower.truth))
     if source is not None:

@@ -82,6 +82,36 @@ def class_table(result: SystemResult, space: LabelSpace) -> TextTable | None:
     return TextTable(f'{result.key}: IoU of each class, percent', ('class', *heads), tuple(rows))
 
 
+def networks_table(results: Sequence[SystemResult], space: LabelSpace) -> TextTable | None:
+    """IoU of each class by several networks, each with all of its sensors.
+
+    Args:
+        results: What the networks reached on the same frames.
+        space: The classes.
+
+    Returns:
+        The table; None where there are not two networks that were measured so.
+    """
+    whole = {}
+    for result in results:
+        everything = _everything(result.scores)
+        for setting, score in result.scores.items():
+            if setting.plain and setting.subset == everything:
+                whole[result.key] = score
+    if len(whole) < 2:
+        return None
+    ious = np.array([score.native.iou() for score in whole.values()])
+    rows = [
+        (name, *map(_percent, ious[:, index]))
+        for index, name in enumerate(space.names)
+        if np.isfinite(ious[:, index]).any()
+    ]
+    rows.append(('mean', *(f'{score.miou:.1f}' for score in whole.values())))
+    return TextTable(
+        'IoU of each class by network, all sensors, percent', ('class', *whole), tuple(rows)
+    )
+
+
 def subset_table(result: SystemResult) -> TextTable | None:
     """Every subset in every condition, with calibration error and latency.
 
