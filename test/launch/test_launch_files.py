@@ -300,6 +300,20 @@ def test_nodes_are_started_again_unless_told_otherwise():
         plan(respawn='perhaps').nodes('segmentation')
 
 
+def test_visualization_inside_is_a_parameter_of_segmentation_and_no_process():
+    assert plan(visualization='inside').nodes('segmentation')[0].parameters == {
+        'visualization.enabled': True
+    }
+    assert plan(visualization='true').nodes('segmentation')[0].parameters == {}
+    given = {'visualization': 'inside', 'segmentation': 'true'}
+    assert not launch_model.starts('visualization', given)
+    assert launch_model.starts('visualization', given | {'visualization': 'true'})
+    with pytest.raises(ValueError, match='inside needs sam_ad_segmentation:=true'):
+        launch_model.starts('visualization', given | {'segmentation': 'false'})
+    with pytest.raises(ValueError, match='sam_ad_segmentation:=inside, expected true or false'):
+        launch_model.starts('segmentation', {'segmentation': 'inside'})
+
+
 def test_the_replay_parameters_load_over_the_defaults():
     config = load(SegmentationConfig, ROOT / 'config' / 'replay.param.yaml')
     assert config.bundler == SegmentationConfig().bundler, 'replay and label have one default'

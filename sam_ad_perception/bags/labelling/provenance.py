@@ -22,7 +22,8 @@ _EDGE = 1 << 16
 _NO_INFLUENCE = (
     *('model.zoo', 'model.checkpoint_dir', 'model.device', 'model.threads', 'model.cache_dir'),
     *('model.routing_table', 'calibration', 'views', 'max_mask_age_s', 'autostart'),
-    *('diagnostics_period_s', 'qos.', 'camera.', 'thermal.', 'event.', 'depth.'),
+    *('bond_heartbeat_period', 'diagnostics_period_s'),
+    *('visualization.', 'qos.', 'camera.', 'thermal.', 'event.', 'depth.'),
 )
 """Parameters of the node on which masks of a bag do not depend, or that name files, which are
 known by their content."""

@@ -25,6 +25,7 @@ from sam_ad_perception.nodes.launch.model import (
     is_true,
     parameter_files,
     simulated_by,
+    starts,
 )
 from sam_ad_perception.nodes.launch.rviz import write_rviz_config
 from sam_ad_perception.nodes.ros.environment import PROFILE_VARIABLES
@@ -41,7 +42,10 @@ RESPAWN = ('true', f'Start a node again, {RESPAWN_DELAY_S:g} s after it died: tr
 SYSTEM = {
     'segmentation': ('true', 'Start segmentation.'),
     'depth_projection': ('false', 'Start depth_projection.'),
-    'visualization': ('true', 'Start visualization.'),
+    'visualization': (
+        'true',
+        'Start visualization: true, false; inside: segmentation itself makes its pictures.',
+    ),
     'synchronizer': ('false', 'Start synchronizer.'),
     'rviz': ('false', 'Start RViz, with a configuration made for the views.'),
     'costmap': (
@@ -160,7 +164,7 @@ def _start(
 
     told = context.launch_configurations
     given = {name: told[full_name(name)] for name in names}
-    wanted = [name for name in nodes if not system or is_true(name, given[name])]
+    wanted = [name for name in nodes if not system or starts(name, given)]
     files = {
         node: parameter_files(full_name(f'{node}_params_file'), given[f'{node}_params_file'])
         for node in wanted

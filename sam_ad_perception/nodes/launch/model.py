@@ -118,6 +118,8 @@ RECORDED = (topics.MASK, topics.CONFIDENCE, topics.STATUS, topics.LABEL_INFO)
 """What is recorded of each view, beside `/diagnostics`."""
 
 RESPAWN_DELAY_S = 2.0
+INSIDE = 'inside'
+"""Of the argument `visualization`: the segmentation node makes the pictures."""
 
 
 @dataclass(frozen=True)
@@ -303,6 +305,8 @@ class PerceptionLaunch:
                 found[SWITCHES[name][0]] = is_true(name, value)
             elif value:
                 found[PARAMETERS[name][0]] = value
+        if kind is NODES['segmentation'] and self.given.get('visualization') == INSIDE:
+            found['visualization.enabled'] = True
         return found | self.time
 
     def _remappings(
@@ -341,6 +345,26 @@ class PerceptionLaunch:
             if whole != join(outer, view, inner):
                 found.append((inner, whole))
         return tuple(found)
+
+
+def starts(name: str, given: Mapping[str, str]) -> bool:
+    """Tell whether a node is started as a process of its own.
+
+    Args:
+        name: One of `NODES`.
+        given: Launch argument, without prefix -> its text.
+
+    Raises:
+        ValueError: The argument says neither, or visualization is to be inside of nothing.
+    """
+    if name != 'visualization' or given[name] != INSIDE:
+        return is_true(name, given[name])
+    if not is_true('segmentation', given['segmentation']):
+        raise ValueError(
+            f'{PREFIX}visualization:={INSIDE} needs {PREFIX}segmentation:=true, inside of which '
+            'it is'
+        )
+    return False
 
 
 def is_true(name: str, value: str) -> bool:

@@ -143,6 +143,20 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class InsideConfig:
+    """Visualization made by the segmentation node itself, without images over DDS in between."""
+
+    enabled: bool = parameter(
+        False,
+        'Publish semantic/color, semantic/overlay and semantic/points from this node, in place of '
+        'a visualization node.',
+    )
+    alpha: float = parameter(
+        0.5, 'Weight of the colour, from 0 (image only) to 1 (colour only).', ge=0.0, le=1.0
+    )
+
+
+@dataclass(frozen=True)
 class SegmentationConfig(Tabled):
     """Parameters of `segmentation_node`."""
 
@@ -161,6 +175,14 @@ class SegmentationConfig(Tabled):
     )
     autostart: bool = parameter(
         True, 'Configure and activate at once; else the lifecycle services do.'
+    )
+    bond_heartbeat_period: float = parameter(
+        0.0,
+        'Interval at which a lifecycle manager, as that of nav2, is told that the active node '
+        'lives (nav2 takes 0.1); needs bondpy; 0 for no bond.',
+        ge=0.0,
+        le=2.0,
+        unit='s',
     )
     calibration: str = parameter('', CALIBRATION)
     compressed: bool = parameter(
@@ -182,6 +204,7 @@ class SegmentationConfig(Tabled):
     lidar_depth: DepthConfig = field(default_factory=DepthConfig)
     ground: GroundConfig = field(default_factory=GroundConfig)
     stability: StabilityConfig = field(default_factory=StabilityConfig)
+    visualization: InsideConfig = field(default_factory=InsideConfig)
     selections: Mapping[str, SelectionConfig] = open_table(SelectionConfig)
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from sam_ad_perception.core.messages.from_ros import (
 from sam_ad_perception.core.sensors import Segmentation
 from sam_ad_perception.core.status import FrameStatus
 from sam_ad_perception.nodes.ros import topics
+from sam_ad_perception.nodes.ros.configuration import InsideConfig
 from sam_ad_perception.nodes.ros.rclpy_helpers import (
     LATCHED_QOS,
     OUTPUT_QOS,
@@ -27,6 +28,7 @@ from sam_ad_perception.nodes.ros.rclpy_helpers import (
     message_type,
 )
 from sam_ad_perception.nodes.segmentation.consumer_outputs import ConsumerOutputs
+from sam_ad_perception.nodes.segmentation.picture_outputs import PictureOutputs
 from sam_ad_perception.nodes.segmentation.point_outputs import PointOutputs
 from sam_ad_perception.nodes.segmentation.selection_outputs import SelectionOutputs
 
@@ -41,6 +43,7 @@ class SegmentationOutputs:
         selections: The topics of chosen classes.
         points: The topics of what the mask says of each point.
         consumers: The topics in forms of single consumers.
+        pictures: The topics for people, where they are made here.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class SegmentationOutputs:
         view: str = '',
         selections: Iterable[str] = (),
         compressed: bool = True,
+        inside: InsideConfig | None = None,
     ) -> None:
         """Advertise the topics.
 
@@ -60,6 +64,7 @@ class SegmentationOutputs:
             view: In front of each topic.
             selections: Names of the selections.
             compressed: Whether mask and confidence are also offered as PNG.
+            inside: Whether, and how, the visualization is made here; None for not.
         """
         self._node = node
         self._publishers: list[Publisher] = []
@@ -85,6 +90,7 @@ class SegmentationOutputs:
         self.selections = SelectionOutputs(selections, advertise)
         self.points = PointOutputs(advertise)
         self.consumers = ConsumerOutputs(advertise, self.selections)
+        self.pictures = PictureOutputs(inside or InsideConfig(), advertise)
 
     def destroy(self) -> None:
         """Take the topics back."""
@@ -107,6 +113,7 @@ class SegmentationOutputs:
             self.depth_wanted
             or self.selections.wanted
             or self.consumers.wanted
+            or self.pictures.wanted
             or any(_listened(publisher) for publisher in listened)
         )
 
@@ -115,9 +122,12 @@ class SegmentationOutputs:
         """Whether anybody listens to the depth image or what is made of it."""
         listened = (self._depth, self._measured, self._depth_info)
         made_of_it = (
-            self.selections.depth_wanted or self.points.wanted or self.consumers.depth_wanted
+            self.selections.depth_wanted,
+            self.points.wanted,
+            self.consumers.depth_wanted,
+            self.pictures.depth_wanted,
         )
-        return made_of_it or any(_listened(each) for each in listened)
+        return any(made_of_it) or any(_listened(each) for each in listened)
 
     @property
     def confidence_wanted(self) -> bool:
@@ -132,6 +142,7 @@ class SegmentationOutputs:
             labels: The classes of the masks.
         """
         self.consumers.set_labels(labels)
+        self.pictures.set_labels(labels)
         now_ns = int(self._clock.now().nanoseconds)
         self._label_info.publish(label_info_to_message(message_type, labels, now_ns, ''))
 

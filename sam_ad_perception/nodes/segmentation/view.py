@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rclpy.node import Node
 
@@ -90,6 +91,7 @@ class CameraPipeline:
             view=name,
             selections=config.selections,
             compressed=config.compressed,
+            inside=config.visualization,
         )
         self.inputs: SensorInputs | None = None
         self._node = node
@@ -283,12 +285,16 @@ class CameraPipeline:
         sweep = SweepView(job.bundle, result)
         stamp_ns = sweep.frame.stamp_ns + self._offset_ns[Modality.RANGING] if sweep.frame else 0
         headers = ResultHeaders(job.stamp_ns, stamp_ns, job.frame_id)
-        every = (self.outputs.selections, self.outputs.points, self.outputs.consumers)
-        for outputs in every:
+        outputs = self.outputs
+        every: tuple[Callable[..., None], ...] = (
+            *(each.publish for each in (outputs.selections, outputs.points, outputs.consumers)),
+            partial(outputs.pictures.publish, bundle=job.bundle),
+        )
+        for publish in every:
             try:
-                outputs.publish(result, sweep, headers)
+                publish(result=result, sweep=sweep, headers=headers)
             except ValueError as err:
-                self._log_once(f'{type(outputs).__name__}: {err}')
+                self._log_once(f'beside the mask: {err}')
 
     def tell_replaced(self, job: InferenceRequest) -> None:
         """Tell that a job gave way to a newer one; any thread."""
@@ -364,5 +370,6 @@ def advertised_by(config: SegmentationConfig) -> tuple[object, ...]:
         config.bundler.sync,
         config.diagnostics_period_s,
         config.compressed,
+        config.visualization,
         tuple(config.selections),
     )
