@@ -36,8 +36,8 @@ WANTED = (
     *('ros2pkg', 'ros2run', 'ros2service', 'ros2topic', 'ros2interface', 'tf2_py', 'tf2_ros_py'),
     *('sensor_msgs_py', 'message_filters', 'image_geometry', 'cv_bridge', 'bondpy'),
 )
-NAV2 = ('nav2_costmap_2d', 'nav2_lifecycle_manager', 'semantic_segmentation_layer')
-"""Built on request: with all that they need they take most of an hour on two cores."""
+NAV2 = ('nav2_costmap_2d', 'semantic_segmentation_layer')
+"""Built on request: what they need is many packages of C++."""
 TOOLS = ('pytest>=7.4,<8', 'pytest-rerunfailures<16', 'pytest-xdist<3.7', 'psutil')
 """launch_testing of Jazzy stops pytest 8 and newer; ros2cli asks psutil for the network."""
 
@@ -49,12 +49,10 @@ _HOOK = """import os, site, sys
 folders = {libraries!r}
 found = os.environ.get('LD_LIBRARY_PATH', '').split(os.pathsep)
 if not set(folders) <= set(found):
-    prefixes = {prefixes!r}
-    told = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
-    for name, first, rest in (
-        ('LD_LIBRARY_PATH', folders, found), ('AMENT_PREFIX_PATH', prefixes, told)
-    ):
-        os.environ[name] = os.pathsep.join([*first, *(x for x in rest if x and x not in first)])
+    # A workspace that was sourced comes before.
+    for name, more in (('LD_LIBRARY_PATH', folders), ('AMENT_PREFIX_PATH', {prefixes!r})):
+        there = [each for each in os.environ.get(name, '').split(os.pathsep) if each]
+        os.environ[name] = os.pathsep.join(dict.fromkeys([*there, *more]))
     os.environ['_ROS_WHEELS_BOOTSTRAP_COMPLETE'] = '1'
     os.execv(sys.executable, sys.orig_argv)
 site.addsitedir({packages!r})
