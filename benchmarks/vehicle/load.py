@@ -1,6 +1,7 @@
 """Everything that a vehicle sends, for minutes: what becomes of each frame, how long it takes.
 
     python -m benchmarks.vehicle.load [--seconds 600] [--camera-rate 30]
+    python -m benchmarks.vehicle.load --pictures --seconds 60 --camera-rate 5
 
 A 1920x1080 camera, a 640x512 thermal and a 640x480 event camera at 30 Hz and a lidar of 131072
 points at 10 Hz, each a process over DDS, drive the segmentation node with the smallest network.
@@ -9,6 +10,9 @@ as lost in DDS; masks come in order; the memory of the node does not grow. Besid
 run: a bare rclpy node that receives the same images and answers with masks of the same size, see
 `benchmarks.vehicle.echo`. At 10 Hz (`--camera-rate 10`) the two compare without waiting for a
 processor.
+
+`--pictures` measures something else: the processor time per overlay of the 1920x1080 camera alone,
+with a visualization node beside the segmentation node, and inside of it.
 """
 
 from __future__ import annotations
@@ -37,9 +41,12 @@ from sam_ad_perception.core.status import without_figures as kind_of
 
 SIZES = {'size': (1080, 1920), 'thermal_size': (512, 640), 'event_size': (480, 640)}
 POINTS = 131072
+FEW_POINTS = 1024
+"""Where no lidar is started."""
 CAMERA_RATE_HZ, LIDAR_RATE_HZ = 30.0, 10.0
 TARGET_MS = 40.0
 ALLOWED_GROWTH = 0.02
+PICTURES_FIRST = 5
 TICKS_PER_S = os.sysconf('SC_CLK_TCK')
 
 
@@ -241,6 +248,50 @@ def run_peer(folder: Path, seconds: float, camera_rate: float) -> Report:
         return observe(vehicle, 'echo', seconds, seconds)
 
 
+def run_pictures(
+    folder: Path, seconds: float, camera_rate: float, *, inside: bool
+) -> tuple[float, int]:
+    """Let somebody look at the overlay.
+
+    Args:
+        folder: With the content.
+        seconds: Length of the observation.
+        camera_rate: Frames per second of the camera.
+        inside: Whether the segmentation node makes the overlay, or a node beside it.
+
+    Returns:
+        Processor milliseconds of all nodes per overlay, and the number of overlays.
+    """
+    with drive(folder) as vehicle:
+        network = write_smallest_network(folder / 'network')
+        told = ('-p', f'visualization.enabled:={str(inside).lower()}', '-p', 'max_mask_age_s:=0.0')
+        nodes = [vehicle.start('segmentation_node', '--ros-args', *network, *told)]
+        if not inside:
+            nodes.append(vehicle.start('visualization_node'))
+        overlays = vehicle.listen('semantic/overlay')
+        vehicle.start('placement')
+        start_sensors(vehicle, camera_rate, ('camera',))
+        if not vehicle.until(lambda: len(overlays) > PICTURES_FIRST, 600.0):
+            raise RuntimeError(f'no overlays:\n{nodes[0].log.read_text()[-2000:]}')
+        before_s, count = sum(read_cpu_s(each.process.pid) for each in nodes), len(overlays)
+        vehicle.run(seconds)
+        spent_s = sum(read_cpu_s(each.process.pid) for each in nodes) - before_s
+        made = len(overlays) - count
+        return 1e3 * spent_s / max(made, 1), made
+
+
+def compare_pictures(console: Console, folder: Path, seconds: float, camera_rate: float) -> None:
+    """Measure both ways, one after the other, print and save."""
+    ways = {'inside': True, 'beside': False}
+    found = {}
+    for way, inside in ways.items():
+        found[way] = cpu_ms, count = run_pictures(folder, seconds, camera_rate, inside=inside)
+        console.print(f'visualization {way}: {cpu_ms:.1f} ms of processor time, {count} overlays')
+    (ours, _), (theirs, _) = found['inside'], found['beside']
+    what = 'segmentation and visualization, per 1080p overlay'
+    save_results('pictures', [compare(what, 'ms', ours, 'as two nodes', theirs)])
+
+
 def print_report(console: Console, report: Report, peer: Report | None) -> None:
     """Print what came of the frames, the latency and the memory."""
     balance = Table(title=f'camera frames of {report.seconds:.0f} s', show_header=False)
@@ -332,14 +383,19 @@ def main() -> None:
     parser.add_argument('--camera-rate', type=float, default=CAMERA_RATE_HZ)
     parser.add_argument('--warm-up', type=float, default=60.0, help='seconds')
     parser.add_argument('--peer-seconds', type=float, default=15.0, help='0 for none')
+    parser.add_argument('--pictures', action='store_true', help='cost of the overlay, both ways')
     options = parser.parse_args()
     seconds = options.seconds
     console = Console(width=None if sys.stdout.isatty() else 120)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         console.print('rendering ...')
-        render_content(folder, frames=4, points=POINTS, **SIZES)
+        points = FEW_POINTS if options.pictures else POINTS
+        render_content(folder, frames=4, points=points, **SIZES)
         rate, peer = options.camera_rate, None
+        if options.pictures:
+            compare_pictures(console, folder, seconds, rate)
+            return
         if options.peer_seconds:
             peer = run_peer(folder, options.peer_seconds, rate)
         period_s = min(5.0, seconds / 6)

@@ -308,6 +308,8 @@ def test_visualization_inside_is_a_parameter_of_segmentation_and_no_process():
     given = {'visualization': 'inside', 'segmentation': 'true'}
     assert not launch_model.starts('visualization', given)
     assert launch_model.starts('visualization', given | {'visualization': 'true'})
+    with pytest.raises(ValueError, match='insid, expected true, false or inside'):
+        launch_model.starts('visualization', given | {'visualization': 'insid'})
     with pytest.raises(ValueError, match='inside needs sam_ad_segmentation:=true'):
         launch_model.starts('visualization', given | {'segmentation': 'false'})
     with pytest.raises(ValueError, match='sam_ad_segmentation:=inside, expected true or false'):

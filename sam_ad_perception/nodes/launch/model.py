@@ -305,7 +305,7 @@ class PerceptionLaunch:
                 found[SWITCHES[name][0]] = is_true(name, value)
             elif value:
                 found[PARAMETERS[name][0]] = value
-        if kind is NODES['segmentation'] and self.given.get('visualization') == INSIDE:
+        if kind is NODES['segmentation'] and self.given.get('visualization', '').lower() == INSIDE:
             found['visualization.enabled'] = True
         return found | self.time
 
@@ -357,8 +357,13 @@ def starts(name: str, given: Mapping[str, str]) -> bool:
     Raises:
         ValueError: The argument says neither, or visualization is to be inside of nothing.
     """
-    if name != 'visualization' or given[name] != INSIDE:
+    if name != 'visualization':
         return is_true(name, given[name])
+    value = given[name].lower()
+    if value not in ('true', 'false', INSIDE):
+        raise ValueError(f'{PREFIX}{name}:={given[name]}, expected true, false or {INSIDE}')
+    if value != INSIDE:
+        return value == 'true'
     if not is_true('segmentation', given['segmentation']):
         raise ValueError(
             f'{PREFIX}visualization:={INSIDE} needs {PREFIX}segmentation:=true, inside of which '
