@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from sam_ad_perception.core.geometry.cameras import scale_camera, unproject_pixels
 from sam_ad_perception.core.geometry.transforms import transform_points
 from sam_ad_perception.core.lidar.depth_image import project_depth
-from sam_ad_perception.core.sensors import CameraModel, SensorFrame
 from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
-    RenderContext,
     geometry_of,
     image_of,
 )
-from sam_ad_perception.modeling.inputs.forms import RangeForm
+from sam_ad_perception.modeling.inputs.forms import RangeForm, RenderRequest
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,9 @@ class DepthImage(RangeForm):
 
     channels: ClassVar[int] = 1
 
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def show(self, request: RenderRequest) -> NDArray[np.float32]:
+        """See `Form.show`."""
+        frame, view, T_view, _ = request
         depth = image_of(frame, ('float32',), 1)
         camera, T = geometry_of(frame, depth.shape, T_view)
         v, u = np.nonzero((depth > 0) & (depth < self.max_range_m))  # False for NaN

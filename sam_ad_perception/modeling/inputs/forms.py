@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,45 @@ from sam_ad_perception.modeling.inputs.camera_view import (
 )
 
 
+class RenderRequest(NamedTuple):
+    """What `Representation.render` is given."""
+
+    frame: SensorFrame
+    view: CameraModel
+    T_view: NDArray[np.float64] | None
+    context: RenderContext | None
+
+
+class Form(ABC):
+    """A representation: the base of those of the package."""
+
+    @abstractmethod
+    def show(self, request: RenderRequest) -> NDArray[np.float32]:
+        """Render a frame; see `Representation.render`.
+
+        Args:
+            request: Its arguments.
+
+        Returns:
+            (channels, H, W) float32, normalised.
+
+        Raises:
+            BadFrameError: The frame cannot be used.
+        """
+
+    def render(
+        self,
+        frame: SensorFrame,
+        view: CameraModel,
+        T_view: NDArray[np.float64] | None,
+        context: RenderContext | None = None,
+    ) -> NDArray[np.float32]:
+        """See `Representation.render`."""
+        return self.show(RenderRequest(frame, view, T_view, context))
+
+
 @dataclass(frozen=True, kw_only=True)
-class WarpedForm(ABC):
+class WarpedForm(Form):
     """An image of a sensor with a lens of its own, warped into the view.
 
     Attributes:
@@ -68,14 +105,9 @@ class WarpedForm(ABC):
         """
         return image
 
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def show(self, request: RenderRequest) -> NDArray[np.float32]:
+        """See `Form.show`."""
+        frame, view, T_view, context = request
         planes = self.draw(frame, context)
         warped = [
             warp_to_view(plane, frame, view, T_view, self.alignment, self.distance_m, context)
@@ -85,7 +117,7 @@ class WarpedForm(ABC):
 
 
 @dataclass(frozen=True)
-class RangeForm:
+class RangeForm(Form):
     """Distances, up to a limit.
 
     Attributes:
@@ -101,7 +133,7 @@ class RangeForm:
         check_positive(max_range_m=self.max_range_m)
 
 
-class NormalizedPicture:
+class NormalizedPicture(Form):
     """A picture of three channels from which a mean is subtracted and which a std divides."""
 
     mean: tuple[float, float, float]

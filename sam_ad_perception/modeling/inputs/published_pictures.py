@@ -8,9 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_ad_perception.core.sensors import CameraModel, SensorFrame
-from sam_ad_perception.modeling.inputs.camera_view import RenderContext, image_of
-from sam_ad_perception.modeling.inputs.forms import NormalizedPicture, check_positive
+from sam_ad_perception.modeling.inputs.camera_view import image_of
+from sam_ad_perception.modeling.inputs.forms import (
+    NormalizedPicture,
+    RenderRequest,
+    check_positive,
+)
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,9 @@ class PrerenderedImage(NormalizedPicture):
     def __post_init__(self) -> None:
         check_positive(std=min(self.std))
 
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def show(self, request: RenderRequest) -> NDArray[np.float32]:
+        """See `Form.show`."""
+        frame, view = request.frame, request.view
         picture = image_of(frame, ('uint8', 'uint16', 'float32'), 3)
         scale = 1.0 if picture.dtype == np.float32 else 1.0 / np.iinfo(picture.dtype).max
         shrink = picture.shape[0] > view.height or picture.shape[1] > view.width

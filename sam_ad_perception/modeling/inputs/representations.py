@@ -20,15 +20,14 @@ from sam_ad_perception.core.lidar.depth_image import find_nearest
 from sam_ad_perception.core.lidar.deskew import deskew_points
 from sam_ad_perception.core.lidar.projection import project_sweep
 from sam_ad_perception.core.registry import Reference, resolve
-from sam_ad_perception.core.sensors import CameraModel, Modality, SensorFrame
+from sam_ad_perception.core.sensors import Modality
 from sam_ad_perception.modeling.inputs.camera_view import (
     BadFrameError,
-    RenderContext,
     Representation,
     check_cloud,
     image_of,
 )
-from sam_ad_perception.modeling.inputs.forms import NormalizedPicture, RangeForm
+from sam_ad_perception.modeling.inputs.forms import NormalizedPicture, RangeForm, RenderRequest
 from sam_ad_perception.modeling.inputs.published_pictures import PrerenderedImage
 
 
@@ -44,14 +43,9 @@ class Rgb(NormalizedPicture):
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def show(self, request: RenderRequest) -> NDArray[np.float32]:
+        """See `Form.show`."""
+        frame, view = request.frame, request.view
         image = image_of(frame, ('uint8',), 3)
         if image.shape[0] > view.height or image.shape[1] > view.width:
             resized = shrink_picture(image, view.size)
@@ -81,14 +75,9 @@ class LidarImage(RangeForm):
 
     channels: ClassVar[int] = 3
 
-    def render(
-        self,
-        frame: SensorFrame,
-        view: CameraModel,
-        T_view: NDArray[np.float64] | None,
-        context: RenderContext | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Representation.render`."""
+    def show(self, request: RenderRequest) -> NDArray[np.float32]:
+        """See `Form.show`."""
+        frame, view, T_view, _ = request
         cloud = check_cloud(frame)
         if T_view is None:
             raise BadFrameError('no transform from the lidar into the camera')
