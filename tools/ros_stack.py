@@ -59,6 +59,8 @@ site.addsitedir({packages!r})
 """
 """Runs when the interpreter of the stack starts: libraries of both environments, then modules."""
 
+_LINK = '-Wl,--as-needed,--unresolved-symbols=ignore-in-shared-libs'
+"""Messages name their Python libraries to C++, too; these find Python only where it is running."""
 _REASONS = (
     r'(Could not find a package configuration file provided by "\S+")',
     r'(Could NOT find \S+.*)',
@@ -289,6 +291,8 @@ class Stack:
             f'-DCMAKE_INSTALL_PREFIX={self._folder}',
             f'-DPython3_EXECUTABLE={self._python}',
             f'-DPYTHON_INSTALL_DIR={self._packages.relative_to(self._folder)}',
+            f'-DCMAKE_EXE_LINKER_FLAGS={_LINK}',
+            f'-DCMAKE_SHARED_LINKER_FLAGS={_LINK}',
             '-DCMAKE_BUILD_TYPE=Release',
             '-DBUILD_TESTING=OFF',
         ]

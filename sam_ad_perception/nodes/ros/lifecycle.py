@@ -13,6 +13,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
 
+from sam_ad_perception.nodes.ros.bond import ManagerBond
 from sam_ad_perception.nodes.ros.node import PerceptionNode
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -53,12 +54,18 @@ class ManagedNode(LifecycleNodeMixin, PerceptionNode, ABC):
         self._service_change_state.callback = self._answer_change_state  # type: ignore[assignment]
         self._work_done = self.create_guard_condition(self._finish_configuring)
         self._configuring: tuple[Work[Any], Future, LifecycleState] | None = None
+        self._bond = ManagerBond(self)
 
     @property
     def state(self) -> str:
         """Label of the current state, for example `configuring`."""
         label: str = self._state_machine.current_state[1]
         return label
+
+    def destroy_node(self) -> None:
+        """End the bond's thread, and let go of all ROS entities."""
+        self._bond.follow(active=False)
+        super().destroy_node()
 
     @abstractmethod
     def begin_configuring(self) -> Work[Any]:
@@ -138,6 +145,7 @@ class ManagedNode(LifecycleNodeMixin, PerceptionNode, ABC):
         if result == ERROR:
             after = self._guarded(self.on_error, before)
             self._state_machine.trigger_transition_by_label(after.to_label(), True)
+        self._bond.follow(active=self.state == 'active')
         outcome.set_result(result == SUCCESS)
 
     def _guarded(
@@ -155,6 +163,7 @@ class ManagedNode(LifecycleNodeMixin, PerceptionNode, ABC):
         before = self._begin(Transition.TRANSITION_CONFIGURE)
         work: Work[Any]
         try:
+            self._bond.check()
             work = self.begin_configuring()
         except Exception as err:
             work = Work()
