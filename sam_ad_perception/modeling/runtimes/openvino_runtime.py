@@ -21,8 +21,10 @@ from sam_ad_perception.modeling.runtimes.backends import (
 from sam_ad_perception.modeling.runtimes.exported_graphs import GRAPH, GraphBackend
 from sam_ad_perception.modeling.zoo.entries import ModelSpec
 
-COMPILED = 'openvino'
-"""Folder beside a graph in which OpenVINO keeps what it compiled for this processor."""
+COMPILED = {False: 'openvino_f32', True: 'openvino_bf16'}
+"""Folders beside a graph in which OpenVINO keeps what it compiled for this processor, by half
+precision. In one folder it would take rounded weights for those of float32: the precision is not
+in the name of what it keeps."""
 
 
 class OpenVinoBackend(GraphBackend):
@@ -78,7 +80,7 @@ def compile_graph(folder: Path, *, half: bool, threads: int) -> Runner:
     from openvino.frontend.onnx import ConversionExtension
 
     core = openvino.Core()
-    core.set_property({'CACHE_DIR': str(folder / COMPILED)})
+    core.set_property({'CACHE_DIR': str(folder / COMPILED[half])})
     core.add_extension(ConversionExtension('DeformConv', _deformable_convolution))
     options = {
         'INFERENCE_PRECISION_HINT': 'bf16' if half else 'f32',
