@@ -38,7 +38,7 @@ from benchmarks.real_faults.scoring import FOUND_SHARE, check_stream, is_taken_o
 from benchmarks.result_files import RESULTS, save_results
 from sam_ad_perception.core.health import measured_costs
 from sam_ad_perception.core.health.config import UNCHECKED
-from sam_ad_perception.core.health.fault_costs import FEWEST, MARGIN_POINTS
+from sam_ad_perception.core.health.fault_costs import is_costly
 from sam_ad_perception.core.health.measured_costs import FaultCost
 from sam_ad_perception.core.labels import LABEL_SPACES, LabelSpace, mapping
 from sam_ad_perception.core.sensors import Modality, SensorBundle, remove_sensors
@@ -170,8 +170,7 @@ def measure(
 
 def kept_out(row: Mapping[str, Any], costs: Mapping[str, FaultCost]) -> bool:
     """Whether a vehicle leaves the camera out: health says so, or what the finding costs."""
-    kinds = [costs[kind] for kind in row['kinds'] if kind in costs]
-    costly = any(c.faults >= FEWEST and c.lost >= c.absent + MARGIN_POINTS for c in kinds)
+    costly = any(is_costly(kind, costs[kind]) for kind in row['kinds'] if kind in costs)
     return bool(row['taken out'] or costly)
 
 

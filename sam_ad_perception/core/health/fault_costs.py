@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sam_ad_perception.core.health.judgement import HealthFinding, Severity
+from sam_ad_perception.core.health.judgement import HealthFinding, HealthKind, Severity
 from sam_ad_perception.core.health.measured_costs import CAMERA, FaultCost
 from sam_ad_perception.core.health.monitor import CheckedBundle
 from sam_ad_perception.core.sensors import Modality, remove_sensors
@@ -19,6 +19,9 @@ MARGIN_POINTS = 1.0
 few faults is not exact."""
 FEWEST = 2
 """A kind counts where so many faults were measured."""
+OF_A_STANDING_VEHICLE = frozenset({HealthKind.FROZEN})
+"""Kinds that a vehicle which stops shows, too, to a slow camera: it must keep its eyes while it
+stands, whatever such a fault costs one that drives."""
 
 
 def leave_out_costly(
@@ -52,6 +55,20 @@ def leave_out_costly(
     return CheckedBundle(remove_sensors(checked.bundle, {camera: reason}), findings)
 
 
+def is_costly(kind: str, cost: FaultCost) -> bool:
+    """Whether a camera with such a finding is better left out.
+
+    Args:
+        kind: Of the finding.
+        cost: What was measured of its faults.
+
+    Returns:
+        True where it costs more than the absence, and cannot come of a vehicle that stands.
+    """
+    enough = cost.faults >= FEWEST and cost.lost >= cost.absent + MARGIN_POINTS
+    return enough and kind not in OF_A_STANDING_VEHICLE
+
+
 def _costliest(
     found: Sequence[HealthFinding], costs: Mapping[str, FaultCost]
 ) -> tuple[int, FaultCost] | None:
@@ -59,7 +76,7 @@ def _costliest(
     worst: tuple[int, FaultCost] | None = None
     for index, finding in enumerate(found):
         cost = costs.get(str(finding.kind))
-        if cost is None or cost.faults < FEWEST or cost.lost < cost.absent + MARGIN_POINTS:
+        if cost is None or not is_costly(str(finding.kind), cost):
             continue
         if worst is None or cost.lost > worst[1].lost:
             worst = index, cost

@@ -186,7 +186,7 @@ def test_health_is_kept_per_view(segmenter, bundle):
 
 def test_a_camera_that_costs_more_than_its_absence_is_left_out(segmenter, bundle, monkeypatch):
     """Only where a network runs on the rest; what costs little is used."""
-    kind, cheap = 'frozen', 'blurred'
+    kind, cheap = 'frozen_part', 'blurred'
     assert CAMERA[kind].lost > CAMERA[kind].absent + 1 > CAMERA[cheap].lost
 
     def tell(name):
@@ -197,7 +197,7 @@ def test_a_camera_that_costs_more_than_its_absence_is_left_out(segmenter, bundle
     tell(kind)
     (result,) = segmenter.segment([bundle])
     assert Modality.CAMERA not in result.used
-    assert result.missing[Modality.CAMERA].startswith('frozen: so (such a camera costs ')
+    assert result.missing[Modality.CAMERA].startswith('frozen_part: so (such a camera costs ')
     (alone,) = segmenter.segment([keep(bundle, {Modality.CAMERA})])
     assert alone.used == (Modality.CAMERA,)
     tell(cheap)
