@@ -149,7 +149,7 @@ def test_what_is_made_of_the_sweep_carries_the_stamp_of_its_message(pipeline):
     pipeline.deliver(whole)
     (request,) = pipeline.requests
     told = []
-    pipeline.view.outputs.points.publish = lambda result, view, headers: told.append(headers)
+    pipeline.view.outputs.points.publish = lambda result, sweep, headers: told.append(headers)
     pipeline.view._publish_for_consumers(request, made_of(request))
     (headers,) = told
     assert headers.cloud_stamp_ns == STAMP_NS - 7 + 3_000_000
