@@ -113,7 +113,8 @@ class SeveralScales:
     """One network that sees each frame at several sizes, and mirrored: the mean of its answers.
 
     Many published figures are of such a test-time augmentation; a vehicle does not drive so.
-    Probabilities are brought to the grid of the largest size and averaged. A network that takes
+    Probabilities are brought to the grid of the largest size and averaged; their confidence is not
+    calibrated, for the network's temperature was fitted on one size. A network that takes
     one size only cannot be measured so.
 
     Args:

@@ -97,12 +97,13 @@ class FastestBackend(StaticBackend):
     def _measure(self, names: tuple[str, ...], on_progress: OnProgress) -> str:
         """Time all backends in turns, keep the figures, and name the fastest."""
         runners: dict[str, Runner] = {'torch': self._run_torch}
-        for name, backend in list(self.others.items()):
+        failed: dict[str, float] = {}
+        for name, backend in self.others.items():
             try:
                 runners[name] = backend.runner(names, on_progress)
             except BackendError as err:
                 on_progress(f'without {name}: {err}')
-                del self.others[name]
+                failed[name] = float('inf')
         rng = np.random.default_rng(0)
         images = {
             name: torch.from_numpy(
@@ -115,6 +116,8 @@ class FastestBackend(StaticBackend):
         best = time_in_turns(runners, images)
         told = ', '.join(f'{name} {ms:.0f} ms' for name, ms in sorted(best.items(), key=_value))
         on_progress(f'{self.spec.key}, {"+".join(names)}, {self._machine}: {told}')
+        # what failed is kept, too, or every start would try it again
+        best.update(failed)
         write_record(self.record, {**read_record(self.record), self._machine: best})
         return choose_fastest(best)
 
@@ -159,8 +162,8 @@ def read_record(path: Path) -> dict[str, dict[str, float]]:
         path: A file of `write_record`.
 
     Returns:
-        Milliseconds by backend, by machine; empty where the file is missing or damaged: then it
-        is measured again.
+        Milliseconds by backend, infinite where it failed, by machine; empty where the file is
+        missing or damaged: then it is measured again.
     """
     try:
         read: Any = json.loads(path.read_text(encoding='utf-8'))

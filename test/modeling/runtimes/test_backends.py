@@ -12,17 +12,20 @@ import numpy as np
 import pytest
 import torch
 
+from sam_ad_perception.commands.options.labelling import parse_label
 from sam_ad_perception.modeling.inference import expert_network
 from sam_ad_perception.modeling.inference.expert_network import ExpertNetwork
 from sam_ad_perception.modeling.inference.segmenter import Segmenter
 from sam_ad_perception.modeling.inputs.preparation import PreparedBundle
 from sam_ad_perception.modeling.runtimes import onnx_providers
 from sam_ad_perception.modeling.runtimes.backends import (
+    BACKENDS,
     BackendConfig,
     CompiledBackend,
     TorchBackend,
 )
 from sam_ad_perception.modeling.zoo.entries import ModelSpec, build_model, load_zoo
+from sam_ad_perception.nodes.ros.configuration import ModelConfig
 
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
@@ -223,6 +226,15 @@ def test_the_segmenter_runs_on_the_backend(spec, network, exported, bundle):
     assert (got.mask == expected.mask).mean() > 0.999
     assert got.gate.keys() == expected.gate.keys()
     assert got.gate == pytest.approx(expected.gate, abs=1e-4)
+
+
+def test_node_and_command_offer_every_backend(capsys):
+    """Their lists stand where torch is not imported."""
+    fields = {each.name: each for each in dataclasses.fields(ModelConfig)}
+    assert fields['backend'].metadata['choices'] == BACKENDS
+    with pytest.raises(SystemExit):
+        parse_label(['--help'])
+    assert f'{{{",".join(BACKENDS)}}}' in ''.join(capsys.readouterr().out.split())
 
 
 def test_unknown_names_are_refused():

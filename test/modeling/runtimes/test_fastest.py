@@ -106,6 +106,11 @@ def test_one_that_fails_is_told_and_left_out(spec, slow_torch, tmp_path):
     auto.prepare([('camera',)], told.append)
     assert auto.choice == 'openvino'
     assert 'without onnx: it is broken' in told
+    again = dict(backends, onnx=Waiting(slow_torch, 0.0))
+    later = fastest.FastestBackend(slow_torch, spec, again, tmp_path / fastest.RECORD)
+    later.prepare([('camera',)], told.append)
+    assert later.choice == 'openvino'
+    assert again['onnx'].built == []  # it is not tried, nor anything measured, at each start
     backends['openvino'].fails = True
     auto.prepare([('lidar',)], told.append)
     assert 'lidar runs under torch: it is broken' in told
